@@ -1,0 +1,1 @@
+"""Disk images on the host. Imports nothing of ours."""

@@ -1,0 +1,28 @@
+"""Errors about disk images, for the user: what, where (path, offset), what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DiskError(Exception):
+    """Base of every error about a disk image."""
+
+
+class ImageFormatError(DiskError):
+    """A file is not what it claims to be. `offset` is in bytes from the start of the file."""
+
+    def __init__(
+        self, path: Path | str, offset: int, field: str, expected: object, found: object, hint: str = ""
+    ) -> None:
+        message = f"{path}: at offset {offset:#x}, {field}: expected {expected}, found {found}"
+        super().__init__(f"{message}. {hint}" if hint else message)
+        self.path, self.offset, self.field = path, offset, field
+        self.expected, self.found = expected, found
+
+
+class ReadOnlyError(DiskError):
+    """A write to an image that was opened for reading."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(f"{path}: the image is open read-only")

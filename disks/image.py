@@ -1,0 +1,37 @@
+"""The one protocol between an image on the host and a device that shows it to a guest."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol, runtime_checkable
+
+SECTOR_BYTES: Final = 512
+
+
+@runtime_checkable
+class BlockImage(Protocol):
+    """A random-access array of 512-byte sectors.
+
+    Host failures (no space, I/O error) raise OSError or `disks.errors.DiskError`; a device turns
+    them into an error status for its guest. A request outside the image raises ValueError: the
+    device checks the range first.
+    """
+
+    @property
+    def size_bytes(self) -> int:
+        """Size the guest sees; a multiple of 512."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether `write` is refused."""
+
+    def read(self, lba: int, sectors: int) -> bytes:
+        """Return `sectors` * 512 bytes from sector `lba`."""
+
+    def write(self, lba: int, data: bytes | bytearray | memoryview) -> None:
+        """Store whole sectors from `lba` on. They are durable only after `flush`."""
+
+    def flush(self) -> None:
+        """Return once everything written so far survives a crash of process and host."""
+
+    def close(self) -> None:
+        """Flush and release the file. Idempotent."""

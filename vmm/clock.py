@@ -1,0 +1,95 @@
+"""Virtual time: a queue of deadlines over a source of nanoseconds.
+
+Two sources exist: the host's monotonic clock (free-running) and executed guest code
+(`--clock virtual`, where the same run gives the same trace). Devices see only `now_ns` and `at`.
+This is the only module of the machine that may read the host's clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from typing import Final
+
+NEVER_NS: Final = 1 << 62
+
+
+class HostTime:
+    """Nanoseconds of the host's monotonic clock since construction."""
+
+    def __init__(self) -> None:
+        self.base_ns = time.monotonic_ns()
+
+    def __call__(self) -> int:
+        """Return the nanoseconds elapsed."""
+        return time.monotonic_ns() - self.base_ns
+
+
+class ManualTime:
+    """A source that only moves when told: for tests, and under virtual time."""
+
+    def __init__(self) -> None:
+        self.value_ns = 0
+
+    def __call__(self) -> int:
+        """Return the value set."""
+        return self.value_ns
+
+
+class DeadlineTimer:
+    """One pending deadline of a `MachineClock`."""
+
+    __slots__ = ("callback", "deadline_ns", "name")
+
+    def __init__(self, deadline_ns: int, callback: Callable[[], None], name: str) -> None:
+        self.deadline_ns = deadline_ns
+        self.callback: Callable[[], None] | None = callback
+        self.name = name
+
+    def cancel(self) -> None:
+        """Forget the deadline."""
+        self.callback = None
+
+
+class MachineClock:
+    """Deadlines in order of time; those of equal time run in the order they were set.
+
+    `source` yields nanoseconds. `on_earlier(deadline_ns)` is called when a deadline is set that
+    comes before all others, so that a running engine can be told to stop sooner.
+    """
+
+    def __init__(self, source: Callable[[], int]) -> None:
+        self.now_ns = source
+        self.on_earlier: Callable[[int], None] | None = None
+        self._queue: list[tuple[int, int, DeadlineTimer]] = []
+        self._order = itertools.count()
+
+    def at(self, deadline_ns: int, callback: Callable[[], None], name: str) -> DeadlineTimer:
+        """Call `callback` once virtual time reaches `deadline_ns`."""
+        timer = DeadlineTimer(deadline_ns, callback, name)
+        earlier = not self._queue or deadline_ns < self._queue[0][0]
+        heapq.heappush(self._queue, (deadline_ns, next(self._order), timer))
+        if earlier and self.on_earlier is not None:
+            self.on_earlier(deadline_ns)
+        return timer
+
+    def next_deadline_ns(self) -> int:
+        """Return the nearest deadline, or NEVER_NS."""
+        queue = self._queue
+        while queue and queue[0][2].callback is None:
+            heapq.heappop(queue)
+        return queue[0][0] if queue else NEVER_NS
+
+    def run_due(self) -> int:
+        """Run every callback whose time has come; return how many ran."""
+        ran = 0
+        queue = self._queue
+        while queue and queue[0][0] <= self.now_ns():
+            timer = heapq.heappop(queue)[2]
+            callback, timer.callback = timer.callback, None
+            if callback is not None:
+                callback()
+                ran += 1
+        return ran

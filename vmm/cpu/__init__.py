@@ -1,0 +1,1 @@
+"""The physical processor: engine, state overlay, delivery, intercepts."""

@@ -1,0 +1,1 @@
+"""What the guest finds at power-on: our BIOS, and the loaders."""

@@ -1,0 +1,1 @@
+"""Events of a run, and the renderers that turn them into text, JSON and tables."""
