@@ -8,14 +8,26 @@ from __future__ import annotations
 from typing import Final
 
 # General registers, in encoding order
-RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI: Final = range(8)  # type: ignore[misc]
+RAX: Final = 0
+RCX: Final = 1
+RDX: Final = 2
+RBX: Final = 3
+RSP: Final = 4
+RBP: Final = 5
+RSI: Final = 6
+RDI: Final = 7
 GPR_NAMES: Final = (
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
 
 # Segment registers, in encoding order
-ES, CS, SS, DS, FS, GS: Final = range(6)  # type: ignore[misc]
+ES: Final = 0
+CS: Final = 1
+SS: Final = 2
+DS: Final = 3
+FS: Final = 4
+GS: Final = 5
 SEGMENT_NAMES: Final = ("es", "cs", "ss", "ds", "fs", "gs")
 
 # RFLAGS, [SDM3] §2.3
