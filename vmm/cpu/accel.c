@@ -1,0 +1,688 @@
+/*
+ * The accelerated engine: what Unicorn's public API cannot do fast or at all, plugged into the
+ * stock library by replacing data pointers (hooks and two entries of QEMU's CPUClass); no code of
+ * the library is patched.
+ *
+ * It does five things:
+ *   1. delivers exceptions and interrupts through QEMU's own code, or hands a vector to Python when
+ *      the event router says so (one bit per vector; vectors >= 100h, the intercepts, always);
+ *   2. carries port and MMIO accesses to Python methods, counted and timed;
+ *   3. keeps stores to pages that hold no code off the slow path (the store fast path);
+ *   4. supplies SYSCALL, SYSENTER, CPUID and RDTSC, which Unicorn leaves out or answers wrongly;
+ *   5. stops at a deadline, of host time (a thread) or of executed code (a block budget).
+ *
+ * Called through ctypes.PyDLL, so the GIL is held throughout and callbacks cost one vectorcall.
+ * A nested fault leaves QEMU's delivery by longjmp; no Python frame may be below it, so Python
+ * only *decides* (the callback returns an action) and this file acts after it has returned.
+ *
+ * Offsets are those of Unicorn 2.1.4, proved at start by vmm/cpu/layout.py, which passes them in.
+ * GPL-2.0-or-later, as the engine it plugs into.
+ */
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- the few functions of Python's stable ABI that we call; declared here so that no header is needed */
+typedef struct _object { long refcount; void *type; } PyObject;
+extern PyObject *PyObject_Vectorcall(PyObject *, PyObject *const *, size_t, PyObject *);
+extern PyObject *PyLong_FromUnsignedLongLong(unsigned long long);
+extern unsigned long long PyLong_AsUnsignedLongLongMask(PyObject *);
+extern void Py_IncRef(PyObject *);
+extern void Py_DecRef(PyObject *);
+extern PyObject _Py_NoneStruct;
+extern void PyErr_Fetch(PyObject **, PyObject **, PyObject **);
+extern void PyErr_Restore(PyObject *, PyObject *, PyObject *);
+
+/* ---- QEMU's structures, by offset */
+enum {
+    CPU_EXIT_REQUEST = 21, CPU_INTERRUPT_REQUEST = 28, CPU_EXCEPTION_INDEX = 33184,
+    CPU_ICOUNT_DECR_HIGH = 35394, CPU_TLB_FAST = 35344,
+    ENV_REGS = 0, ENV_EIP = 128, ENV_EFLAGS = 136, ENV_HFLAGS = 176, ENV_HFLAGS2 = 180,
+    ENV_SEGS = 184, ENV_EFER = 592,
+    ENV_SYSENTER_CS = 4800, ENV_SYSENTER_ESP = 4808, ENV_SYSENTER_EIP = 4816,
+    ENV_STAR = 4824, ENV_LSTAR = 4840, ENV_CSTAR = 4848, ENV_FMASK = 4856,
+    ENV_ERROR_CODE = 5384, ENV_EXCEPTION_IS_INT = 5388, ENV_EXCEPTION_NEXT_EIP = 5392,
+    ENV_OLD_EXCEPTION = 5496,
+};
+enum { INTERRUPT_HARD = 0x2, INTERRUPT_NMI = 0x200 };
+enum { HF2_GIF = 1, HF2_NMI_BLOCKED = 4, HF_INHIBIT_IRQ = 1 << 3, HF_GUEST = 1 << 21 };
+enum { EFLAGS_IF = 0x200 };
+
+#define AT(type, base, offset) (*(type *)((char *)(base) + (offset)))
+
+typedef bool (*tlb_fill_fn)(void *, uint64_t, int, int, int, bool, uintptr_t);
+typedef bool (*exec_interrupt_fn)(void *, int);
+
+/* What Python fills in before accel_open; mirrored field by field in vmm/cpu/accelerated.py. */
+struct host {
+    void *uc, *cpu, *env, *cpu_class;
+    void (*do_interrupt)(void *);
+    void (*hardirq)(void *, int, int);
+    void (*tlb_reset_dirty)(void *, uint64_t, uint64_t);
+    uint64_t (*read_eflags)(void *);
+    void (*write_eflags)(void *, uint64_t, uint32_t);
+    int (*emu_start)(void *, uint64_t, uint64_t, uint64_t, size_t);
+    int (*emu_stop)(void *);
+    PyObject *on_event;       /* on_event(vector) -> action */
+    PyObject *acknowledge;    /* acknowledge() -> vector: the PIC's INTA cycle */
+    PyObject *bulk_in;        /* bulk_in(port, size) -> first element */
+    PyObject *bulk_out;       /* bulk_out(port, size, value) */
+    PyObject *on_cpuid;       /* on_cpuid(): writes the registers itself */
+    uint64_t ram_pages;
+};
+
+enum kind {
+    KIND_NONE, KIND_IN, KIND_OUT, KIND_MMIO_READ, KIND_MMIO_WRITE, KIND_EXCEPTION, KIND_SOFTWARE_INT,
+    KIND_INTERRUPT, KIND_NMI, KIND_CPUID, KIND_RDTSC, KIND_SYSCALL, KIND_SYSENTER, KIND_INTERCEPT, KIND_HLT,
+    KINDS
+};
+enum action { ACTION_RESUME, ACTION_DELIVER };
+
+struct count { uint64_t count, host_ns; };
+
+/* One exit in the ring that survives the process: vmm/trace reads the last of them after a crash. */
+struct record { uint64_t sequence, time_ns, ip, a, b; uint32_t cs; uint16_t kind; uint16_t cpl; };
+
+struct port { PyObject *read, *write; uint32_t offset, bulk; };
+
+struct mmio { struct accel *accel; PyObject *read, *write; uint64_t base; };
+
+/* What both sides touch while the guest runs; mirrored in vmm/cpu/accelerated.py. */
+struct shared {
+    uint64_t route[4];                 /* bit set: the vector is Python's */
+    struct count kinds[KINDS];
+    struct count exceptions[32];
+    struct count intercepts[0x500];
+    int64_t inject_vector;             /* exception to deliver before the next instruction, or -1 */
+    uint64_t inject_error;
+    uint64_t virtual_ns, virtual_deadline;
+    int64_t host_base_ns;
+    int64_t tsc_offset;
+    uint64_t store_fills, fetch_fills;
+    uint32_t virtual_clock, failed, interrupt_line, stopping, triple_fault, unused;
+    struct record *ring;
+    uint64_t ring_mask, ring_next;
+};
+
+struct accel {
+    struct shared s;
+    struct host h;
+    PyObject *trace;                   /* trace(kind, a, b, c, host_ns), or NULL */
+    tlb_fill_fn tlb_fill;
+    uint8_t *code_pages;
+    struct port *ports;
+    PyObject *error[3];
+    struct accel *next;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    int64_t deadline_ns;
+    int running, quit, threaded;
+};
+
+static struct accel *engines, *latest;
+
+static struct accel *engine_of(void *cpu)
+{
+    if (latest && latest->h.cpu == cpu)
+        return latest;
+    for (struct accel *a = engines; a; a = a->next)
+        if (a->h.cpu == cpu)
+            return latest = a;
+    return NULL;
+}
+
+static int64_t host_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+static uint64_t machine_ns(struct accel *a)
+{
+    return a->s.virtual_clock ? a->s.virtual_ns : (uint64_t)(host_ns() - a->s.host_base_ns);
+}
+
+/* ---- leaving generated code */
+
+/* Return to QEMU's main loop at the end of this block, to look at interrupts; the run goes on. */
+static void kick(struct accel *a) { AT(uint16_t, a->h.cpu, CPU_ICOUNT_DECR_HIGH) = 0xffff; }
+
+/* Show QEMU's main loop whether there is anything for the interrupt window. */
+static void update_request(struct accel *a)
+{
+    uint32_t *pending = &AT(uint32_t, a->h.cpu, CPU_INTERRUPT_REQUEST);
+    if (a->s.interrupt_line || a->s.inject_vector >= 0) {
+        *pending |= INTERRUPT_HARD;
+        kick(a);
+    } else {
+        *pending &= ~INTERRUPT_HARD;
+    }
+}
+
+static void inject(struct accel *a, int vector, uint32_t error_code)
+{
+    a->s.inject_vector = vector;
+    a->s.inject_error = error_code;
+    update_request(a);
+}
+
+static void stop(struct accel *a) { a->s.stopping = 1; a->h.emu_stop(a->h.uc); }
+
+/* ---- calling Python */
+
+static void keep_error(struct accel *a)
+{
+    if (!a->s.failed) {
+        a->s.failed = 1;
+        PyErr_Fetch(&a->error[0], &a->error[1], &a->error[2]);
+    } else {
+        PyObject *e[3];
+        PyErr_Fetch(&e[0], &e[1], &e[2]);
+        for (int i = 0; i < 3; i++)
+            Py_DecRef(e[i]);
+    }
+    stop(a);
+}
+
+static uint64_t call(struct accel *a, PyObject *f, int n, const uint64_t *values, uint64_t otherwise)
+{
+    PyObject *args[6] = {0};
+    uint64_t result = otherwise;
+    if (a->s.failed || !f)
+        return otherwise;
+    for (int i = 0; i < n; i++)
+        args[i] = PyLong_FromUnsignedLongLong(values[i]);
+    PyObject *r = PyObject_Vectorcall(f, args, n, NULL);
+    for (int i = 0; i < n; i++)
+        Py_DecRef(args[i]);
+    if (r) {
+        if (r != &_Py_NoneStruct)
+            result = PyLong_AsUnsignedLongLongMask(r);
+        Py_DecRef(r);
+    } else {
+        keep_error(a);
+    }
+    return result;
+}
+#define CALL(a, f, otherwise, ...) \
+    call(a, f, sizeof((uint64_t[]){__VA_ARGS__}) / 8, (uint64_t[]){__VA_ARGS__}, otherwise)
+
+/* ---- accounting: one line of the exit table, one record of the ring, one event of the trace */
+
+static void remember(struct accel *a, int kind, uint64_t x, uint64_t y)
+{
+    if (!a->s.ring)
+        return;
+    struct record *r = &a->s.ring[a->s.ring_next & a->s.ring_mask];
+    r->time_ns = machine_ns(a);
+    r->ip = AT(uint64_t, a->h.env, ENV_EIP);
+    r->cs = AT(uint32_t, a->h.env, ENV_SEGS + 24);
+    r->cpl = AT(uint32_t, a->h.env, ENV_HFLAGS) & 3;
+    r->kind = kind;
+    r->a = x;
+    r->b = y;
+    r->sequence = ++a->s.ring_next;
+}
+
+static void account(struct accel *a, int kind, uint64_t x, uint64_t y, uint64_t z, int64_t began)
+{
+    uint64_t took = host_ns() - began;
+    a->s.kinds[kind].count++;
+    a->s.kinds[kind].host_ns += took;
+    if (a->trace)
+        CALL(a, a->trace, 0, kind, x, y, z, took);
+}
+
+/* ---- 1. exceptions, software interrupts, intercepts */
+
+static void deliver(struct accel *a)
+{
+    if (a->s.inject_vector >= 0) {
+        AT(int32_t, a->h.cpu, CPU_EXCEPTION_INDEX) = (int32_t)a->s.inject_vector;
+        AT(uint32_t, a->h.env, ENV_ERROR_CODE) = (uint32_t)a->s.inject_error;
+        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
+        a->s.inject_vector = -1;
+        update_request(a);
+        remember(a, KIND_EXCEPTION, AT(uint32_t, a->h.cpu, CPU_EXCEPTION_INDEX), a->s.inject_error);
+    }
+    a->h.do_interrupt(a->h.cpu); /* may longjmp: a nested fault */
+    AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* QEMU leaves it set after INT3 */
+}
+
+enum { SHUTDOWN = 0x17f }; /* the SVM exit that QEMU raises in guest mode for a triple fault */
+
+static void on_exception(void *uc, uint32_t vector, void *opaque)
+{
+    struct accel *a = opaque;
+    int software = AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT);
+    int64_t began = host_ns();
+    int kind = vector >= 0x100 ? KIND_INTERCEPT : software ? KIND_SOFTWARE_INT : KIND_EXCEPTION;
+    remember(a, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE));
+    if (vector < 0x100 && !(a->s.route[vector >> 6] >> (vector & 63) & 1)) {
+        if (a->trace)
+            CALL(a, a->trace, 0, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE), 0, 0);
+        struct count *c = &a->s.exceptions[vector & 31];
+        a->s.kinds[kind].count++;
+        if (!software)
+            c->count++;
+        deliver(a);
+        uint64_t took = host_ns() - began;
+        a->s.kinds[kind].host_ns += took;
+        if (!software)
+            c->host_ns += took;
+        return;
+    }
+    if (vector == SHUTDOWN) {
+        a->s.triple_fault = 1;
+        stop(a);
+        return;
+    }
+    if (vector >= 0x100) { /* QEMU's cpu_vmexit leaves these stale; both corrupt the next event */
+        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
+        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
+    }
+    uint64_t action = CALL(a, a->h.on_event, ACTION_RESUME, vector);
+    uint64_t took = host_ns() - began;
+    a->s.kinds[kind].count++;
+    a->s.kinds[kind].host_ns += took;
+    struct count *c = vector < 0x100 ? &a->s.exceptions[vector & 31] : &a->s.intercepts[(vector - 0x100) % 0x500];
+    c->count++;
+    c->host_ns += took;
+    if (action == ACTION_DELIVER) /* this vector, or the one Python put in inject_vector */
+        deliver(a);
+}
+
+/* CPUClass.cpu_exec_interrupt: the interrupt window, exactly where the hardware has it. */
+static bool on_interrupt_window(void *cpu, int request)
+{
+    struct accel *a = engine_of(cpu);
+    void *env = a->h.env;
+    uint32_t *pending = &AT(uint32_t, cpu, CPU_INTERRUPT_REQUEST);
+    int64_t began = host_ns();
+    if (a->s.inject_vector >= 0) {
+        deliver(a);
+        return true;
+    }
+    if ((request & INTERRUPT_NMI) && !(AT(uint32_t, env, ENV_HFLAGS2) & HF2_NMI_BLOCKED)) {
+        *pending &= ~INTERRUPT_NMI;
+        AT(uint32_t, env, ENV_HFLAGS2) |= HF2_NMI_BLOCKED;
+        remember(a, KIND_NMI, 2, 0);
+        account(a, KIND_NMI, 2, 0, 0, began);
+        a->h.hardirq(env, 2, 1);
+        return true;
+    }
+    if ((request & INTERRUPT_HARD) && (AT(uint32_t, env, ENV_HFLAGS2) & HF2_GIF) &&
+        (AT(uint64_t, env, ENV_EFLAGS) & EFLAGS_IF) && !(AT(uint32_t, env, ENV_HFLAGS) & HF_INHIBIT_IRQ)) {
+        uint64_t vector = call(a, a->h.acknowledge, 0, NULL, 0x100);
+        if (vector > 0xff)
+            return false;
+        remember(a, KIND_INTERRUPT, vector, 0);
+        account(a, KIND_INTERRUPT, vector, 0, 0, began);
+        a->h.hardirq(env, (int)vector, 1);
+        return true;
+    }
+    return false;
+}
+
+/* ---- 2. ports and MMIO */
+
+static const uint32_t open_bus[5] = {0, 0xff, 0xffff, 0, 0xffffffff};
+
+static uint32_t on_in(void *uc, uint32_t port, int size, void *opaque)
+{
+    struct accel *a = opaque;
+    struct port *p = &a->ports[port & 0xffff];
+    uint32_t value = open_bus[size];
+    int64_t began = host_ns();
+    if (p->read)
+        value &= p->bulk & 1 ? CALL(a, a->h.bulk_in, value, port, size) : CALL(a, p->read, value, p->offset, size);
+    remember(a, KIND_IN, port, value);
+    account(a, KIND_IN, port, size, value, began);
+    return value;
+}
+
+static void on_out(void *uc, uint32_t port, int size, uint32_t value, void *opaque)
+{
+    struct accel *a = opaque;
+    struct port *p = &a->ports[port & 0xffff];
+    int64_t began = host_ns();
+    value &= open_bus[size];
+    remember(a, KIND_OUT, port, value);
+    if (p->write) {
+        if (p->bulk & 2)
+            CALL(a, a->h.bulk_out, 0, port, size, value);
+        else
+            CALL(a, p->write, 0, p->offset, size, value);
+    }
+    account(a, KIND_OUT, port, size, value, began);
+}
+
+static uint64_t on_mmio_read(void *uc, uint64_t offset, unsigned size, void *opaque)
+{
+    struct mmio *m = opaque;
+    uint64_t value = size >= 8 ? ~0ull : (1ull << 8 * size) - 1;
+    int64_t began = host_ns();
+    if (m->read)
+        value &= CALL(m->accel, m->read, value, offset, size);
+    remember(m->accel, KIND_MMIO_READ, m->base + offset, value);
+    account(m->accel, KIND_MMIO_READ, m->base + offset, size, value, began);
+    return value;
+}
+
+static void on_mmio_write(void *uc, uint64_t offset, unsigned size, uint64_t value, void *opaque)
+{
+    struct mmio *m = opaque;
+    int64_t began = host_ns();
+    if (size < 8)
+        value &= (1ull << 8 * size) - 1;
+    remember(m->accel, KIND_MMIO_WRITE, m->base + offset, value);
+    if (m->write)
+        CALL(m->accel, m->write, 0, offset, size, value);
+    account(m->accel, KIND_MMIO_WRITE, m->base + offset, size, value, began);
+}
+
+static bool on_write_to_rom(void *uc, int type, uint64_t address, int size, int64_t value, void *opaque)
+{
+    return true; /* dropped; the guest goes on */
+}
+
+/* ---- 3. the store fast path */
+
+/*
+ * Unicorn marks every writable page "may hold code", so each store calls a helper. Here a page is
+ * only so marked once code was fetched from it. A TLB entry serves either fetches or data, never
+ * both, so that the first fetch from a page always comes here.
+ */
+struct tlb_entry { uint64_t read, write, code, physical, addend, pad[3]; };
+enum { FETCH = 2, TLB_NOT_DIRTY = 1 << 10 };
+
+static bool on_tlb_fill(void *cpu, uint64_t address, int size, int access, int mmu, bool probe, uintptr_t ra)
+{
+    struct accel *a = engine_of(cpu);
+    if (!a->tlb_fill(cpu, address, size, access, mmu, probe, ra))
+        return false;
+    uint64_t mask = AT(uint64_t, cpu, CPU_TLB_FAST + 16 * mmu);
+    char *table = AT(char *, cpu, CPU_TLB_FAST + 16 * mmu + 8);
+    struct tlb_entry *e = (void *)(table + ((address >> 12 & (mask >> 6)) << 6));
+    uint64_t page = e->physical >> 12;
+    if (page >= a->h.ram_pages)
+        return true;
+    if (access == FETCH) {
+        a->s.fetch_fills++;
+        if (!a->code_pages[page]) {
+            a->code_pages[page] = 1;
+            a->h.tlb_reset_dirty(cpu, (address & ~0xfffull) + e->addend, 4096);
+        }
+    } else if (!a->code_pages[page]) {
+        a->s.store_fills++;
+        e->code = -1;
+        if (e->write != (uint64_t)-1)
+            e->write &= ~(uint64_t)TLB_NOT_DIRTY;
+    }
+    return true;
+}
+
+/* ---- 4. SYSCALL, SYSENTER, RDTSC, CPUID */
+
+enum {
+    D_G = 1 << 23, D_B = 1 << 22, D_L = 1 << 21, D_P = 1 << 15, D_S = 1 << 12,
+    D_CODE = 1 << 11, D_WRITABLE = 1 << 9, D_ACCESSED = 1 << 8,
+    HF_CS32 = 1 << 4, HF_SS32 = 1 << 5, HF_ADDSEG = 1 << 6, HF_LMA = 1 << 14, HF_CS64 = 1 << 15, HF_VM = 1 << 17,
+};
+enum { CS = 1, SS = 2 };
+
+static void flat_segment(void *env, int index, uint32_t selector, uint32_t flags)
+{
+    char *s = (char *)env + ENV_SEGS + 24 * index;
+    AT(uint32_t, s, 0) = selector;
+    AT(uint64_t, s, 8) = 0;
+    AT(uint32_t, s, 16) = 0xffffffff;
+    AT(uint32_t, s, 20) = flags;
+}
+
+/* Enter ring 0 through flat segments: [SDM2B] SYSCALL, SYSENTER. */
+static void enter_ring0(void *env, uint32_t selector, bool long_mode)
+{
+    uint32_t *hflags = &AT(uint32_t, env, ENV_HFLAGS);
+    flat_segment(env, CS, selector & 0xfffc, D_G | (long_mode ? D_L : D_B) | D_P | D_S | D_CODE | D_WRITABLE | D_ACCESSED);
+    flat_segment(env, SS, (selector & 0xfffc) + 8, D_G | D_B | D_P | D_S | D_WRITABLE | D_ACCESSED);
+    *hflags &= ~(3u | HF_VM | HF_ADDSEG | HF_CS64);
+    *hflags |= HF_CS32 | HF_SS32 | (long_mode ? HF_CS64 : 0);
+    if (!long_mode) /* recomputed as QEMU does: bases of DS, ES, SS that are not 0 need ADDSEG */
+        for (int i = 0; i < 4; i++)
+            if (i != CS && AT(uint64_t, env, ENV_SEGS + 24 * i + 8))
+                *hflags |= HF_ADDSEG;
+}
+
+/* Fault at this instruction: Unicorn adds its length to EIP after the hook. */
+static void fault(struct accel *a, int vector)
+{
+    AT(uint64_t, a->h.env, ENV_EIP) -= 2;
+    inject(a, vector, 0);
+}
+
+static void on_syscall(void *uc, void *opaque)
+{
+    struct accel *a = opaque;
+    void *env = a->h.env;
+    int64_t began = host_ns();
+    if (!(AT(uint64_t, env, ENV_EFER) & 1)) {
+        fault(a, 6);
+        return;
+    }
+    uint64_t next = AT(uint64_t, env, ENV_EIP) + 2, flags = a->h.read_eflags(env);
+    uint32_t selector = AT(uint64_t, env, ENV_STAR) >> 32 & 0xffff;
+    bool long_mode = AT(uint32_t, env, ENV_HFLAGS) & HF_LMA, from64 = AT(uint32_t, env, ENV_HFLAGS) & HF_CS64;
+    remember(a, KIND_SYSCALL, AT(uint64_t, env, ENV_REGS), next);
+    account(a, KIND_SYSCALL, AT(uint64_t, env, ENV_REGS), 0, 0, began);
+    AT(uint64_t, env, ENV_REGS + 8) = long_mode ? next : (uint32_t)next; /* RCX */
+    if (long_mode) {
+        AT(uint64_t, env, ENV_REGS + 8 * 11) = flags; /* R11 */
+        a->h.write_eflags(env, flags & ~AT(uint64_t, env, ENV_FMASK) & ~(1ull << 16), 0x3f7fd5);
+        enter_ring0(env, selector, true);
+        AT(uint64_t, env, ENV_EIP) = (from64 ? AT(uint64_t, env, ENV_LSTAR) : AT(uint64_t, env, ENV_CSTAR)) - 2;
+    } else {
+        a->h.write_eflags(env, flags & ~(uint64_t)(0x20000 | 0x200 | 0x10000), 0x3f7fd5);
+        enter_ring0(env, selector, false);
+        AT(uint64_t, env, ENV_EIP) = (uint32_t)AT(uint64_t, env, ENV_STAR) - 2;
+    }
+}
+
+static void on_sysenter(void *uc, void *opaque)
+{
+    struct accel *a = opaque;
+    void *env = a->h.env;
+    int64_t began = host_ns();
+    uint32_t selector = AT(uint32_t, env, ENV_SYSENTER_CS);
+    bool long_mode = AT(uint32_t, env, ENV_HFLAGS) & HF_LMA;
+    if (!(selector & 0xfffc)) {
+        fault(a, 13);
+        return;
+    }
+    remember(a, KIND_SYSENTER, AT(uint64_t, env, ENV_REGS), 0);
+    account(a, KIND_SYSENTER, AT(uint64_t, env, ENV_REGS), 0, 0, began);
+    AT(uint64_t, env, ENV_EFLAGS) &= ~(uint64_t)(0x20000 | 0x200 | 0x10000);
+    enter_ring0(env, selector, long_mode);
+    AT(uint64_t, env, ENV_REGS + 8 * 4) = AT(uint64_t, env, ENV_SYSENTER_ESP);
+    AT(uint64_t, env, ENV_EIP) = AT(uint64_t, env, ENV_SYSENTER_EIP) - 2;
+}
+
+static int on_rdtsc(void *uc, void *opaque)
+{
+    struct accel *a = opaque;
+    uint64_t tsc = machine_ns(a) + a->s.tsc_offset; /* 1 GHz */
+    AT(uint64_t, a->h.env, ENV_REGS) = (uint32_t)tsc;
+    AT(uint64_t, a->h.env, ENV_REGS + 16) = tsc >> 32;
+    account(a, KIND_RDTSC, tsc, 0, 0, host_ns());
+    return 1; /* skip QEMU's own */
+}
+
+static int on_cpuid(void *uc, void *opaque)
+{
+    struct accel *a = opaque;
+    int64_t began = host_ns();
+    uint64_t leaf = (uint32_t)AT(uint64_t, a->h.env, ENV_REGS), subleaf = (uint32_t)AT(uint64_t, a->h.env, ENV_REGS + 8);
+    remember(a, KIND_CPUID, leaf, subleaf);
+    CALL(a, a->h.on_cpuid, 0, leaf, subleaf);
+    account(a, KIND_CPUID, leaf, subleaf, 0, began);
+    return 1;
+}
+
+/* ---- 5. deadlines */
+
+static void on_block(void *uc, uint64_t address, uint32_t size, void *opaque)
+{
+    struct accel *a = opaque;
+    a->s.virtual_ns += size;
+    if (a->s.virtual_ns >= a->s.virtual_deadline && !a->s.stopping)
+        stop(a);
+}
+
+static void *watch(void *opaque)
+{
+    struct accel *a = opaque;
+    pthread_mutex_lock(&a->lock);
+    while (!a->quit) {
+        if (!a->running) {
+            pthread_cond_wait(&a->wake, &a->lock);
+            continue;
+        }
+        int64_t until = a->deadline_ns, now = host_ns();
+        if (now >= until) { /* again until it took: a stop that falls before emu_start is lost */
+            a->h.emu_stop(a->h.uc);
+            until = now + 100000;
+        }
+        struct timespec t = {until / 1000000000, until % 1000000000};
+        pthread_cond_timedwait(&a->wake, &a->lock, &t);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+static void set_running(struct accel *a, int running, int64_t deadline_ns)
+{
+    pthread_mutex_lock(&a->lock);
+    a->running = running;
+    a->deadline_ns = deadline_ns;
+    if (running)
+        pthread_cond_signal(&a->wake);
+    pthread_mutex_unlock(&a->lock);
+}
+
+/* ---- what Python calls */
+
+struct accel *accel_open(const struct host *host)
+{
+    struct accel *a = calloc(1, sizeof *a);
+    pthread_condattr_t monotonic;
+    a->h = *host;
+    a->s.inject_vector = -1;
+    a->s.host_base_ns = host_ns();
+    a->code_pages = calloc(host->ram_pages ? host->ram_pages : 1, 1);
+    a->ports = calloc(0x10000, sizeof *a->ports);
+    a->tlb_fill = AT(tlb_fill_fn, host->cpu_class, 0x48);
+    AT(tlb_fill_fn, host->cpu_class, 0x48) = on_tlb_fill;
+    AT(exec_interrupt_fn, host->cpu_class, 0x90) = on_interrupt_window;
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&a->wake, &monotonic);
+    a->next = engines;
+    engines = a;
+    return a;
+}
+
+/* The library may still call the two CPUClass entries until uc_close: call this after it. */
+void accel_close(struct accel *a)
+{
+    if (a->threaded) {
+        pthread_mutex_lock(&a->lock);
+        a->quit = 1;
+        pthread_cond_signal(&a->wake);
+        pthread_mutex_unlock(&a->lock);
+        pthread_join(a->thread, NULL);
+    }
+    for (struct accel **p = &engines; *p; p = &(*p)->next)
+        if (*p == a) {
+            *p = a->next;
+            break;
+        }
+    if (latest == a)
+        latest = NULL;
+    pthread_mutex_destroy(&a->lock);
+    pthread_cond_destroy(&a->wake);
+    free(a->code_pages);
+    free(a->ports);
+    free(a);
+}
+
+/* Run from the current instruction. Returns Unicorn's error; a Python exception is re-raised. */
+int accel_run(struct accel *a, int64_t deadline_ns)
+{
+    latest = a;
+    a->s.stopping = 0;
+    if (a->s.virtual_clock) {
+        a->s.virtual_deadline = deadline_ns;
+    } else {
+        if (!a->threaded)
+            a->threaded = !pthread_create(&a->thread, NULL, watch, a);
+        set_running(a, 1, deadline_ns + a->s.host_base_ns);
+    }
+    int error = a->h.emu_start(a->h.uc, AT(uint64_t, a->h.env, ENV_EIP), 0, 0, 0);
+    if (!a->s.virtual_clock)
+        set_running(a, 0, 0);
+    if (a->s.failed) {
+        a->s.failed = 0;
+        PyErr_Restore(a->error[0], a->error[1], a->error[2]);
+    }
+    return error;
+}
+
+/* A deadline set by a device while the guest runs. */
+void accel_deadline(struct accel *a, int64_t deadline_ns)
+{
+    if (a->s.virtual_clock) {
+        if ((uint64_t)deadline_ns < a->s.virtual_deadline)
+            a->s.virtual_deadline = deadline_ns;
+    } else if (a->running && deadline_ns + a->s.host_base_ns < a->deadline_ns) {
+        set_running(a, 1, deadline_ns + a->s.host_base_ns);
+    }
+}
+
+void accel_stop(struct accel *a) { stop(a); }
+
+void accel_inject(struct accel *a, int vector, uint32_t error_code) { inject(a, vector, error_code); }
+
+void accel_interrupt_line(struct accel *a, int level)
+{
+    a->s.interrupt_line = level;
+    update_request(a);
+}
+
+void accel_nmi(struct accel *a)
+{
+    AT(uint32_t, a->h.cpu, CPU_INTERRUPT_REQUEST) |= INTERRUPT_NMI;
+    kick(a);
+}
+
+void accel_port(struct accel *a, uint32_t port, PyObject *read, PyObject *write, uint32_t offset, uint32_t bulk)
+{
+    a->ports[port & 0xffff] = (struct port){read, write, offset, bulk};
+}
+
+void accel_trace(struct accel *a, PyObject *trace) { a->trace = trace; }
+
+/* Forget which pages held code; only with an empty translation cache. */
+void accel_forget_code(struct accel *a) { memset(a->code_pages, 0, a->h.ram_pages); }
+
+struct entry { const char *name; void *function; };
+const struct entry accel_entries[] = {
+    {"exception", on_exception}, {"in", on_in}, {"out", on_out}, {"mmio_read", on_mmio_read},
+    {"mmio_write", on_mmio_write}, {"rom_write", on_write_to_rom}, {"syscall", on_syscall},
+    {"sysenter", on_sysenter}, {"rdtsc", on_rdtsc}, {"cpuid", on_cpuid}, {"block", on_block}, {NULL, NULL},
+};

@@ -1,0 +1,369 @@
+"""The accelerated engine: Unicorn with accel.c plugged in. See accel.c for what it adds and how."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import unicorn
+from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import uclib
+
+from vmm.cpu import layout
+from vmm.cpu.engine import Count, Engine, EngineView, Kind, StopReason, TraceCall, Wiring
+from vmm.cpu.state import CpuState
+from vmm.cpu.string_io import StringIo
+from vmm.errors import EngineError
+
+LIBRARY: Final = Path(__file__).with_name("_accel.so")
+_FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
+
+
+class _Host(ctypes.Structure):
+    """struct host of accel.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("uc", "cpu", "env", "cpu_class")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in (
+                "do_interrupt", "hardirq", "tlb_reset_dirty", "read_eflags", "write_eflags", "emu_start", "emu_stop",
+            )
+        ),
+        *((name, ctypes.py_object) for name in ("on_event", "acknowledge", "bulk_in", "bulk_out", "on_cpuid")),
+        ("ram_pages", ctypes.c_uint64),
+    ]  # fmt: skip
+
+
+class _Count(ctypes.Structure):
+    _fields_ = [("count", ctypes.c_uint64), ("host_ns", ctypes.c_uint64)]
+
+
+class _Shared(ctypes.Structure):
+    """struct shared of accel.c."""
+
+    _fields_ = [
+        ("route", ctypes.c_uint64 * 4),
+        ("kinds", _Count * 15),
+        ("exceptions", _Count * 32),
+        ("intercepts", _Count * 0x500),
+        ("inject_vector", ctypes.c_int64),
+        ("inject_error", ctypes.c_uint64),
+        ("virtual_ns", ctypes.c_uint64),
+        ("virtual_deadline", ctypes.c_uint64),
+        ("host_base_ns", ctypes.c_int64),
+        ("tsc_offset", ctypes.c_int64),
+        ("store_fills", ctypes.c_uint64),
+        ("fetch_fills", ctypes.c_uint64),
+        ("virtual_clock", ctypes.c_uint32),
+        ("failed", ctypes.c_uint32),
+        ("interrupt_line", ctypes.c_uint32),
+        ("stopping", ctypes.c_uint32),
+        ("triple_fault", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+        ("ring", ctypes.c_void_p),
+        ("ring_mask", ctypes.c_uint64),
+        ("ring_next", ctypes.c_uint64),
+    ]
+
+
+class _Mmio(ctypes.Structure):
+    """struct mmio of accel.c."""
+
+    _fields_ = [
+        ("accel", ctypes.c_void_p),
+        ("read", ctypes.c_void_p),
+        ("write", ctypes.c_void_p),
+        ("base", ctypes.c_uint64),
+    ]
+
+
+class _Entry(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p)]
+
+
+@cache
+def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
+    """Load accel.c's library; return it and the addresses of its callbacks."""
+    try:
+        lib = ctypes.PyDLL(str(LIBRARY))
+    except OSError as error:
+        raise EngineError(f"the accelerated engine is not built ({error}); TRAPLINE_ENGINE=portable works") from error
+    handle, i64, u32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
+    signatures: dict[str, tuple[list[Any], Any]] = {
+        "accel_open": ([ctypes.POINTER(_Host)], handle),
+        "accel_close": ([handle], None),
+        "accel_run": ([handle, i64], ctypes.c_int),
+        "accel_deadline": ([handle, i64], None),
+        "accel_stop": ([handle], None),
+        "accel_inject": ([handle, ctypes.c_int, u32], None),
+        "accel_interrupt_line": ([handle, ctypes.c_int], None),
+        "accel_nmi": ([handle], None),
+        "accel_port": ([handle, u32, ctypes.py_object, ctypes.py_object, u32, u32], None),
+        "accel_trace": ([handle, ctypes.c_void_p], None),
+        "accel_forget_code": ([handle], None),
+    }
+    for name, (arguments, result) in signatures.items():
+        function = getattr(lib, name)
+        function.argtypes, function.restype = arguments, result
+    entries = {}
+    for entry in (_Entry * 64).in_dll(lib, "accel_entries"):
+        if not entry.name:
+            break
+        entries[entry.name.decode()] = entry.function
+    return lib, entries
+
+
+def _internal(name: str, *arguments: Any, result: Any = None) -> Any:  # noqa: ANN401
+    layout.symbol(name)
+    function = getattr(ctypes.PyDLL(uclib._name), name)
+    function.argtypes, function.restype = list(arguments), result
+    return function
+
+
+class AcceleratedEngine(Engine):
+    """Full speed; needs the compiled library and a host whose Unicorn proves out."""
+
+    name = "accelerated"
+
+    def __init__(self, wiring: Wiring, *, virtual_clock: bool = False) -> None:
+        super().__init__(wiring)
+        self._lib, self._entries = library()
+        self._mapped_ports: dict[int, tuple[Any, Any]] = {}
+        self._stopping = False
+        self._trace: TraceCall | None = None
+        handle = self.uc._uch.value
+        assert handle is not None
+        self.uc.mem_map(0x5000_0000_0000, 4096)  # any mapping makes Unicorn build its CPU now
+        self.uc.mem_unmap(0x5000_0000_0000, 4096)
+        self._cpu, env, cpu_class = layout.prove_internals(self.uc)
+        state = CpuState.from_address(env)
+        self.view = EngineView(self, state, wiring.memory)
+        self._halted = ctypes.c_uint32.from_address(self._cpu + layout.CPU_HALTED)
+        self._load_internals()
+        self._references: list[Any] = []
+        string_io = StringIo(self, wiring)
+        host = _Host(
+            uc=handle, cpu=self._cpu, env=env, cpu_class=cpu_class,
+            do_interrupt=layout.symbol("x86_cpu_do_interrupt_x86_64"),
+            hardirq=layout.symbol("do_interrupt_x86_hardirq_x86_64"),
+            tlb_reset_dirty=layout.symbol("tlb_reset_dirty_x86_64"),
+            read_eflags=layout.symbol("helper_read_eflags_x86_64"),
+            write_eflags=layout.symbol("helper_write_eflags_x86_64"),
+            emu_start=layout.symbol("uc_emu_start"), emu_stop=layout.symbol("uc_emu_stop"),
+            on_event=wiring.on_event, acknowledge=wiring.acknowledge,
+            bulk_in=string_io.bulk_in, bulk_out=string_io.bulk_out, on_cpuid=self._on_cpuid,
+            ram_pages=wiring.memory.ram_bytes >> 12,
+        )  # fmt: skip
+        self._host = host
+        self._accel = self._lib.accel_open(ctypes.byref(host))
+        self.shared = _Shared.from_address(self._accel)
+        self.shared.virtual_clock = virtual_clock
+        # Python's monotonic clock and accel.c's are the same CLOCK_MONOTONIC
+        self._install_hooks(handle, virtual_clock)
+        self.map_memory()
+        self.map_ports()
+        self.reset()
+
+    def _load_internals(self) -> None:
+        pointer, u64, u32 = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32
+        self._init_cpu = _internal("do_cpu_init_x86_64", pointer)
+        self._read_eflags = _internal("helper_read_eflags_x86_64", pointer, result=u64)
+        self._tlb_flush = _internal("tlb_flush_x86_64", pointer)
+        self._set_a20 = _internal("x86_cpu_set_a20_x86_64", pointer, ctypes.c_int)
+        self._update_cr = {
+            0: _internal("cpu_x86_update_cr0_x86_64", pointer, u32),
+            3: _internal("cpu_x86_update_cr3_x86_64", pointer, u64),
+            4: _internal("cpu_x86_update_cr4_x86_64", pointer, u32),
+        }
+
+    def _install_hooks(self, handle: int, virtual_clock: bool) -> None:
+        """Set the flags of section A of our Unicorn notes and hook accel.c in."""
+        # Without this, QEMU checks for exits in the middle of instructions: an asynchronous stop
+        # then loses half an instruction's effects. Before any code is translated.
+        ctypes.c_uint8.from_address(handle + layout.UC_NO_EXIT_REQUEST).value = 1
+        self.uc.ctl_exits_enabled(True)  # `until` is never used, and its handling walks guest pages
+        # #UD must reach the INTR hook like every other vector; Unicorn diverts it otherwise.
+        ctypes.c_uint64.from_address(handle + layout.UC_STOP_INTERRUPT).value = 0
+        self._hook(unicorn.UC_HOOK_INTR, "exception")
+        self._hook(unicorn.UC_HOOK_MEM_WRITE_PROT, "rom_write")
+        for name, instruction in (
+            ("in", x86.UC_X86_INS_IN),
+            ("out", x86.UC_X86_INS_OUT),
+            ("syscall", x86.UC_X86_INS_SYSCALL),
+            ("sysenter", x86.UC_X86_INS_SYSENTER),
+            ("cpuid", x86.UC_X86_INS_CPUID),
+            ("rdtsc", x86.UC_X86_INS_RDTSC),
+        ):
+            self._hook(unicorn.UC_HOOK_INSN, name, instruction)
+        if virtual_clock:
+            self._hook(unicorn.UC_HOOK_BLOCK, "block")
+
+    def _hook(self, kind: int, entry: str, *extra: int) -> None:
+        hook = ctypes.c_size_t()
+        status = uclib.uc_hook_add(
+            self.uc._uch, ctypes.byref(hook), kind, ctypes.c_void_p(self._entries[entry]),
+            ctypes.c_void_p(self._accel), ctypes.c_uint64(1), ctypes.c_uint64(0), *(ctypes.c_int(e) for e in extra),
+        )  # fmt: skip
+        if status:
+            raise EngineError(f"unicorn refused the {entry} hook: {unicorn.UcError(status)}")
+
+    # -- memory and ports
+
+    def map_ports(self) -> None:
+        """Copy the bus's routing into accel.c's table."""
+        bus = self.wiring.bus
+        for port, ((read, offset), (write, _)) in enumerate(zip(bus.readers, bus.writers, strict=True)):
+            if bus.owner(port) is None and port not in self._mapped_ports:
+                continue
+            self._map_port(port, read, write, offset)
+
+    def _map_port(self, port: int, read: Any, write: Any, offset: int) -> None:  # noqa: ANN401
+        bus = self.wiring.bus
+        bulk = (port in bus.block_readers) | (port in bus.block_writers) << 1
+        self._mapped_ports[port] = (read, write)  # accel.c borrows the references
+        self._lib.accel_port(self._accel, port, read, write, offset, bulk)
+
+    def _map_window(self, address: int, length: int, read: Any, write: Any) -> None:  # noqa: ANN401
+        window = _Mmio(
+            self._accel,
+            id(read) if read is not None else None,
+            id(write) if write is not None else None,
+            address,
+        )
+        self._references += [window, read, write]
+        pointer = ctypes.c_void_p(ctypes.addressof(window))
+        status = uclib.uc_mmio_map(
+            self.uc._uch, ctypes.c_uint64(address), ctypes.c_size_t(length),
+            ctypes.c_void_p(self._entries["mmio_read"]), pointer,
+            ctypes.c_void_p(self._entries["mmio_write"]), pointer,
+        )  # fmt: skip
+        if status:
+            raise EngineError(f"unicorn refused MMIO at {address:#x}: {unicorn.UcError(status)}")
+
+    # -- state
+
+    def fetch(self) -> EngineView:
+        """Return the view: it lies on the live state."""
+        return self.view
+
+    def commit(self) -> None:
+        """Nothing to do: the view is the state."""
+
+    def read_rflags(self) -> int:
+        """Have QEMU work the flags out."""
+        return int(self._read_eflags(ctypes.addressof(self.view.state)))
+
+    def write_cr(self, index: int, value: int) -> None:
+        """Use QEMU's own update: modes, hflags and the TLB follow."""
+        self._update_cr[index](ctypes.addressof(self.view.state), value)
+
+    def flush_tlb(self) -> None:
+        """Drop QEMU's whole TLB."""
+        self._tlb_flush(self._cpu)
+
+    def _on_cpuid(self, leaf: int, subleaf: int) -> int:
+        regs = self.view.regs
+        regs[0], regs[3], regs[1], regs[2] = self.wiring.cpuid(leaf, subleaf)
+        return 0
+
+    # -- control
+
+    def reset(self) -> None:
+        """Architectural reset: Unicorn's own leaves 32-bit protected mode and CR4 bits behind."""
+        self._init_cpu(self._cpu)
+        self.write_cr(4, 0)
+        self.set_up_hidden_page()
+        self._arm_after_reset()
+        self.shared.inject_vector = -1
+        self._lib.accel_interrupt_line(self._accel, self.shared.interrupt_line)
+
+    def run(self, deadline_ns: int) -> StopReason:
+        """Run until the deadline, a stop, HLT or a triple fault."""
+        state = self.view.state
+        error = self._lib.accel_run(self._accel, deadline_ns)
+        if error in _FETCH_ERRORS:
+            self.inject(6)  # a hole reads FFh, and FF FF is no instruction
+            return StopReason.DEADLINE
+        if error:
+            raise EngineError(f"the engine failed at {state.segs[1].selector:04x}:{state.rip:x}: {unicorn.UcError(error)}")
+        if self.shared.triple_fault:
+            self.shared.triple_fault = 0
+            return StopReason.TRIPLE_FAULT
+        if self._halted.value:
+            self._halted.value = 0
+            return StopReason.HALTED
+        return StopReason.STOPPED if self._stop_requested() else StopReason.DEADLINE
+
+    def _stop_requested(self) -> bool:
+        requested, self._stopping = self._stopping, False
+        return requested
+
+    def stop(self) -> None:
+        """Ask QEMU to return at the end of the current block."""
+        self._stopping = True
+        self._lib.accel_stop(self._accel)
+
+    def deadline_moved(self, deadline_ns: int) -> None:
+        """Wake the watcher thread, or shorten the block budget."""
+        self._lib.accel_deadline(self._accel, deadline_ns)
+
+    def set_interrupt(self, level: bool) -> None:
+        """Drive INTR; the interrupt is taken in the window QEMU gives it."""
+        self._lib.accel_interrupt_line(self._accel, level)
+
+    def raise_nmi(self) -> None:
+        """Latch one NMI."""
+        self._lib.accel_nmi(self._accel)
+
+    def inject(self, vector: int, error_code: int = 0) -> None:
+        """Queue one exception."""
+        self._lib.accel_inject(self._accel, vector, error_code)
+
+    def set_a20(self, enabled: bool) -> None:
+        """Use QEMU's A20 gate."""
+        self._set_a20(self._cpu, enabled)
+
+    def set_trace(self, trace: TraceCall | None) -> None:
+        """Have accel.c call `trace` after each exit."""
+        self._trace = trace
+        self._lib.accel_trace(self._accel, None if trace is None else id(trace))
+
+    def route_to_python(self, vector: int, enabled: bool) -> None:
+        """Send one exception vector to the event router."""
+        word, bit = self.shared.route, 1 << (vector & 63)
+        word[vector >> 6] = word[vector >> 6] | bit if enabled else word[vector >> 6] & ~bit
+
+    def counts(self) -> dict[tuple[Kind, int], Count]:
+        """Read accel.c's counters."""
+        shared, found = self.shared, {}
+        for kind in Kind:
+            if kind is Kind.EXCEPTION:
+                detail = enumerate(shared.exceptions)
+            elif kind is Kind.INTERCEPT:
+                detail = enumerate(shared.intercepts)
+            else:
+                detail = enumerate([shared.kinds[kind]])
+            for number, entry in detail:
+                if entry.count:
+                    found[kind, number] = Count(entry.count, entry.host_ns)
+        return found
+
+    @property
+    def virtual_ns(self) -> int:
+        """Virtual time that executed code has spent, with what `skip_to` added."""
+        return int(self.shared.virtual_ns)
+
+    def skip_to(self, now_ns: int) -> None:
+        """Move virtual time forward: the processor slept."""
+        self.shared.virtual_ns = max(now_ns, self.shared.virtual_ns)
+
+    def close(self) -> None:
+        """Close Unicorn, then the library's own state."""
+        if self._accel:
+            handle, self._accel = self._accel, None
+            del self.uc
+            self._lib.accel_close(handle)
+

@@ -1,0 +1,343 @@
+"""What both engines share: the contract, the CPU view, and the wiring to the rest of the machine.
+
+One processor is one Unicorn instance in UC_MODE_64 (real, protected and long mode alike). An engine
+runs the guest until a deadline, a stop request, HLT or a triple fault; everything else that leaves
+the guest (ports, MMIO, exceptions, intercepts) is handled inside `run`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, MutableSequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import unicorn
+from unicorn.unicorn_py3.unicorn import uclib
+
+from vmm.bus import PortBus
+from vmm.cpu import registers as r
+from vmm.cpu import state as s
+from vmm.cpu.layout import symbol
+from vmm.cpu.state import CpuState, SegmentCache
+from vmm.errors import EngineError
+from vmm.memory import Memory
+
+HIDDEN_PAGE: Final = 1 << 40  # VMCB and MSR permission map: above every address a page table can hold
+HIDDEN_BYTES: Final = 0x4000
+VMCB_MSRPM_POINTER: Final = 0x48  # [AMD-V] appendix B: MSRPM_BASE_PA
+MSRPM_OFFSET: Final = 0x1000
+MSRPM_BYTES: Final = 0x2000
+INTERCEPT_VECTOR: Final = 0x100  # an intercept arrives as this + its SVM exit code
+TSS_AVAILABLE: Final = 0x8900
+_PHYSICAL_LIMIT: Final = 1 << 40
+
+
+class StopReason(enum.Enum):
+    """Why `Engine.run` returned."""
+
+    DEADLINE = "deadline"
+    STOPPED = "stopped"
+    HALTED = "halted"
+    TRIPLE_FAULT = "triple fault"
+
+
+class Action(enum.IntEnum):
+    """What the engine does after Python has seen an event. Values are those of accel.c."""
+
+    RESUME = 0  # go on from the state as it is
+    DELIVER = 1  # deliver the event, or the exception passed to `inject`
+
+
+class Kind(enum.IntEnum):
+    """Kinds of exit, as counted and traced; values are those of accel.c."""
+
+    IN = 1
+    OUT = 2
+    MMIO_READ = 3
+    MMIO_WRITE = 4
+    EXCEPTION = 5
+    SOFTWARE_INT = 6
+    INTERRUPT = 7
+    NMI = 8
+    CPUID = 9
+    RDTSC = 10
+    SYSCALL = 11
+    SYSENTER = 12
+    INTERCEPT = 13
+    HLT = 14
+
+
+TraceCall = Callable[[int, int, int, int, int], None]  # kind, a, b, c, host_ns
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What the machine gives its processor."""
+
+    memory: Memory
+    bus: PortBus
+    acknowledge: Callable[[], int]  # the interrupt controller's INTA cycle: returns the vector
+    on_event: Callable[[int], Action]  # the event router
+    cpuid: Callable[[int, int], tuple[int, int, int, int]]
+    now_ns: Callable[[], int]
+
+
+@dataclass
+class Count:
+    """How often something happened and what it cost on the host."""
+
+    count: int = 0
+    host_ns: int = 0
+
+
+class EngineView:
+    """The `CpuView` of the real processor, over the engine's state."""
+
+    def __init__(self, engine: Engine, state: CpuState, memory: Memory) -> None:
+        self._engine = engine
+        self.state = state
+        self.memory = memory
+        self.regs: MutableSequence[int] = state.regs
+        self.segs: MutableSequence[SegmentCache] = state.segs
+        self.gdt, self.idt, self.ldt, self.tr = state.gdt, state.idt, state.ldt, state.tr
+        self.cr: MutableSequence[int] = state.cr
+
+    @property
+    def rip(self) -> int:
+        """Instruction pointer, without the base of CS."""
+        return self.state.rip
+
+    @rip.setter
+    def rip(self, value: int) -> None:
+        self.state.rip = value
+
+    @property
+    def cpl(self) -> int:
+        """Current privilege level."""
+        return self.state.hflags & s.HF_CPL
+
+    @property
+    def efer(self) -> int:
+        """IA32_EFER."""
+        return self.state.efer
+
+    @property
+    def rflags(self) -> int:
+        """RFLAGS, with the lazily kept arithmetic flags worked out."""
+        return self._engine.read_rflags()
+
+    @rflags.setter
+    def rflags(self, value: int) -> None:
+        state = self.state
+        state.cc_op = s.CC_OP_EFLAGS
+        state.cc_src = value & r.ARITHMETIC_FLAGS
+        state.df = -1 if value & r.DF else 1
+        state.eflags = (value & ~(r.ARITHMETIC_FLAGS | r.DF) & 0xFFFF_FFFF) | 2
+
+    def load_segment(self, index: int, selector: int, base: int, limit: int, flags: int) -> None:
+        """Load a segment with its hidden part and recompute the mode, as QEMU's own loader does."""
+        state = self.state
+        segment = state.segs[index]
+        segment.selector, segment.base, segment.limit, segment.flags = selector, base, limit, flags
+        hflags = state.hflags
+        if index == r.CS:
+            hflags &= ~(s.HF_CS32 | s.HF_CS64)
+            if hflags & s.HF_LMA and flags & r.DESC_L:
+                hflags |= s.HF_CS32 | s.HF_CS64
+            elif flags & r.DESC_B:
+                hflags |= s.HF_CS32
+        elif index == r.SS:
+            hflags = (hflags & ~s.HF_CPL) | (flags >> r.DESC_DPL_SHIFT & 3)
+        hflags &= ~(s.HF_SS32 | s.HF_ADDSEG)
+        if hflags & s.HF_CS64:
+            hflags |= s.HF_SS32
+        else:
+            if state.segs[r.SS].flags & r.DESC_B:
+                hflags |= s.HF_SS32
+            flat = hflags & s.HF_CS32 and state.cr[0] & r.CR0_PE and not state.eflags & r.VM
+            if not flat or state.segs[r.DS].base or state.segs[r.ES].base or state.segs[r.SS].base:
+                hflags |= s.HF_ADDSEG
+        state.hflags = hflags
+
+    def write_cr(self, index: int, value: int) -> None:
+        """Write CR0, CR2, CR3 or CR4 with its side effects."""
+        if index == 2:
+            self.state.cr[2] = value
+        else:
+            self._engine.write_cr(index, value)
+
+
+class Engine(ABC):
+    """One processor. `fetch()` before and `commit()` after touching `view` from outside a callback."""
+
+    name: str
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.wiring = wiring
+        self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self._hidden = ctypes.create_string_buffer(HIDDEN_BYTES + 4096)
+        self._deltas: list[tuple[int, int, int]] = []  # (first, last, ram_addr - physical)
+        self.view: EngineView
+
+    # -- state
+
+    @abstractmethod
+    def fetch(self) -> EngineView:
+        """Return the view, up to date."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Make the processor be what the view says."""
+
+    @abstractmethod
+    def read_rflags(self) -> int:
+        """Return RFLAGS with arithmetic flags."""
+
+    @abstractmethod
+    def write_cr(self, index: int, value: int) -> None:
+        """Write CR0, CR3 or CR4 with side effects."""
+
+    @abstractmethod
+    def flush_tlb(self) -> None:
+        """Forget all cached translations of linear addresses."""
+
+    # -- control
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Power-on state of the processor."""
+
+    @abstractmethod
+    def run(self, deadline_ns: int) -> StopReason:
+        """Run the guest until virtual time `deadline_ns` at the latest."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Make `run` return at the next instruction boundary; for use inside a callback."""
+
+    @abstractmethod
+    def deadline_moved(self, deadline_ns: int) -> None:
+        """A nearer deadline was set while the guest runs."""
+
+    @abstractmethod
+    def set_interrupt(self, level: bool) -> None:
+        """Drive INTR."""
+
+    @abstractmethod
+    def raise_nmi(self) -> None:
+        """Pulse NMI."""
+
+    @abstractmethod
+    def inject(self, vector: int, error_code: int = 0) -> None:
+        """Deliver this exception before the next instruction, or on Action.DELIVER in place of the event."""
+
+    @abstractmethod
+    def set_a20(self, enabled: bool) -> None:
+        """Gate address line 20."""
+
+    @abstractmethod
+    def set_trace(self, trace: TraceCall | None) -> None:
+        """Have every exit reported, or none."""
+
+    @abstractmethod
+    def counts(self) -> dict[tuple[Kind, int], Count]:
+        """Return exits by kind and detail (vector or exit code; 0 where there is none)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the engine."""
+
+    # -- memory map
+
+    @abstractmethod
+    def map_ports(self) -> None:
+        """Take over the routing of the port bus (again, after it changed)."""
+
+    @abstractmethod
+    def _map_window(self, address: int, length: int, read: Any, write: Any) -> None:  # noqa: ANN401
+        """Have accesses to a range answered; `read` and `write` None: a hole."""
+
+    def map_memory(self) -> None:
+        """Map RAM, ROM, windows and holes. Once, before the first run."""
+        memory = self.wiring.memory
+        # QEMU's allocator gives colliding RAM offsets when a larger block follows smaller ones
+        # (the wrong block is then executed): freeing one first and going down in size avoids it.
+        self.uc.mem_map(HIDDEN_PAGE + (1 << 32), 1 << 30)
+        self.uc.mem_unmap(HIDDEN_PAGE + (1 << 32), 1 << 30)
+        blocks = sorted(memory.blocks(), key=lambda b: -b.length)
+        for block in blocks:
+            self.uc.mem_map_ptr(block.address, block.length, unicorn.UC_PROT_ALL, block.host_address)
+        hidden = (ctypes.addressof(self._hidden) + 4095) & ~4095
+        self.hidden_host = hidden
+        self.uc.mem_map_ptr(HIDDEN_PAGE, HIDDEN_BYTES, unicorn.UC_PROT_ALL, hidden)
+        self._prove_ram_offsets([(b.address, b.length, b.host_address) for b in blocks])
+        for block in blocks:
+            if not block.writable:
+                self.uc.mem_protect(block.address, block.length, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
+        for window in memory.windows:
+            self._map_window(window.address, window.length, window.device.read, window.device.write)
+        taken = sorted([(b.address, b.length) for b in blocks] + [(w.address, w.length) for w in memory.windows])
+        at = 0
+        for address, length in [*taken, (_PHYSICAL_LIMIT, 0)]:
+            if address > at:
+                self._map_window(at, address - at, None, None)
+            at = address + length
+        memory.on_write = self.invalidate_code
+        memory.on_protect = self._protect
+
+    def _prove_ram_offsets(self, blocks: list[tuple[int, int, int]]) -> None:
+        """Learn where QEMU put each block in its own RAM space, and that none overlap."""
+        offset_of = uclib.qemu_ram_addr_from_host_x86_64
+        offset_of.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        offset_of.restype = ctypes.c_uint64
+        handle = self.uc._uch
+        spans = []
+        for address, length, host in blocks:
+            offset = offset_of(handle, host)
+            spans.append((offset, offset + length))
+            self._deltas.append((address, address + length, offset - address))
+        spans.sort()
+        if any(first[1] > second[0] for first, second in zip(spans, spans[1:], strict=False)):
+            raise EngineError("unicorn gave two memory blocks the same RAM offset; report this")
+        self._deltas.sort()
+
+    def _protect(self, address: int, length: int, writable: bool) -> None:
+        protection = unicorn.UC_PROT_ALL if writable else unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
+        for block in self.wiring.memory.blocks():
+            if address <= block.address < address + length and block.address < 0x100000:
+                self.uc.mem_protect(block.address, block.length, protection)
+
+    def invalidate_code(self, address: int, length: int) -> None:
+        """Forget code translated from this physical range: a bus master or the monitor wrote there."""
+        for first, last, delta in self._deltas:
+            if first <= address < last:
+                _invalidate(self.uc._uch, address + delta, address + delta + length)
+                return
+
+    def set_up_hidden_page(self) -> None:
+        """Point the VMCB's MSR permission map at its place; permissions start as `all pass`."""
+        ctypes.memset(self.hidden_host, 0, HIDDEN_BYTES)
+        pointer = ctypes.c_uint64.from_address(self.hidden_host + VMCB_MSRPM_POINTER)
+        pointer.value = HIDDEN_PAGE + MSRPM_OFFSET
+
+    def msr_permissions(self) -> Any:  # noqa: ANN401
+        """Return the 8-KiB MSR permission map, writable: two bits an MSR, read and write."""
+        return (ctypes.c_uint8 * MSRPM_BYTES).from_address(self.hidden_host + MSRPM_OFFSET)
+
+    def _arm_after_reset(self) -> None:
+        """Make the state after reset safe: TR of a type the engine accepts, guest mode for intercepts."""
+        state = self.view.state
+        state.tr.flags = TSS_AVAILABLE  # busy, as real TRs are, aborts the process at a ring change
+        state.vm_vmcb = HIDDEN_PAGE
+        state.hflags |= s.HF_GUEST
+        state.old_exception = -1
+        state.exception_is_int = 0
+
+
+_invalidate = uclib.tb_invalidate_phys_range_x86_64
+_invalidate.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
+_invalidate.restype = None
+assert symbol("tb_invalidate_phys_range_x86_64")

@@ -1,0 +1,171 @@
+"""Guest-physical memory: RAM, ROM and the holes between, as the processor and bus masters see it.
+
+Layout of a PC: conventional memory below A0000h, the video window, sixteen-KiB *shadow* segments
+from C0000h to FFFFFh that the host bridge can write-protect, RAM above 1 MiB, ROM below 4 GiB.
+RAM is one anonymous mapping whose offset is the physical address.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from devices.backplane import PortDevice
+from vmm.errors import BusConflictError, ConfigError
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+CONVENTIONAL_END: Final = 0xA0000
+SHADOW_FIRST: Final = 0xC0000
+SHADOW_END: Final = 0x100000
+SHADOW_SEGMENT: Final = 0x4000
+BIOS_SEGMENT: Final = 0xF0000  # one 64-KiB segment, [440FX] PAM0
+TOP_OF_RAM_MAX: Final = 0xE000_0000  # PCI devices and ROM live above
+
+
+class Block(NamedTuple):
+    """A run of host memory that the engine maps: RAM or ROM."""
+
+    address: int
+    length: int
+    host_address: int
+    writable: bool
+
+
+class Window(NamedTuple):
+    """A run of addresses that a device answers."""
+
+    address: int
+    length: int
+    device: PortDevice
+
+
+def _host_address(buffer: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+class Memory:
+    """Physical memory of one machine. Reads of what is not there give FFh; writes are dropped."""
+
+    def __init__(self, ram_bytes: int) -> None:
+        if not MIB <= ram_bytes <= TOP_OF_RAM_MAX or ram_bytes % 4096:
+            raise ConfigError(f"memory of {ram_bytes} bytes: allowed are 1M to {TOP_OF_RAM_MAX // MIB}M, in 4K steps")
+        self.ram_bytes = ram_bytes
+        self._mapping = mmap.mmap(-1, ram_bytes)
+        self.ram = memoryview(self._mapping)
+        self._host = _host_address(self._mapping)
+        self._roms: list[tuple[int, mmap.mmap]] = []
+        self.windows: list[Window] = []
+        self._shadow_writable = [True] * ((SHADOW_END - SHADOW_FIRST) // SHADOW_SEGMENT)
+        self.on_write: Callable[[int, int], None] = lambda address, length: None
+        self.on_protect: Callable[[int, int, bool], None] = lambda address, length, writable: None
+
+    # -- building
+
+    def add_rom(self, address: int, data: bytes) -> None:
+        """Put `data` at `address`; a multiple of 4 KiB."""
+        rom = mmap.mmap(-1, len(data))
+        rom[:] = data
+        self._roms.append((address, rom))
+
+    def add_window(self, address: int, length: int, device: PortDevice) -> None:
+        """Let `device` answer accesses to `length` bytes at `address`."""
+        for window in self.windows:
+            if address < window.address + window.length and window.address < address + length:
+                raise BusConflictError(window.device.name, device.name, address, address + length - 1)
+        self.windows.append(Window(address, length, device))
+
+    def blocks(self) -> list[Block]:
+        """Return the runs of host memory; shadow segments separately, so that protection never splits one."""
+        runs = [(0, CONVENTIONAL_END)]
+        runs += [(a, SHADOW_SEGMENT) for a in range(SHADOW_FIRST, BIOS_SEGMENT, SHADOW_SEGMENT)]
+        runs.append((BIOS_SEGMENT, SHADOW_END - BIOS_SEGMENT))
+        if self.ram_bytes > SHADOW_END:
+            runs.append((SHADOW_END, self.ram_bytes - SHADOW_END))
+        blocks = [Block(address, length, self._host + address, True) for address, length in runs]
+        return blocks + [Block(a, len(rom), _host_address(rom), False) for a, rom in self._roms]
+
+    # -- the host bridge's PAM registers
+
+    def protect_shadow(self, address: int, length: int, *, writable: bool) -> None:
+        """Make the shadow segments of `address`..`address + length` RAM or ROM to the guest."""
+        first = (address - SHADOW_FIRST) // SHADOW_SEGMENT
+        for index in range(first, first + length // SHADOW_SEGMENT):
+            self._shadow_writable[index] = writable
+        self.on_protect(address, length, writable)
+
+    # -- access
+
+    def is_ram(self, address: int, length: int) -> bool:
+        """Whether all of the range is RAM that a write changes."""
+        end = address + length
+        if end <= CONVENTIONAL_END or (address >= SHADOW_END and end <= self.ram_bytes):
+            return address >= 0
+        return False
+
+    def read(self, address: int, length: int) -> bytes:
+        """Return `length` bytes from physical `address`."""
+        end = address + length
+        if end <= CONVENTIONAL_END or (address >= SHADOW_FIRST and end <= self.ram_bytes):
+            return bytes(self.ram[address:end])
+        return b"".join(self._read_piece(a, n) for a, n in self._pieces(address, length))
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Store `data` at physical `address`; translated code it overwrites is forgotten."""
+        end = address + len(data)
+        if end <= CONVENTIONAL_END or (address >= SHADOW_END and end <= self.ram_bytes):
+            self.ram[address:end] = data
+            self.on_write(address, len(data))
+            return
+        done = 0
+        for piece, length in self._pieces(address, len(data)):
+            self._write_piece(piece, bytes(data[done : done + length]))
+            done += length
+
+    def _pieces(self, address: int, length: int) -> list[tuple[int, int]]:
+        """Split a range at every border of the map."""
+        borders = [0, CONVENTIONAL_END, SHADOW_FIRST, SHADOW_END, self.ram_bytes]
+        borders += range(SHADOW_FIRST, SHADOW_END, SHADOW_SEGMENT)
+        for start, rom in self._roms:
+            borders += [start, start + len(rom)]
+        for window in self.windows:
+            borders += [window.address, window.address + window.length]
+        borders = sorted(set(borders))
+        pieces = []
+        while length > 0:
+            index = bisect_right(borders, address)
+            step = min(length, borders[index] - address) if index < len(borders) else length
+            pieces.append((address, step))
+            address, length = address + step, length - step
+        return pieces
+
+    def _window(self, address: int) -> Window | None:
+        return next((w for w in self.windows if w.address <= address < w.address + w.length), None)
+
+    def _read_piece(self, address: int, length: int) -> bytes:
+        window = self._window(address)
+        if window is not None:
+            offset = address - window.address
+            return bytes(window.device.read(offset + i, 1) & 0xFF for i in range(length))
+        if address < self.ram_bytes and not CONVENTIONAL_END <= address < SHADOW_FIRST:
+            return bytes(self.ram[address : address + length])
+        for start, rom in self._roms:
+            if start <= address < start + len(rom):
+                return rom[address - start : address - start + length]
+        return b"\xff" * length
+
+    def _write_piece(self, address: int, data: bytes) -> None:
+        window = self._window(address)
+        if window is not None:
+            for i, byte in enumerate(data):
+                window.device.write(address - window.address + i, 1, byte)
+            return
+        if address >= self.ram_bytes or CONVENTIONAL_END <= address < SHADOW_FIRST:
+            return
+        if SHADOW_FIRST <= address < SHADOW_END and not self._shadow_writable[(address - SHADOW_FIRST) // SHADOW_SEGMENT]:
+            return
+        self.ram[address : address + len(data)] = data
+        self.on_write(address, len(data))
