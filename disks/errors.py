@@ -26,3 +26,20 @@ class ReadOnlyError(DiskError):
 
     def __init__(self, path: Path | str) -> None:
         super().__init__(f"{path}: the image is open read-only")
+
+
+class UnsupportedImageError(DiskError):
+    """An image of a known format that cannot be used, with what it is and what to do instead."""
+
+    def __init__(self, path: Path | str, what: str, hint: str = "") -> None:
+        super().__init__(f"{path}: {what}. {hint}" if hint else f"{path}: {what}")
+        self.path, self.what = path, what
+
+
+class ImageBusyError(DiskError):
+    """Somebody else holds the image in a way that excludes us."""
+
+    def __init__(self, path: Path | str, read_only: bool) -> None:
+        holder = "opened for writing" if read_only else "in use"
+        super().__init__(f"{path}: the image is {holder} by another machine or program")
+        self.path = path

@@ -35,3 +35,16 @@ class BlockImage(Protocol):
 
     def close(self) -> None:
         """Flush and release the file. Idempotent."""
+
+
+def check_range(size_bytes: int, lba: int, sectors: int) -> None:
+    """Raise ValueError unless the sectors lie inside an image of `size_bytes`."""
+    if lba < 0 or sectors < 0 or (lba + sectors) * SECTOR_BYTES > size_bytes:
+        raise ValueError(f"sectors {lba}..{lba + sectors} are outside an image of {size_bytes} bytes")
+
+
+def sectors_in(data: bytes | bytearray | memoryview) -> int:
+    """Return how many sectors `data` holds; raise ValueError when it ends inside one."""
+    if len(data) % SECTOR_BYTES:
+        raise ValueError(f"{len(data)} bytes are not whole sectors")
+    return len(data) // SECTOR_BYTES

@@ -1,0 +1,169 @@
+"""A file on the host, addressed by offset, with an advisory lock: one writer or many readers.
+
+Everything under `disks/` reaches the host through `ByteFile`, so that tests can put a recorder in
+its place and replay every crash.
+
+NOT modelled: mandatory locks, asynchronous I/O, direct I/O.
+
+Sources:
+    [flock] flock(2): a lock belongs to the open file description and dies with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from pathlib import Path
+from typing import Final, Protocol
+
+from disks.errors import DiskError, ImageBusyError, ReadOnlyError
+
+_NO_LOCKS_HERE: Final = (errno.ENOLCK, errno.ENOTSUP)
+_CREATE_MODE: Final = 0o666
+
+
+class ByteFile(Protocol):
+    """Bytes by offset. Nothing written is durable before `sync` returns."""
+
+    path: Path
+    read_only: bool
+
+    def size(self) -> int:
+        """Return the length in bytes."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes; raise DiskError where the file ends sooner."""
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fill `view` exactly; raise DiskError where the file ends sooner."""
+
+    def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Store all of `data`, growing the file where needed."""
+
+    def resize(self, length: int) -> None:
+        """Cut the file, or extend it with zeros that take no room on the host."""
+
+    def sync(self) -> None:
+        """Return once everything written survives a crash of the host."""
+
+    def close(self) -> None:
+        """Release file and lock. Idempotent."""
+
+
+class HostFile:
+    """A regular file or block device of the host."""
+
+    def __init__(self, path: Path, descriptor: int, read_only: bool) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool) -> HostFile:
+        """Open and lock an existing file; raise OSError, ImageBusyError or DiskError."""
+        access = os.O_RDONLY if read_only else os.O_RDWR
+        if path.is_dir():
+            raise DiskError(f"{path}: is a directory, not a disk image")
+        descriptor = os.open(path, access | os.O_CLOEXEC | os.O_NONBLOCK)
+        return cls._locked(path, descriptor, read_only)
+
+    @classmethod
+    def create(cls, path: Path) -> HostFile:
+        """Make a new, empty, locked file; raise FileExistsError rather than touch an old one."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return cls._locked(path, os.open(path, flags, _CREATE_MODE), read_only=False)
+
+    @classmethod
+    def _locked(cls, path: Path, descriptor: int, read_only: bool) -> HostFile:
+        try:
+            _refuse_special(path, descriptor)
+            _lock(path, descriptor, read_only)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(path, descriptor, read_only)
+
+    def size(self) -> int:
+        """Return the length in bytes (of a block device too)."""
+        return os.lseek(self._descriptor, 0, os.SEEK_END)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes."""
+        data = os.pread(self._descriptor, length, offset)
+        if len(data) == length:
+            return data
+        buffer = bytearray(length)
+        self.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fill `view` exactly."""
+        while view:
+            moved = os.preadv(self._descriptor, [view], offset)
+            if moved == 0:
+                raise DiskError(f"{self.path}: the file ends at offset {offset:#x}, in the middle of a read")
+            offset += moved
+            view = view[moved:]
+
+    def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Store all of `data`."""
+        if self.read_only:
+            raise ReadOnlyError(self.path)
+        moved = os.pwrite(self._descriptor, data, offset)
+        while moved < len(data):
+            moved += os.pwrite(self._descriptor, memoryview(data)[moved:], offset + moved)
+
+    def resize(self, length: int) -> None:
+        """Cut or extend the file."""
+        if self.read_only:
+            raise ReadOnlyError(self.path)
+        os.ftruncate(self._descriptor, length)
+
+    def reserve(self, offset: int, length: int) -> None:
+        """Take room on the host for the range, so that later writes cannot run out of space."""
+        os.posix_fallocate(self._descriptor, offset, length)
+
+    def allocated_bytes(self) -> int:
+        """Return what the file takes on the host, holes excluded."""
+        return os.fstat(self._descriptor).st_blocks * 512
+
+    def sync(self) -> None:
+        """Make everything written durable."""
+        if not self.read_only:
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Release file and lock."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _refuse_special(path: Path, descriptor: int) -> None:
+    """Raise DiskError for what has no offsets: terminals, pipes, sockets."""
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        raise DiskError(f"{path}: neither a regular file nor a block device")
+
+
+def _lock(path: Path, descriptor: int, read_only: bool) -> None:
+    """Lock shared or exclusive without waiting; file systems without locks are let pass."""
+    kind = fcntl.LOCK_SH if read_only else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ImageBusyError(path, read_only) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS_HERE:
+            raise
+
+
+def sync_directory(path: Path) -> None:
+    """Make the creation or renaming of `path` itself durable."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

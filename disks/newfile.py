@@ -1,0 +1,59 @@
+"""Making an image file: it appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from disks.errors import DiskError
+from disks.hostfile import HostFile, sync_directory
+
+Progress = Callable[[int], None]  # told the bytes done so far
+
+_RESERVE_STEP_BYTES: Final = 64 << 20
+
+
+@contextmanager
+def new_file(path: Path, *, replace: bool = False) -> Iterator[HostFile]:
+    """Yield an empty file that becomes `path` when the block ends well and vanishes when it fails.
+
+    Raise DiskError if `path` exists and `replace` is false, ImageBusyError if it is in use.
+    """
+    if not replace:
+        _refuse_existing(path)
+    old = HostFile.open(path, read_only=False) if replace and path.exists() else None
+    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        file = HostFile.create(draft)
+        try:
+            yield file
+            file.sync()
+            if not replace:
+                _refuse_existing(path)
+            draft.replace(path)
+            sync_directory(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        finally:
+            file.close()
+    finally:
+        if old is not None:
+            old.close()
+
+
+def reserve(file: HostFile, length: int, progress: Progress | None) -> None:
+    """Take `length` bytes of room on the host from offset 0, telling `progress` on the way."""
+    for done in range(0, length, _RESERVE_STEP_BYTES):
+        step = min(_RESERVE_STEP_BYTES, length - done)
+        file.reserve(done, step)
+        if progress is not None:
+            progress(done + step)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise DiskError(f"{path}: exists already; --force replaces it")

@@ -1,0 +1,202 @@
+"""Blocks of a dynamic or differencing disk: where sectors lie, and how new ones get a place.
+
+Order of writes, so that a crash at any moment leaves each sector old or new:
+  1. the file grows and the footer is written behind the new room; sync
+  2. data, and an empty bitmap for a new block; sync (at a flush)
+  3. BAT entries and bitmaps, in any order: either alone shows the old contents; sync
+The footer at the old end is overwritten (2) only after the one at the new end is durable (1).
+Until (3) table and bitmaps live in memory, so a flush costs two syncs however much was written.
+
+NOT modelled: blocks padded so that their data is page aligned.
+
+Sources:
+    [VHD] Virtual Hard Disk Image Format Specification 1.0, "Block Allocation Table and Data Blocks".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from disks import bits
+from disks.errors import DiskError
+from disks.hostfile import ByteFile
+from disks.image import SECTOR_BYTES, sectors_in
+from disks.sync import SyncPolicy
+from disks.vhd.bat import BlockAllocationTable
+from disks.vhd.header import DynamicHeader
+from disks.vhd.layout import BLOCK_ABSENT, FOOTER_BYTES
+
+_GROWTH_BLOCKS: Final = 16  # room made at once: one sync for so many new blocks
+_MAX_DIRTY_BLOCKS: Final = 64  # what the death of the process may cost, with 2 MiB blocks 128 MiB
+_MAX_CACHED_BITMAPS: Final = 4096
+
+
+class Run(NamedTuple):
+    """Consecutive sectors that lie together in the file, or (`offset` None) nowhere."""
+
+    sectors: int
+    offset: int | None
+
+
+class Placement(NamedTuple):
+    """Where the variable parts of an open image lie."""
+
+    footer_record: bytes
+    footer_offset: int
+    blocks_end: int
+
+
+class BlockStore:
+    """The blocks of one file. The caller checks ranges and owns the meaning of holes."""
+
+    def __init__(
+        self,
+        file: ByteFile,
+        header: DynamicHeader,
+        table: BlockAllocationTable,
+        placement: Placement,
+        sync: SyncPolicy,
+    ) -> None:
+        self.header = header
+        self.table = table
+        self._file = file
+        self._policy = sync
+        self._footer_record = placement.footer_record
+        self._footer_offset = placement.footer_offset
+        self._next_offset = -(-placement.blocks_end // SECTOR_BYTES) * SECTOR_BYTES
+        self._tail_is_clean = False
+        self._bitmaps: dict[int, int] = {}
+        self._dirty: set[int] = set()
+        self._unsynced = False
+        self._per_block = header.block_sectors
+
+    def runs(self, lba: int, sectors: int) -> list[Run]:
+        """Return the runs that make up the range, in order, neighbours merged."""
+        found: list[Run] = []
+        for block, first, length in self._spans(lba, sectors):
+            start = self.table[block]
+            if start == BLOCK_ABSENT:
+                _append(found, length, None)
+                continue
+            data = start * SECTOR_BYTES + self.header.bitmap_bytes
+            for at, count, present in bits.runs(self._bitmap(block), self._per_block, first, length):
+                _append(found, count, data + at * SECTOR_BYTES if present else None)
+        return found
+
+    def write(self, lba: int, data: bytes | bytearray | memoryview) -> None:
+        """Store sectors, giving absent blocks a place."""
+        view = memoryview(data)
+        done = 0
+        for block, first, length in self._spans(lba, sectors_in(data)):
+            if self.table[block] == BLOCK_ABSENT:
+                self._allocate(block)
+            offset = self.table[block] * SECTOR_BYTES + self.header.bitmap_bytes + first * SECTOR_BYTES
+            self._unsynced = True
+            self._file.write_at(offset, view[done : done + length * SECTOR_BYTES])
+            done += length * SECTOR_BYTES
+            self._mark(block, bits.mask(self._per_block, first, length))
+        if self._policy is SyncPolicy.ALWAYS or len(self._dirty) >= _MAX_DIRTY_BLOCKS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make durable all that was written, in the order the module describes."""
+        if not self._unsynced:
+            return
+        self._sync()
+        if self.table.dirty or self._dirty:
+            for index in sorted(self.table.dirty):
+                self._file.write_at(self.header.table_offset + index * SECTOR_BYTES, self.table.record(index))
+            for block in sorted(self._dirty):
+                bitmap = self._bitmaps[block].to_bytes(self._per_block // 8, "big")
+                self._file.write_at(self.table[block] * SECTOR_BYTES, bitmap)
+            self._sync()
+        self.table.dirty.clear()
+        self._dirty.clear()
+        self._unsynced = False
+
+    def close(self) -> None:
+        """Flush, then give back the room made in advance."""
+        self.flush()
+        if self._tail_is_clean:
+            self._move_footer_down()
+
+    def _spans(self, lba: int, sectors: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (block, first sector in it, length) for each block the range touches."""
+        while sectors:
+            block, first = divmod(lba, self._per_block)
+            length = min(sectors, self._per_block - first)
+            yield block, first, length
+            lba += length
+            sectors -= length
+
+    def _bitmap(self, block: int) -> int:
+        """Return the bitmap of a block that is present."""
+        cached = self._bitmaps.get(block)
+        if cached is not None:
+            return cached
+        if len(self._bitmaps) >= _MAX_CACHED_BITMAPS:
+            del self._bitmaps[next(old for old in self._bitmaps if old not in self._dirty)]
+        record = self._file.read_at(self.table[block] * SECTOR_BYTES, self._per_block // 8)
+        bitmap = self._bitmaps[block] = int.from_bytes(record, "big")
+        return bitmap
+
+    def _mark(self, block: int, mask: int) -> None:
+        """Note that the sectors of `mask` hold data now."""
+        bitmap = self._bitmap(block)
+        if bitmap & mask != mask:
+            self._bitmaps[block] = bitmap | mask
+            self._dirty.add(block)
+
+    def _allocate(self, block: int) -> None:
+        """Give `block` a place with an empty bitmap, known so far only in memory."""
+        start = self._next_offset
+        if start // SECTOR_BYTES >= BLOCK_ABSENT:
+            raise DiskError(f"{self._file.path}: the file cannot grow past 2 TiB; use larger blocks")
+        if not self._tail_is_clean:
+            self._move_footer_down()
+            self._tail_is_clean = True
+        if start + self.header.stride_bytes > self._footer_offset:
+            self._move_footer_up()
+        self._unsynced = True
+        self._file.write_at(start, bytes(self.header.bitmap_bytes))
+        self._next_offset = start + self.header.stride_bytes
+        self.table[block] = start // SECTOR_BYTES
+        self._bitmaps[block] = 0
+        self._dirty.add(block)
+
+    def _move_footer_up(self) -> None:
+        """Make room for more blocks; the footer is durable behind it before this returns."""
+        self._place_footer(self._next_offset + _GROWTH_BLOCKS * self.header.stride_bytes)
+
+    def _move_footer_down(self) -> None:
+        """Put the footer behind the last block and cut what follows.
+
+        What is cut may be data that a crash left without a BAT entry: a later block in its place
+        must start from zeros.
+        """
+        end = self._next_offset
+        if self._footer_offset != end or self._file.size() != end + FOOTER_BYTES:
+            self._place_footer(end)
+            self._file.resize(end + FOOTER_BYTES)
+            self._sync()
+
+    def _place_footer(self, offset: int) -> None:
+        self._file.write_at(offset, self._footer_record)
+        self._sync()
+        self._footer_offset = offset
+
+    def _sync(self) -> None:
+        if self._policy is not SyncPolicy.NEVER:
+            self._file.sync()
+
+
+def _append(found: list[Run], sectors: int, offset: int | None) -> None:
+    """Add a run, merging it with the one before where they are neighbours."""
+    if found:
+        last = found[-1]
+        expected = None if last.offset is None else last.offset + last.sectors * SECTOR_BYTES
+        if offset == expected:
+            found[-1] = Run(last.sectors + sectors, last.offset)
+            return
+    found.append(Run(sectors, offset))

@@ -1,0 +1,79 @@
+"""Making VHD images.
+
+NOT modelled: differencing disks.
+
+Sources:
+    [VHD] Virtual Hard Disk Image Format Specification 1.0.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from disks.errors import DiskError
+from disks.hostfile import HostFile
+from disks.image import SECTOR_BYTES
+from disks.newfile import Progress, reserve
+from disks.vhd import layout
+from disks.vhd.footer import Footer
+from disks.vhd.header import CREATE_BLOCK_BYTES, DEFAULT_BLOCK_BYTES, DynamicHeader
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes two images of the same contents differ."""
+
+    unique_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    created: datetime = field(default_factory=_now)
+
+
+def write_fixed(
+    file: HostFile,
+    size_bytes: int,
+    *,
+    sparse: bool = False,
+    identity: Identity | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Make the empty `file` a fixed VHD; unless `sparse`, its room on the host is taken at once."""
+    _check_size(size_bytes)
+    who = identity or Identity()
+    if not sparse:
+        reserve(file, size_bytes, progress)
+    file.write_at(
+        size_bytes, Footer.new(layout.TYPE_FIXED, size_bytes, who.created, who.unique_id).to_bytes()
+    )
+
+
+def write_dynamic(
+    file: HostFile,
+    size_bytes: int,
+    *,
+    block_bytes: int = DEFAULT_BLOCK_BYTES,
+    identity: Identity | None = None,
+) -> None:
+    """Make the empty `file` a dynamic VHD without blocks."""
+    _check_size(size_bytes)
+    if block_bytes not in CREATE_BLOCK_BYTES:
+        raise DiskError(f"a block size of {block_bytes} bytes: other programs take only 512 KiB and 2 MiB")
+    who = identity or Identity()
+    footer = Footer.new(layout.TYPE_DYNAMIC, size_bytes, who.created, who.unique_id).to_bytes()
+    header = DynamicHeader(
+        table_offset=layout.FOOTER_BYTES + layout.HEADER_BYTES,
+        max_table_entries=-(-size_bytes // block_bytes),
+        block_bytes=block_bytes,
+    )
+    file.write_at(0, footer + header.to_bytes() + b"\xff" * header.table_bytes + footer)
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes <= 0 or size_bytes % SECTOR_BYTES:
+        raise DiskError(f"a disk of {size_bytes} bytes: it must be a positive multiple of {SECTOR_BYTES}")
+    if size_bytes > layout.MAX_SIZE_BYTES:
+        raise DiskError(f"a disk of {size_bytes} bytes: a VHD ends at {layout.MAX_SIZE_BYTES} (2040 GiB)")

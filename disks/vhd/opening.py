@@ -1,0 +1,144 @@
+"""Opening a VHD: find the footer, believe nothing, build the image.
+
+NOT modelled: differencing disks (refused), repair (a damaged footer only allows reading).
+
+Sources:
+    [VHD] Virtual Hard Disk Image Format Specification 1.0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from disks.errors import DiskError, ImageFormatError, UnsupportedImageError
+from disks.hostfile import ByteFile
+from disks.sync import SyncPolicy
+from disks.vhd import layout
+from disks.vhd.bat import BlockAllocationTable, check_entries, check_table_place
+from disks.vhd.blocks import BlockStore, Placement
+from disks.vhd.dynamic import DynamicVhd
+from disks.vhd.fixed import FixedVhd
+from disks.vhd.footer import Footer
+from disks.vhd.geometry import MAX_CYLINDERS
+from disks.vhd.header import DynamicHeader
+
+VhdImage = FixedVhd | DynamicVhd
+
+
+class FoundFooter(NamedTuple):
+    """The footer that counts, where it lies, and what is wrong with the other one."""
+
+    footer: Footer
+    record: bytes
+    offset: int
+    is_copy: bool
+    warnings: tuple[str, ...]
+
+
+def has_footer_cookie(file: ByteFile) -> bool:
+    """Tell whether the file claims to be a VHD in any of the places a footer may be."""
+    size = file.size()
+    cookie = layout.FOOTER_COOKIE
+    places = [size - layout.FOOTER_BYTES, size - layout.OLD_FOOTER_BYTES, 0]
+    return any(
+        file.read_at(offset, len(cookie)) == cookie
+        for offset in places
+        if 0 <= offset <= size - layout.OLD_FOOTER_BYTES
+    )
+
+
+def open_vhd(file: ByteFile, sync: SyncPolicy = SyncPolicy.ON_FLUSH) -> VhdImage:
+    """Return the image in `file`, which it then owns; raise DiskError and leave the file open."""
+    found = find_footer(file)
+    footer = found.footer
+    warnings = (*found.warnings, *_geometry_warnings(footer))
+    if footer.disk_type == layout.TYPE_DIFFERENCING:
+        raise UnsupportedImageError(
+            file.path, "a differencing VHD", "Chains are not supported: flatten it, or use its parent"
+        )
+    if found.is_copy and not file.read_only:
+        damage = "the footer at the end is missing or damaged; its copy at offset 0 allows reading only"
+        raise DiskError(f"{file.path}: {damage}")
+    if footer.disk_type == layout.TYPE_FIXED:
+        if footer.current_size > found.offset:
+            where, expected = found.offset + 48, f"at most {found.offset}, where the footer lies"
+            raise ImageFormatError(
+                file.path,
+                where,
+                "footer current size",
+                expected,
+                footer.current_size,
+                "The file is truncated",
+            )
+        return FixedVhd(file, footer, sync, warnings)
+    return DynamicVhd(file, footer, _open_blocks(file, found, sync), warnings)
+
+
+def find_footer(file: ByteFile) -> FoundFooter:
+    """Return the valid footer: the one at the end, or the copy at offset 0 when that is damaged."""
+    size = file.size()
+    try:
+        offset, record = _end_record(file, size)
+        footer = Footer.parse(record, file.path, offset)
+    except ImageFormatError as damage:
+        copy = _copy_or_none(file, size)
+        if copy is None:
+            raise
+        record = file.read_at(0, layout.FOOTER_BYTES)
+        return FoundFooter(copy, record, size, True, (f"the footer at the end is damaged ({damage})",))
+    return FoundFooter(footer, record, offset, False, _copy_warnings(file, footer, record))
+
+
+def _end_record(file: ByteFile, size: int) -> tuple[int, bytes]:
+    """Return the footer record at the end, padded to 512 bytes, and its offset."""
+    if size % layout.FOOTER_BYTES == layout.OLD_FOOTER_BYTES:
+        offset = size - layout.OLD_FOOTER_BYTES
+        return offset, file.read_at(offset, layout.OLD_FOOTER_BYTES) + b"\0"
+    offset = max(0, size - layout.FOOTER_BYTES)
+    return offset, file.read_at(offset, min(size, layout.FOOTER_BYTES)).ljust(layout.FOOTER_BYTES, b"\0")
+
+
+def _copy_or_none(file: ByteFile, size: int) -> Footer | None:
+    """Return the copy at offset 0 of a disk that has one, if it is valid."""
+    if size < layout.FOOTER_BYTES + layout.HEADER_BYTES:
+        return None
+    try:
+        copy = Footer.parse(file.read_at(0, layout.FOOTER_BYTES), file.path, 0)
+    except ImageFormatError:
+        return None
+    return None if copy.disk_type == layout.TYPE_FIXED else copy
+
+
+def _copy_warnings(file: ByteFile, footer: Footer, record: bytes) -> tuple[str, ...]:
+    """Compare the footer with its copy; only fixed disks have none."""
+    if footer.disk_type == layout.TYPE_FIXED or file.size() < layout.FOOTER_BYTES:
+        return ()
+    if file.read_at(0, layout.FOOTER_BYTES) == record:
+        return ()
+    return ("the footer and its copy at offset 0 differ; the footer counts",)
+
+
+def _geometry_warnings(footer: Footer) -> tuple[str, ...]:
+    """Warn of a geometry that does not reach the size, as programs that go by it see another disk."""
+    geometry = footer.geometry
+    cylinder = geometry.heads * geometry.sectors_per_track
+    missing = footer.current_size // 512 - geometry.sectors
+    if geometry.cylinders >= MAX_CYLINDERS or -cylinder <= missing <= cylinder:
+        return ()
+    return (f"the geometry reaches {geometry.sectors * 512} bytes of {footer.current_size}",)
+
+
+def _open_blocks(file: ByteFile, found: FoundFooter, sync: SyncPolicy) -> BlockStore:
+    """Read and check header and table; `found.offset` is where the blocks must end."""
+    at, end = found.footer.data_offset, found.offset
+    if at < layout.FOOTER_BYTES or at + layout.HEADER_BYTES > end:
+        where = (0 if found.is_copy else found.offset) + 16
+        expected = f"from 0x200 to {max(0, end - layout.HEADER_BYTES):#x}"
+        raise ImageFormatError(file.path, where, "footer data offset", expected, f"{at:#x}")
+    header = DynamicHeader.parse(file.read_at(at, layout.HEADER_BYTES), file.path, at)
+    size = found.footer.current_size
+    check_table_place(file, header, size, at, end)
+    table = BlockAllocationTable.load(file, header, size)
+    first = max(at + layout.HEADER_BYTES, header.table_offset + header.table_bytes)
+    blocks_end = check_entries(file, header, table, first, end)
+    return BlockStore(file, header, table, Placement(found.record, found.offset, blocks_end), sync)
