@@ -1,0 +1,192 @@
+"""Emulation of the instructions that arrive as intercepts or as #GP, on a `CpuView`.
+
+One call emulates the instruction at CS:RIP: the bare machine's intercepts use it on the real state,
+techniques on their virtual one. All checks come before the first change, so a `GuestFault` leaves
+the processor at the instruction. Descriptor-table instructions are in `table_instructions.py`,
+control and debug registers in `control_instructions.py`; here are flags, MSRs, CPUID, RDTSC, HLT.
+
+Not modelled: CR4.VME and CR4.PVI (CLI, STI, PUSHF and POPF then need IOPL), the single-step trap
+after the instruction (the caller's, if EFLAGS.TF was set), the limit of CS at the fetch.
+
+Sources: [SDM2] Intel 64 and IA-32 Architectures Software Developer's Manual, volumes 2A to 2D.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmm.cpu import control_instructions, table_instructions
+from vmm.cpu import registers as r
+from vmm.cpu.encoding import MAX_LENGTH, Encoded, parse
+from vmm.cpu.operands import Handler, Outcome, Services, require_ring_0
+from vmm.cpu.paging import MASK_32, MASK_64, PAGE_MASK, PAGE_SIZE, GuestFault, translate
+from vmm.cpu.segmentation import code_bits, peek, push
+from vmm.cpu.state import CpuView
+
+__all__ = ["Outcome", "Services", "emulate"]
+
+_CR4_TSD: Final = 1 << 2
+_RIP_MASKS: Final = {16: 0xFFFF, 32: MASK_32, 64: MASK_64}
+_POPF_ALWAYS: Final = r.ARITHMETIC_FLAGS | r.TF | r.DF | r.NT | r.AC | r.ID
+_ALWAYS_ONE: Final = 2  # EFLAGS bit 1
+
+
+def emulate(view: CpuView, services: Services) -> Outcome:
+    """Emulate the instruction at CS:RIP and advance RIP past it.
+
+    Raises:
+        GuestFault: what the instruction raises; nothing has changed.
+    """
+    bits = code_bits(view)
+    code, cut = _fetch(view, bits)
+    try:
+        instruction = parse(code, bits)
+    except IndexError:
+        raise cut or GuestFault(r.GP, 0) from None
+    handler = _HANDLERS.get(instruction.key)
+    if handler is None:
+        return Outcome.UNHANDLED
+    if instruction.lock:
+        raise GuestFault(r.UD)
+    next_rip = view.rip + instruction.length & _RIP_MASKS[bits]
+    outcome = handler(view, instruction, services)
+    view.rip = next_rip
+    if outcome is Outcome.HALTED:
+        services.halt()
+    return outcome
+
+
+def _fetch(view: CpuView, bits: int) -> tuple[bytes, GuestFault | None]:
+    """Read the longest instruction there may be; short of it, also the fault that cut it off."""
+    user = view.cpl == 3
+    linear = view.rip if bits == 64 else view.segs[r.CS].base + view.rip & MASK_32
+    here = min(MAX_LENGTH, PAGE_SIZE - (linear & PAGE_MASK))
+    code = view.memory.read(translate(view, linear, write=False, user=user, fetch=True), here)
+    if here == MAX_LENGTH:
+        return code, None
+    following = linear + here & (MASK_64 if bits == 64 else MASK_32)
+    try:
+        physical = translate(view, following, write=False, user=user, fetch=True)
+    except GuestFault as fault:
+        return code, fault
+    return code + view.memory.read(physical, MAX_LENGTH - here), None
+
+
+def _iopl(view: CpuView) -> int:
+    return view.rflags >> r.IOPL_SHIFT & 3
+
+
+def _require_iopl(view: CpuView) -> None:
+    if view.cpl > _iopl(view):
+        raise GuestFault(r.GP, 0)
+
+
+def _require_iopl_in_vm86(view: CpuView) -> None:
+    if view.rflags & r.VM:
+        _require_iopl(view)
+
+
+def _flags_bytes(view: CpuView, instruction: Encoded) -> int:
+    """PUSHF and POPF default to 64 bits in 64-bit mode, and have no 32-bit form there."""
+    size = instruction.operand_bytes
+    return 8 if size == 4 and code_bits(view) == 64 else size
+
+
+def _pushf(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
+    _require_iopl_in_vm86(view)
+    push(view, view.rflags & ~(r.VM | r.RF) | _ALWAYS_ONE, _flags_bytes(view, instruction))
+    return Outcome.DONE
+
+
+def _popf(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
+    _require_iopl_in_vm86(view)
+    size = _flags_bytes(view, instruction)
+    value, rsp = peek(view, size)
+    changeable = _POPF_ALWAYS
+    if view.cpl == 0:
+        changeable |= r.IF | r.IOPL
+    elif view.cpl <= _iopl(view):
+        changeable |= r.IF
+    if size == 2:
+        changeable &= 0xFFFF
+    view.rflags = view.rflags & ~(changeable | r.RF) | value & changeable
+    view.regs[r.RSP] = rsp
+    return Outcome.DONE
+
+
+def _cli(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
+    _require_iopl(view)
+    view.rflags &= ~r.IF
+    return Outcome.DONE
+
+
+def _sti(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
+    _require_iopl(view)
+    if view.rflags & r.IF:
+        return Outcome.DONE
+    view.rflags |= r.IF
+    return Outcome.INTERRUPT_SHADOW
+
+
+def _hlt(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
+    require_ring_0(view)
+    return Outcome.HALTED
+
+
+def _invalidate_caches(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
+    require_ring_0(view)  # INVD and WBINVD; there are no caches to flush
+    return Outcome.DONE
+
+
+def _cpuid(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
+    regs = view.regs
+    answer = services.cpuid(regs[r.RAX] & MASK_32, regs[r.RCX] & MASK_32)
+    for index, value in zip((r.RAX, r.RBX, r.RCX, r.RDX), answer, strict=True):
+        regs[index] = value & MASK_32
+    return Outcome.DONE
+
+
+def _put_edx_eax(view: CpuView, value: int) -> None:
+    view.regs[r.RAX] = value & MASK_32
+    view.regs[r.RDX] = value >> 32 & MASK_32
+
+
+def _rdmsr(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
+    require_ring_0(view)
+    value = services.read_msr(view.regs[r.RCX] & MASK_32)
+    if value is None:
+        raise GuestFault(r.GP, 0)
+    _put_edx_eax(view, value)
+    return Outcome.DONE
+
+
+def _wrmsr(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
+    require_ring_0(view)
+    value = view.regs[r.RAX] & MASK_32 | (view.regs[r.RDX] & MASK_32) << 32
+    if not services.write_msr(view.regs[r.RCX] & MASK_32, value):
+        raise GuestFault(r.GP, 0)
+    return Outcome.DONE
+
+
+def _rdtsc(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
+    if view.cpl and view.cr[4] & _CR4_TSD:
+        raise GuestFault(r.GP, 0)
+    _put_edx_eax(view, services.read_tsc())
+    return Outcome.DONE
+
+
+_HANDLERS: Final[dict[int, Handler]] = {
+    **table_instructions.HANDLERS,
+    **control_instructions.HANDLERS,
+    0x9C: _pushf,
+    0x9D: _popf,
+    0xF4: _hlt,
+    0xFA: _cli,
+    0xFB: _sti,
+    0x0F08: _invalidate_caches,
+    0x0F09: _invalidate_caches,
+    0x0F30: _wrmsr,
+    0x0F31: _rdtsc,
+    0x0F32: _rdmsr,
+    0x0FA2: _cpuid,
+}

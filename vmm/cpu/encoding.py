@@ -1,0 +1,178 @@
+"""The bytes of an instruction: prefixes, opcode, ModRM, SIB, displacement.
+
+Only what the emulated system instructions need, none of which has an immediate; capstone, which
+`decode.py` wraps, reads everything but is too slow for an exit path. The result does not depend on
+the processor's state, so it is cached by (bytes, mode).
+
+Sources: [SDM2] Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2A, chapter 2;
+volume 2D, appendix A.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from vmm.cpu import registers as r
+from vmm.cpu.paging import MASK_32, MASK_64
+from vmm.cpu.state import CpuView
+
+MAX_LENGTH: Final = 15  # [SDM2] §2.3.11
+
+SEGMENT_PREFIXES: Final = {0x26: r.ES, 0x2E: r.CS, 0x36: r.SS, 0x3E: r.DS, 0x64: r.FS, 0x65: r.GS}
+OPERAND_SIZE: Final = 0x66
+ADDRESS_SIZE: Final = 0x67
+LOCK: Final = 0xF0
+PREFIXES: Final = frozenset({*SEGMENT_PREFIXES, OPERAND_SIZE, ADDRESS_SIZE, LOCK, 0xF2, 0xF3})
+TWO_BYTE: Final = 0x0F00  # opcodes after the escape 0Fh are numbered from here
+
+GROUP_6: Final = 0x0F00
+GROUP_7: Final = 0x0F01
+_MOV_CR_DR: Final = frozenset({0x0F20, 0x0F21, 0x0F22, 0x0F23})
+_GROUP_7_REGISTER_FORMS: Final = frozenset({4, 6})  # SMSW, LMSW; the rest are other instructions
+
+_REX_B, _REX_X, _REX_R, _REX_W = 1, 2, 4, 8
+_NONE: Final = -1
+_RIP: Final = 16  # as a base register
+_EA16: Final = (  # [SDM2] table 2-1
+    (r.RBX, r.RSI), (r.RBX, r.RDI), (r.RBP, r.RSI), (r.RBP, r.RDI),
+    (r.RSI, _NONE), (r.RDI, _NONE), (r.RBP, _NONE), (r.RBX, _NONE),
+)  # fmt: skip
+_ADDRESS_MASKS: Final = {16: 0xFFFF, 32: MASK_32, 64: MASK_64}
+
+
+class Memory(msgspec.Struct, frozen=True, gc=False):
+    """A memory operand: segment register, base and index registers (-1: none), scale, displacement."""
+
+    segment: int
+    base: int
+    index: int
+    shift: int
+    displacement: int
+
+
+class Encoded(msgspec.Struct, frozen=True, gc=False):
+    """One instruction. `key` is the opcode; in groups 6 and 7 `group_key(opcode, reg)`; -1 if foreign."""
+
+    key: int
+    length: int
+    operand_bytes: int
+    address_bits: int
+    lock: bool
+    reg: int = 0
+    rm: int = 0
+    memory: Memory | None = None
+
+
+def group_key(opcode: int, reg: int) -> int:
+    """The `Encoded.key` of a member of an opcode group."""
+    return opcode << 4 | reg
+
+
+@lru_cache(maxsize=16384)
+def parse(code: bytes, bits: int) -> Encoded:
+    """Take the instruction at the start of `code` apart, for a code size of 16, 32 or 64.
+
+    Raises:
+        IndexError: `code` ends inside the instruction.
+    """
+    at = rex = 0
+    segment = _NONE
+    operand = address = lock = False
+    while True:
+        byte = code[at]
+        at += 1
+        if byte in PREFIXES:
+            rex = 0  # a REX prefix counts only right before the opcode
+            override = SEGMENT_PREFIXES.get(byte, _NONE)
+            if override != _NONE and (bits != 64 or override >= r.FS):
+                segment = override
+            operand = operand or byte == OPERAND_SIZE
+            address = address or byte == ADDRESS_SIZE
+            lock = lock or byte == LOCK
+        elif bits == 64 and byte & 0xF0 == 0x40:
+            rex = byte
+        else:
+            break
+    if byte == 0x0F:
+        byte = TWO_BYTE | code[at]
+        at += 1
+    address_bits = {16: 32, 32: 16, 64: 32}[bits] if address else bits
+    operand_bytes = _operand_bytes(bits, operand, rex)
+    if byte not in (GROUP_6, GROUP_7) and byte not in _MOV_CR_DR:
+        return Encoded(byte, at, operand_bytes, address_bits, lock)
+    modrm = code[at]
+    mod, reg, rm = modrm >> 6, modrm >> 3 & 7, modrm & 7
+    key = byte
+    if byte in (GROUP_6, GROUP_7):
+        key = group_key(byte, reg)
+        if byte == GROUP_7 and mod == 3 and reg not in _GROUP_7_REGISTER_FORMS:
+            key = _NONE
+    reg |= (rex & _REX_R) << 1
+    if mod == 3 or byte in _MOV_CR_DR:  # MOV CR/DR ignores mod
+        return Encoded(key, at + 1, operand_bytes, address_bits, lock, reg, rm | (rex & _REX_B) << 3)
+    if address_bits == 16:
+        memory, at = _memory16(code, at + 1, mod, rm, segment)
+    else:
+        memory, at = _memory32(code, at + 1, (mod, rm, rex, bits), segment)
+    return Encoded(key, at, operand_bytes, address_bits, lock, reg, 0, memory)
+
+
+def _operand_bytes(bits: int, prefix: bool, rex: int) -> int:
+    if rex & _REX_W:
+        return 8
+    return 2 if prefix == (bits != 16) else 4
+
+
+def _memory16(code: bytes, at: int, mod: int, rm: int, segment: int) -> tuple[Memory, int]:
+    """The memory forms of 16-bit addressing; returns the operand and the position after it."""
+    base, index = _EA16[rm]
+    size = mod
+    if mod == 0 and rm == 6:
+        base, size = _NONE, 2
+    displacement = _signed(code, at, size)
+    default = r.SS if base == r.RBP else r.DS
+    return Memory(default if segment == _NONE else segment, base, index, 0, displacement), at + size
+
+
+def _memory32(code: bytes, at: int, form: tuple[int, int, int, int], segment: int) -> tuple[Memory, int]:
+    """The memory forms of 32- and 64-bit addressing; `form` is (mod, rm, REX, code size)."""
+    mod, rm, rex, bits = form
+    base, index, shift = rm | (rex & _REX_B) << 3, _NONE, 0
+    size = (0, 1, 4)[mod]
+    if rm == 4:
+        sib = code[at]
+        at += 1
+        base = sib & 7 | (rex & _REX_B) << 3
+        index = sib >> 3 & 7 | (rex & _REX_X) << 2
+        shift = sib >> 6
+        if index == r.RSP:
+            index = _NONE
+        if sib & 7 == 5 and mod == 0:
+            base, size = _NONE, 4
+    elif rm == 5 and mod == 0:
+        base, size = _RIP if bits == 64 else _NONE, 4
+    displacement = _signed(code, at, size)
+    default = r.SS if base in (r.RSP, r.RBP) else r.DS
+    return Memory(default if segment == _NONE else segment, base, index, shift, displacement), at + size
+
+
+def _signed(code: bytes, at: int, size: int) -> int:
+    """A displacement; reading past the end is an IndexError, as for single bytes."""
+    if at + size > len(code):
+        raise IndexError(at)
+    return int.from_bytes(code[at : at + size], "little", signed=True)
+
+
+def offset_of(view: CpuView, instruction: Encoded, memory: Memory) -> int:
+    """The effective address of a memory operand, an offset in its segment."""
+    offset = memory.displacement
+    if memory.base == _RIP:
+        offset += view.rip + instruction.length
+    elif memory.base != _NONE:
+        offset += view.regs[memory.base]
+    if memory.index != _NONE:
+        offset += view.regs[memory.index] << memory.shift
+    return offset & _ADDRESS_MASKS[instruction.address_bits]
