@@ -16,6 +16,9 @@ from typing import Final
 NEVER_NS: Final = 1 << 62
 
 
+host_ns = time.monotonic_ns  # for measuring what the host spends, never for the guest's time
+
+
 class HostTime:
     """Nanoseconds of the host's monotonic clock since construction."""
 

@@ -52,7 +52,9 @@ class Memory:
 
     def __init__(self, ram_bytes: int) -> None:
         if not MIB <= ram_bytes <= TOP_OF_RAM_MAX or ram_bytes % 4096:
-            raise ConfigError(f"memory of {ram_bytes} bytes: allowed are 1M to {TOP_OF_RAM_MAX // MIB}M, in 4K steps")
+            raise ConfigError(
+                f"memory of {ram_bytes} bytes: allowed are 1M to {TOP_OF_RAM_MAX // MIB}M, in 4K steps"
+            )
         self.ram_bytes = ram_bytes
         self._mapping = mmap.mmap(-1, ram_bytes)
         self.ram = memoryview(self._mapping)
@@ -165,7 +167,10 @@ class Memory:
             return
         if address >= self.ram_bytes or CONVENTIONAL_END <= address < SHADOW_FIRST:
             return
-        if SHADOW_FIRST <= address < SHADOW_END and not self._shadow_writable[(address - SHADOW_FIRST) // SHADOW_SEGMENT]:
+        if (
+            SHADOW_FIRST <= address < SHADOW_END
+            and not self._shadow_writable[(address - SHADOW_FIRST) // SHADOW_SEGMENT]
+        ):
             return
         self.ram[address : address + len(data)] = data
         self.on_write(address, len(data))

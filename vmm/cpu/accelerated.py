@@ -11,8 +11,11 @@ import unicorn
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
+from vmm.clock import host_ns
 from vmm.cpu import layout
+from vmm.cpu.cpuid import CpuModel
 from vmm.cpu.engine import Count, Engine, EngineView, Kind, StopReason, TraceCall, Wiring
+from vmm.cpu.ring import SIZE
 from vmm.cpu.state import CpuState
 from vmm.cpu.string_io import StringIo
 from vmm.errors import EngineError
@@ -90,7 +93,9 @@ def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
     try:
         lib = ctypes.PyDLL(str(LIBRARY))
     except OSError as error:
-        raise EngineError(f"the accelerated engine is not built ({error}); TRAPLINE_ENGINE=portable works") from error
+        raise EngineError(
+            f"the accelerated engine is not built ({error}); TRAPLINE_ENGINE=portable works"
+        ) from error
     handle, i64, u32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
     signatures: dict[str, tuple[list[Any], Any]] = {
         "accel_open": ([ctypes.POINTER(_Host)], handle),
@@ -128,11 +133,11 @@ class AcceleratedEngine(Engine):
 
     name = "accelerated"
 
-    def __init__(self, wiring: Wiring, *, virtual_clock: bool = False) -> None:
-        super().__init__(wiring)
+    def __init__(self, wiring: Wiring, cpu: CpuModel, *, virtual_clock: bool = False) -> None:
+        super().__init__(wiring, cpu)
         self._lib, self._entries = library()
         self._mapped_ports: dict[int, tuple[Any, Any]] = {}
-        self._stopping = False
+        self._stopping = self._asleep = False
         self._trace: TraceCall | None = None
         handle = self.uc._uch.value
         assert handle is not None
@@ -161,7 +166,10 @@ class AcceleratedEngine(Engine):
         self._accel = self._lib.accel_open(ctypes.byref(host))
         self.shared = _Shared.from_address(self._accel)
         self.shared.virtual_clock = virtual_clock
-        # Python's monotonic clock and accel.c's are the same CLOCK_MONOTONIC
+        self.shared.ring, self.shared.ring_mask = wiring.ring.address, SIZE - 1
+        now = wiring.now_ns()
+        self.shared.virtual_ns = now
+        self.shared.host_base_ns = host_ns() - now  # accel.c reads the same CLOCK_MONOTONIC
         self._install_hooks(handle, virtual_clock)
         self.map_memory()
         self.map_ports()
@@ -275,6 +283,7 @@ class AcceleratedEngine(Engine):
         """Architectural reset: Unicorn's own leaves 32-bit protected mode and CR4 bits behind."""
         self._init_cpu(self._cpu)
         self.write_cr(4, 0)
+        self.view.regs[2] = self.cpu.leaves[1][0]  # EDX: the processor's signature, [SDM3] table 9-1
         self.set_up_hidden_page()
         self._arm_after_reset()
         self.shared.inject_vector = -1
@@ -288,12 +297,14 @@ class AcceleratedEngine(Engine):
             self.inject(6)  # a hole reads FFh, and FF FF is no instruction
             return StopReason.DEADLINE
         if error:
-            raise EngineError(f"the engine failed at {state.segs[1].selector:04x}:{state.rip:x}: {unicorn.UcError(error)}")
+            raise EngineError(
+                f"the engine failed at {state.segs[1].selector:04x}:{state.rip:x}: {unicorn.UcError(error)}"
+            )
         if self.shared.triple_fault:
             self.shared.triple_fault = 0
             return StopReason.TRIPLE_FAULT
-        if self._halted.value:
-            self._halted.value = 0
+        if self._halted.value or self._asleep:
+            self._halted.value, self._asleep = 0, False
             return StopReason.HALTED
         return StopReason.STOPPED if self._stop_requested() else StopReason.DEADLINE
 
@@ -305,6 +316,16 @@ class AcceleratedEngine(Engine):
         """Ask QEMU to return at the end of the current block."""
         self._stopping = True
         self._lib.accel_stop(self._accel)
+
+    def halt(self) -> None:
+        """HLT was emulated."""
+        self._asleep = True
+        self._lib.accel_stop(self._accel)
+
+    def write_tsc(self, value: int) -> None:
+        """Tell accel.c too, which answers RDTSC."""
+        super().write_tsc(value)
+        self.shared.tsc_offset = self.tsc_offset
 
     def deadline_moved(self, deadline_ns: int) -> None:
         """Wake the watcher thread, or shorten the block budget."""
@@ -366,4 +387,3 @@ class AcceleratedEngine(Engine):
             handle, self._accel = self._accel, None
             del self.uc
             self._lib.accel_close(handle)
-

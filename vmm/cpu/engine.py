@@ -18,9 +18,12 @@ import unicorn
 from unicorn.unicorn_py3.unicorn import uclib
 
 from vmm.bus import PortBus
+from vmm.clock import host_ns
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
+from vmm.cpu.cpuid import CpuModel
 from vmm.cpu.layout import symbol
+from vmm.cpu.ring import ExitRing
 from vmm.cpu.state import CpuState, SegmentCache
 from vmm.errors import EngineError
 from vmm.memory import Memory
@@ -83,6 +86,7 @@ class Wiring:
     on_event: Callable[[int], Action]  # the event router
     cpuid: Callable[[int, int], tuple[int, int, int, int]]
     now_ns: Callable[[], int]
+    ring: ExitRing
 
 
 @dataclass
@@ -174,10 +178,14 @@ class Engine(ABC):
     """One processor. `fetch()` before and `commit()` after touching `view` from outside a callback."""
 
     name: str
+    needs: frozenset[str] = frozenset()  # intercepts without which the engine cannot work
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, cpu: CpuModel) -> None:
         self.wiring = wiring
+        self.cpu = cpu
+        self.tsc_offset = 0
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self.uc.ctl_set_cpu_model(cpu.engine_model)
         self._hidden = ctypes.create_string_buffer(HIDDEN_BYTES + 4096)
         self._deltas: list[tuple[int, int, int]] = []  # (first, last, ram_addr - physical)
         self.view: EngineView
@@ -204,7 +212,42 @@ class Engine(ABC):
     def flush_tlb(self) -> None:
         """Forget all cached translations of linear addresses."""
 
+    # -- time stamp counter, 1 GHz of virtual time
+
+    def read_tsc(self) -> int:
+        """Return what RDTSC reads."""
+        return (self.wiring.now_ns() + self.tsc_offset) & 0xFFFF_FFFF_FFFF_FFFF
+
+    def write_tsc(self, value: int) -> None:
+        """Make RDTSC count on from `value`."""
+        self.tsc_offset = value - self.wiring.now_ns()
+
+    def read_msr(self, msr: int) -> int:
+        """Read one of the engine's own MSRs."""
+        return int(self.uc.msr_read(msr))
+
+    def write_msr(self, msr: int, value: int) -> None:
+        """Write one of the engine's own MSRs."""
+        self.uc.msr_write(msr, value)
+
     # -- control
+
+    @abstractmethod
+    def halt(self) -> None:
+        """HLT was emulated: `run` returns HALTED."""
+
+    @abstractmethod
+    def skip_to(self, now_ns: int) -> None:
+        """Move virtual time forward: the processor slept."""
+
+    @property
+    @abstractmethod
+    def virtual_ns(self) -> int:
+        """Virtual time that executed code has spent, with what `skip_to` added."""
+
+    @abstractmethod
+    def route_to_python(self, vector: int, enabled: bool) -> None:
+        """Send one exception vector to the event router, or leave it to the engine's delivery."""
 
     @abstractmethod
     def reset(self) -> None:
@@ -279,7 +322,9 @@ class Engine(ABC):
                 self.uc.mem_protect(block.address, block.length, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         for window in memory.windows:
             self._map_window(window.address, window.length, window.device.read, window.device.write)
-        taken = sorted([(b.address, b.length) for b in blocks] + [(w.address, w.length) for w in memory.windows])
+        taken = sorted(
+            [(b.address, b.length) for b in blocks] + [(w.address, w.length) for w in memory.windows]
+        )
         at = 0
         for address, length in [*taken, (_PHYSICAL_LIMIT, 0)]:
             if address > at:
@@ -316,6 +361,14 @@ class Engine(ABC):
             if first <= address < last:
                 _invalidate(self.uc._uch, address + delta, address + delta + length)
                 return
+
+    def remember(self, kind: int, a: int, b: int) -> None:
+        """Leave a record of an exit in the ring."""
+        state = self.view.state
+        cs = state.segs[r.CS].selector
+        self.wiring.ring.add(kind, cs, state.rip, state.hflags & 3, a, b, self.wiring.now_ns())
+
+    _host_ns = staticmethod(host_ns)
 
     def set_up_hidden_page(self) -> None:
         """Point the VMCB's MSR permission map at its place; permissions start as `all pass`."""

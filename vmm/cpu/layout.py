@@ -60,7 +60,9 @@ def _needed() -> str:
 def prove_version() -> None:
     """Refuse another version of Unicorn, naming both."""
     if unicorn.__version__ != VERSION:
-        raise EngineError(f"found unicorn {unicorn.__version__}; {_needed()}: its CPU state layout is the one proved")
+        raise EngineError(
+            f"found unicorn {unicorn.__version__}; {_needed()}: its CPU state layout is the one proved"
+        )
 
 
 _PROBES: Final = (
@@ -118,7 +120,9 @@ def context_bytes(context: Any) -> bytes:  # noqa: ANN401  (unicorn's class is n
     assert pointer is not None
     size = ctypes.c_size_t.from_address(pointer).value
     if size != CONTEXT_BYTES:
-        raise EngineError(f"unicorn {unicorn.__version__}: CPU state of {size} bytes, not {CONTEXT_BYTES}; {_needed()}")
+        raise EngineError(
+            f"unicorn {unicorn.__version__}: CPU state of {size} bytes, not {CONTEXT_BYTES}; {_needed()}"
+        )
     return ctypes.string_at(pointer + CONTEXT_DATA, size)
 
 
@@ -143,5 +147,7 @@ def prove_internals(uc: unicorn.Uc) -> tuple[int, int, int]:
         (CLASS_EXEC_INTERRUPT, "x86_cpu_exec_interrupt_x86_64"),
     ):
         if ctypes.c_uint64.from_address(cpu_class + offset).value != symbol(name):
-            raise EngineError(f"unicorn {unicorn.__version__}: CPUClass has no {name} at {offset:#x}; {_needed()}")
+            raise EngineError(
+                f"unicorn {unicorn.__version__}: CPUClass has no {name} at {offset:#x}; {_needed()}"
+            )
     return cpu, cpu + CPU_ENV, cpu_class

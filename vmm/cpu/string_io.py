@@ -84,7 +84,9 @@ class StringIo:
         write, offset = self._bus.writers[port]
         write(offset, size, value)
 
-    def _run(self, view: EngineView, size: int, *, index: int, segment: int | None) -> tuple[int, int, int] | None:
+    def _run(
+        self, view: EngineView, size: int, *, index: int, segment: int | None
+    ) -> tuple[int, int, int] | None:
         """Return (physical address, elements, address mask) of what may move at once, or None."""
         state = view.state
         hflags = state.hflags

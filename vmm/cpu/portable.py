@@ -1,0 +1,393 @@
+"""The portable engine: Unicorn's public API and the proved overlay, no compiler needed.
+
+Every exception and interrupt is delivered in Python (`delivery.py`). The guest runs in slices of
+a fixed number of instructions, the only stop of the public API that never lands inside one;
+interrupts are taken between slices, HLT arrives as an intercept.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, Final
+
+import unicorn
+from unicorn import x86_const as x86
+
+from vmm.cpu import layout
+from vmm.cpu import registers as r
+from vmm.cpu import state as s
+from vmm.cpu.cpuid import CpuModel
+from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
+from vmm.cpu.engine import (
+    INTERCEPT_VECTOR,
+    Action,
+    Count,
+    Engine,
+    EngineView,
+    Kind,
+    StopReason,
+    TraceCall,
+    Wiring,
+)
+from vmm.cpu.paging import GuestFault
+from vmm.cpu.state import CpuState
+from vmm.cpu.string_io import StringIo
+from vmm.cpu.syscall_entry import syscall, sysenter
+from vmm.errors import EngineError
+
+SLICE: Final = 10_000  # instructions, when nothing is pending
+WINDOW_SLICE: Final = 100  # while an interrupt waits for IF
+VIRTUAL_SLICE: Final = 1_000  # under the virtual clock: the step in which time moves
+NS_PER_INSTRUCTION: Final = 3
+_CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_X86_REG_CR4}
+_FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
+_SHUTDOWN: Final = 0x17F
+_HF2_NMI_BLOCKED: Final = 4
+
+
+class PortableEngine(Engine):
+    """Correct wherever the layout proves out; at most about 100 million instructions a second."""
+
+    name = "portable"
+    needs = frozenset({"hlt", "rdtsc"})
+
+    def __init__(self, wiring: Wiring, cpu: CpuModel, *, virtual_clock: bool = False) -> None:
+        super().__init__(wiring, cpu)
+        layout.prove_state()
+        self.uc.ctl_exits_enabled(True)
+        self._context = self.uc.context_save()
+        pointer = ctypes.cast(self._context._context, ctypes.c_void_p).value
+        assert pointer is not None
+        self.view = EngineView(self, CpuState.from_address(pointer + layout.CONTEXT_DATA), wiring.memory)
+        self._counts: dict[tuple[Kind, int], Count] = {}
+        self._trace: TraceCall | None = None
+        self._virtual = virtual_clock
+        self._virtual_ns = 0
+        self._line = self._nmi = self._halted = self._stopping = self._tripled = False
+        self._injected: Event | None = None
+        self._string_io = StringIo(self, wiring)
+        self.map_memory()
+        self._install_hooks()
+        self.reset()
+
+    def _install_hooks(self) -> None:
+        hook = self.uc.hook_add
+        hook(unicorn.UC_HOOK_INTR, self._on_event)
+        hook(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid)
+        hook(unicorn.UC_HOOK_MEM_WRITE_PROT, lambda *_: True)
+        for callback, instruction in (
+            (self._on_in, x86.UC_X86_INS_IN),
+            (self._on_out, x86.UC_X86_INS_OUT),
+            (self._on_cpuid, x86.UC_X86_INS_CPUID),
+            (self._on_syscall, x86.UC_X86_INS_SYSCALL),
+            (self._on_sysenter, x86.UC_X86_INS_SYSENTER),
+        ):
+            hook(unicorn.UC_HOOK_INSN, callback, None, 1, 0, instruction)
+
+    # -- state
+
+    def fetch(self) -> EngineView:
+        """Copy the processor's state into the overlay."""
+        self.uc.context_update(self._context)
+        return self.view
+
+    def commit(self) -> None:
+        """Copy the overlay back."""
+        self.uc.context_restore(self._context)
+
+    def read_rflags(self) -> int:
+        """Work the flags out through the public API; the overlay must agree with the processor."""
+        state = self.view.state
+        if state.cc_op == s.CC_OP_EFLAGS:
+            return (
+                (state.eflags & ~(r.ARITHMETIC_FLAGS | r.DF))
+                | state.cc_src
+                | (r.DF if state.df == -1 else 0)
+                | 2
+            )
+        return int(self.uc.reg_read(x86.UC_X86_REG_EFLAGS))
+
+    def write_cr(self, index: int, value: int) -> None:
+        """Write through the public API, which knows the side effects."""
+        self.commit()
+        self.uc.reg_write(_CR_REGISTERS[index], value)
+        self.fetch()
+
+    def flush_tlb(self) -> None:
+        """Drop the whole TLB."""
+        self.uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
+
+    # -- counting
+
+    def _account(self, kind: Kind, a: int, b: int, c: int, began: int, detail: int = 0) -> None:
+        took = self._host_ns() - began
+        count = self._counts.get((kind, detail))
+        if count is None:
+            count = self._counts[kind, detail] = Count()
+        count.count += 1
+        count.host_ns += took
+        if self._trace is not None:
+            self._trace(kind, a, b, c, took)
+
+    def counts(self) -> dict[tuple[Kind, int], Count]:
+        """Return the exits counted so far."""
+        return self._counts
+
+    def set_trace(self, trace: TraceCall | None) -> None:
+        """Have `_account` report each exit."""
+        self._trace = trace
+
+    # -- what leaves the guest
+
+    def _on_event(self, uc: Any, vector: int, data: Any) -> None:  # noqa: ANN401
+        began = self._host_ns()
+        view = self.fetch()
+        state = view.state
+        software = bool(state.exception_is_int) and vector < INTERCEPT_VECTOR
+        # Unicorn never clears these itself: the next fault would arrive as #DF or at a wrong EIP
+        state.old_exception, state.exception_is_int = -1, 0
+        if vector == _SHUTDOWN:
+            self._triple_fault()
+            return
+        kind = (
+            Kind.INTERCEPT
+            if vector >= INTERCEPT_VECTOR
+            else Kind.SOFTWARE_INT
+            if software
+            else Kind.EXCEPTION
+        )
+        self.remember(kind, vector, state.error_code)
+        detail = 0 if software else vector & 0xFF if kind is Kind.EXCEPTION else vector - INTERCEPT_VECTOR
+        action = self.wiring.on_event(vector)
+        if action is Action.DELIVER:
+            self._deliver(self._injected or self._event(vector, software))
+            self._injected = None
+        self._account(kind, vector, state.error_code, 0, began, detail)
+        self.commit()
+
+    def _event(self, vector: int, software: bool) -> Event:
+        state = self.view.state
+        if software:
+            return Event(vector, software=True, next_rip=state.rip)
+        code = state.error_code if vector in r.VECTORS_WITH_ERROR_CODE else None
+        return Event(vector, code, cr2=state.cr[2] if vector == r.PF_FAULT else None)
+
+    def _deliver(self, event: Event) -> None:
+        if deliver_event(self.view, event) is DeliveryOutcome.TRIPLE_FAULT:
+            self._triple_fault()
+
+    def _triple_fault(self) -> None:
+        self._tripled = True
+        self.uc.emu_stop()
+
+    def _on_invalid(self, uc: Any, data: Any) -> bool:  # noqa: ANN401
+        self._on_event(uc, r.UD, data)
+        return True
+
+    def _on_in(self, uc: Any, port: int, size: int, data: Any) -> int:  # noqa: ANN401
+        began = self._host_ns()
+        bus = self.wiring.bus
+        value = self._string_io.bulk_in(port, size) if port in bus.block_readers else bus.read(port, size)
+        self.remember(Kind.IN, port, value)
+        self._account(Kind.IN, port, size, value, began)
+        return value
+
+    def _on_out(self, uc: Any, port: int, size: int, value: int, data: Any) -> None:  # noqa: ANN401
+        began = self._host_ns()
+        bus = self.wiring.bus
+        value &= (1 << 8 * size) - 1
+        self.remember(Kind.OUT, port, value)
+        if port in bus.block_writers:
+            self._string_io.bulk_out(port, size, value)
+        else:
+            bus.write(port, size, value)
+        self._account(Kind.OUT, port, size, value, began)
+
+    def _map_window(self, address: int, length: int, read: Any, write: Any) -> None:  # noqa: ANN401
+        def on_read(uc: Any, offset: int, size: int, data: Any) -> int:  # noqa: ANN401
+            began, mask = self._host_ns(), (1 << 8 * size) - 1
+            value = mask if read is None else read(offset, size) & mask
+            self._account(Kind.MMIO_READ, address + offset, size, value, began)
+            return int(value)
+
+        def on_write(uc: Any, offset: int, size: int, value: int, data: Any) -> None:  # noqa: ANN401
+            began = self._host_ns()
+            value &= (1 << 8 * size) - 1
+            if write is not None:
+                write(offset, size, value)
+            self._account(Kind.MMIO_WRITE, address + offset, size, value, began)
+
+        self.uc.mmio_map(address, length, on_read, None, on_write, None)
+
+    def map_ports(self) -> None:
+        """Nothing to do: the bus is asked at each access."""
+
+    def _on_cpuid(self, uc: Any, data: Any) -> int:  # noqa: ANN401
+        began = self._host_ns()
+        regs = self.fetch().regs
+        leaf, subleaf = regs[r.RAX] & 0xFFFF_FFFF, regs[r.RCX] & 0xFFFF_FFFF
+        regs[r.RAX], regs[r.RBX], regs[r.RCX], regs[r.RDX] = self.wiring.cpuid(leaf, subleaf)
+        self.commit()
+        self._account(Kind.CPUID, leaf, subleaf, 0, began)
+        return 1
+
+    def _on_syscall(self, uc: Any, data: Any) -> None:  # noqa: ANN401
+        self._enter_kernel(Kind.SYSCALL, syscall)
+
+    def _on_sysenter(self, uc: Any, data: Any) -> None:  # noqa: ANN401
+        self._enter_kernel(Kind.SYSENTER, sysenter)
+
+    def _enter_kernel(self, kind: Kind, entry: Callable[[EngineView], None]) -> None:
+        began = self._host_ns()
+        view = self.fetch()
+        try:
+            entry(view)
+            self._account(kind, view.regs[r.RAX], 0, 0, began)
+        except GuestFault as fault:
+            self._deliver(Event(fault.vector, fault.error_code))
+        view.rip -= 2  # Unicorn adds the instruction's length after the hook
+        self.commit()
+
+    # -- control
+
+    def reset(self) -> None:
+        """Write the whole architectural reset state, [SDM3] table 9-1."""
+        self.fetch()
+        state = self.view.state
+        self.uc.reg_write(x86.UC_X86_REG_CR0, 0x6000_0010)
+        self.uc.reg_write(x86.UC_X86_REG_CR4, 0)
+        self.fetch()
+        state.efer = state.hflags2 = 0
+        state.hflags2, state.hflags, state.eflags = 1, 0, 2
+        for index in range(16):
+            state.regs[index] = 0
+        state.regs[r.RDX] = self.cpu.leaves[1][0]
+        state.cr[0], state.cr[2], state.cr[3], state.cr[4] = 0x6000_0010, 0, 0, 0
+        view = self.view
+        view.rflags = 2
+        for index in (r.ES, r.SS, r.DS, r.FS, r.GS):
+            view.load_segment(index, 0, 0, 0xFFFF, 0x9300)
+        view.load_segment(r.CS, 0xF000, 0xFFFF_0000, 0xFFFF, 0x9B00)
+        view.rip = 0xFFF0
+        for table, flags in ((state.gdt, 0), (state.idt, 0), (state.ldt, 0x8200), (state.tr, 0x8B00)):
+            table.selector, table.base, table.limit, table.flags = 0, 0, 0xFFFF, flags
+        state.sysenter_cs = state.sysenter_esp = state.sysenter_eip = 0
+        state.star = state.lstar = state.cstar = state.fmask = 0
+        self._injected, self._nmi, self._halted = None, False, False
+        self.set_up_hidden_page()
+        self._arm_after_reset()
+        self.commit()
+        self.flush_tlb()
+
+    def run(self, deadline_ns: int) -> StopReason:
+        """Run slices until the deadline, a stop, HLT or a triple fault."""
+        while True:
+            self._take_interrupt()
+            if self._tripled:
+                self._tripled = False
+                return StopReason.TRIPLE_FAULT
+            if self._stopping:
+                self._stopping = False
+                return StopReason.STOPPED
+            if self._now() >= deadline_ns:
+                return StopReason.DEADLINE
+            self._run_slice(self._slice(deadline_ns))
+            if self._halted:
+                self._halted = False
+                return StopReason.HALTED
+
+    def _now(self) -> int:
+        return self.wiring.now_ns()
+
+    def _slice(self, deadline_ns: int) -> int:
+        if self._line or self._nmi:
+            return WINDOW_SLICE
+        if self._virtual:
+            return max(2, min(VIRTUAL_SLICE, (deadline_ns - self._virtual_ns) // NS_PER_INSTRUCTION + 1))
+        return SLICE
+
+    def _run_slice(self, instructions: int) -> None:
+        state = self.fetch().state
+        try:
+            self.uc.emu_start(state.rip, 0, count=instructions)
+        except unicorn.UcError as error:
+            self.fetch()
+            if error.errno not in _FETCH_ERRORS:
+                raise EngineError(
+                    f"the engine failed at {state.segs[r.CS].selector:04x}:{state.rip:x}: {error}"
+                ) from error
+            self._deliver(Event(r.UD))  # a hole reads FFh, and FF FF is no instruction
+            self.commit()
+        self._virtual_ns += instructions * NS_PER_INSTRUCTION
+
+    def _take_interrupt(self) -> None:
+        if not (self._line or self._nmi or self._injected):
+            return
+        view = self.fetch()
+        state = view.state
+        if self._injected is not None:
+            event, self._injected = self._injected, None
+            self._deliver(event)
+        elif state.hflags & s.HF_INHIBIT_IRQ:
+            return
+        elif self._nmi and not state.hflags2 & _HF2_NMI_BLOCKED:
+            self._nmi = False
+            state.hflags2 |= _HF2_NMI_BLOCKED
+            self._interrupt(Kind.NMI, r.NMI)
+        elif self._line and state.eflags & r.IF:
+            self._interrupt(Kind.INTERRUPT, self.wiring.acknowledge())
+        self.commit()
+
+    def _interrupt(self, kind: Kind, vector: int) -> None:
+        began = self._host_ns()
+        self.remember(kind, vector, 0)
+        self._account(kind, vector, 0, 0, began)
+        self._deliver(Event(vector, external=True))
+
+    def stop(self) -> None:
+        """Return after the current slice."""
+        self._stopping = True
+
+    def halt(self) -> None:
+        """HLT was emulated: leave the slice; the intercept is an instruction boundary."""
+        self._halted = True
+        self.uc.emu_stop()
+
+    def deadline_moved(self, deadline_ns: int) -> None:
+        """Nothing to do: slices are short."""
+
+    def set_interrupt(self, level: bool) -> None:
+        """Drive INTR; looked at between slices."""
+        self._line = level
+
+    def raise_nmi(self) -> None:
+        """Latch one NMI."""
+        self._nmi = True
+
+    def inject(self, vector: int, error_code: int = 0) -> None:
+        """Queue one exception."""
+        self._injected = Event(vector, error_code if vector in r.VECTORS_WITH_ERROR_CODE else None)
+
+    def set_a20(self, enabled: bool) -> None:
+        """Set the address mask in the CPU state."""
+        view = self.fetch()
+        view.state.a20_mask = -1 if enabled else ~(1 << 20)
+        self.commit()
+        self.flush_tlb()
+
+    def route_to_python(self, vector: int, enabled: bool) -> None:
+        """Nothing to do: every event comes to Python here."""
+
+    @property
+    def virtual_ns(self) -> int:
+        """Virtual time spent by executed slices, with what `skip_to` added."""
+        return self._virtual_ns
+
+    def skip_to(self, now_ns: int) -> None:
+        """Move virtual time forward: the processor slept."""
+        self._virtual_ns = max(now_ns, self._virtual_ns)
+
+    def close(self) -> None:
+        """Release Unicorn."""
+        del self.uc

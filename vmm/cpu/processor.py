@@ -1,0 +1,166 @@
+"""The processor of a machine: an engine, its event router, intercepts, CPUID and MSRs, put together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from vmm.bus import PortBus
+from vmm.cpu import cpuid, msr
+from vmm.cpu import registers as r
+from vmm.cpu.accelerated import LIBRARY, AcceleratedEngine, library
+from vmm.cpu.emulate import Outcome, emulate
+from vmm.cpu.engine import Action, Engine, Wiring
+from vmm.cpu.intercepts import Intercepts
+from vmm.cpu.paging import GuestFault
+from vmm.cpu.portable import PortableEngine
+from vmm.cpu.ring import ExitRing
+from vmm.cpu.router import EventRouter
+from vmm.cpu.state import HF_INHIBIT_IRQ
+from vmm.errors import ConfigError, EngineError
+from vmm.memory import Memory
+
+ENGINE_VARIABLE: Final = "TRAPLINE_ENGINE"
+ENGINES: Final = ("auto", "accelerated", "portable")
+_DR_FIXED: Final = {6: 0xFFFF_0FF0, 7: 0x400}
+
+
+@dataclass(frozen=True)
+class ProcessorOptions:
+    """What the user chooses about the processor."""
+
+    engine: str = "auto"
+    model: str = cpuid.DEFAULT_MODEL
+    virtual_clock: bool = False
+    ignore_unknown_msrs: bool = False
+    apic: bool = False
+
+
+def choose_engine(wanted: str) -> tuple[str, str]:
+    """Return the engine that `wanted` (or TRAPLINE_ENGINE, where it is `auto`) means, and why."""
+    source = "asked for"
+    if wanted == "auto" and os.environ.get(ENGINE_VARIABLE):
+        wanted, source = os.environ[ENGINE_VARIABLE], f"{ENGINE_VARIABLE} says so"
+    if wanted not in ENGINES:
+        raise ConfigError(f"no engine {wanted!r}; there are: {', '.join(ENGINES)}")
+    if wanted != "auto":
+        return wanted, source
+    if not LIBRARY.exists():
+        return "portable", f"{LIBRARY.name} is not built (no C compiler was found on install)"
+    try:
+        library()
+    except EngineError as error:
+        return "portable", str(error)
+    return "accelerated", f"{LIBRARY.name} is built and loads"
+
+
+class Processor:
+    """One processor. Everything that leaves the guest passes `router`."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        bus: PortBus,
+        acknowledge: Callable[[], int],
+        now_ns: Callable[[], int] | None,
+        options: ProcessorOptions,
+        ring: ExitRing | None = None,
+    ) -> None:
+        """Build the engine. `now_ns` None: virtual time is the engine's own, of executed code."""
+        model = cpuid.model(options.model)
+        self.engine_name, self.engine_reason = choose_engine(options.engine)
+        self.router = EventRouter(self._on_intercept, self._on_route)
+        self.ring = ring if ring is not None else ExitRing()
+        self._debug_registers = [0, 0, 0, 0, 0, 0, _DR_FIXED[6], _DR_FIXED[7]]
+        self.engine: Engine | None = None
+        wiring = Wiring(
+            memory, bus, acknowledge, self.router.dispatch, cpuid.Cpuid(model, apic=options.apic),
+            now_ns if now_ns is not None else self.virtual_now_ns, self.ring,
+        )  # fmt: skip
+        kind = AcceleratedEngine if self.engine_name == "accelerated" else PortableEngine
+        engine = kind(wiring, model, virtual_clock=options.virtual_clock)
+        self.engine = engine
+        self.live = engine
+        self.msrs = msr.Msrs(
+            model,
+            read_tsc=engine.read_tsc,
+            write_tsc=engine.write_tsc,
+            ignore_unknown=options.ignore_unknown_msrs,
+        )
+        self.intercepts = Intercepts(engine)
+        self._settle()
+
+    def virtual_now_ns(self) -> int:
+        """Return the time that executed code has spent."""
+        return 0 if self.engine is None else self.engine.virtual_ns
+
+    def reset(self) -> None:
+        """Reset the processor; what is armed stays armed."""
+        self.live.reset()
+        self._settle()
+
+    def _settle(self) -> None:
+        msr.let_pass(self.live.msr_permissions(), msr.ENGINE_MSRS)
+        self.intercepts.apply()
+
+    def _on_route(self, vector: int, to_python: bool) -> None:
+        self.live.route_to_python(vector, to_python)
+
+    def _on_intercept(self, vector: int) -> Action:
+        """Emulate an intercepted instruction; one we have no emulation for does not exist here."""
+        view = self.live.fetch()
+        try:
+            outcome = emulate(view, self)
+        except GuestFault as fault:
+            if fault.cr2 is not None:
+                view.write_cr(2, fault.cr2)
+            self.live.commit()
+            self.live.inject(fault.vector, fault.error_code or 0)
+            return Action.DELIVER
+        if outcome is Outcome.UNHANDLED:
+            self.live.inject(r.UD)
+            return Action.DELIVER
+        view.state.hflags &= ~HF_INHIBIT_IRQ  # the shadow of STI and MOV SS ends with the next instruction
+        if outcome is Outcome.INTERRUPT_SHADOW:
+            view.state.hflags |= HF_INHIBIT_IRQ
+        self.live.commit()
+        return Action.RESUME
+
+    # -- what emulated instructions need (emulate.Services)
+
+    def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        """Return EAX, EBX, ECX, EDX."""
+        return self.live.wiring.cpuid(leaf, subleaf)
+
+    def read_msr(self, index: int) -> int | None:
+        """Return an MSR, or None: #GP."""
+        return self.live.read_msr(index) if index in msr.ENGINE_MSRS else self.msrs.read(index)
+
+    def write_msr(self, index: int, value: int) -> bool:
+        """Write an MSR; False: #GP."""
+        if index in msr.ENGINE_MSRS:
+            self.live.write_msr(index, value)
+            return True
+        return self.msrs.write(index, value)
+
+    def read_tsc(self) -> int:
+        """Return what RDTSC reads."""
+        return self.live.read_tsc()
+
+    def invlpg(self, linear: int) -> None:
+        """Forget the translation of one page; all are forgotten, which is allowed."""
+        self.live.flush_tlb()
+
+    def halt(self) -> None:
+        """Sleep until an interrupt."""
+        self.live.halt()
+
+    def read_dr(self, index: int) -> int:
+        """Return a debug register."""
+        return self._debug_registers[index]
+
+    def write_dr(self, index: int, value: int) -> None:
+        """Set a debug register; the engine raises no debug exceptions from them."""
+        self._debug_registers[index] = value | _DR_FIXED.get(index, 0)
