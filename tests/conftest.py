@@ -1,0 +1,63 @@
+"""Fixtures for all tests: the real guests, prepared once a session.
+
+A test that lets `oracles.MissingError` through, by itself or by a fixture, is skipped or failed as
+`oracles.missing` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.guests.assets.initramfs import LinuxGuest, linux_guest
+from tests.oracles import MissingError, missing, require_file
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """End a test whose fixtures lack something of the host."""
+    with lacking_ends_the_test():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """End a test that lacks something of the host."""
+    with lacking_ends_the_test():
+        return (yield)
+
+
+@contextmanager
+def lacking_ends_the_test() -> Iterator[None]:
+    """Turn a MissingError into a skipped or failed test."""
+    try:
+        yield
+    except MissingError as error:
+        missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def linux_i386() -> LinuxGuest:
+    """Debian's i686 kernel with our initramfs."""
+    return linux_guest("i386")
+
+
+@pytest.fixture(scope="session")
+def linux_amd64() -> LinuxGuest:
+    """Debian's amd64 kernel with our initramfs."""
+    return linux_guest("amd64")
+
+
+@pytest.fixture(scope="session")
+def seabios() -> Path:
+    """Debian's SeaBIOS."""
+    return require_file("/usr/share/seabios/bios-256k.bin", "seabios")
+
+
+@pytest.fixture(scope="session")
+def vgabios() -> Path:
+    """The VGA BIOS that belongs to SeaBIOS."""
+    return require_file("/usr/share/seabios/vgabios-stdvga.bin", "seabios")

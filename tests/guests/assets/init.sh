@@ -1,0 +1,87 @@
+#!/bin/sh
+# /init of the test guests. `trapline.mode=` on the kernel's command line says what to do:
+#   boot    print the marker and halt: what the boot benchmark times
+#   shell   load the disk drivers, print the marker, answer commands on the serial console
+#   disk    partition /dev/sda, make a file system, write, read back, compare, halt
+
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+
+mode=shell
+for word in $(cat /proc/cmdline); do
+    case $word in
+    trapline.mode=*) mode=${word#*=} ;;
+    esac
+done
+
+load_drivers() {
+    while read -r module; do
+        insmod "/lib/modules/$module" || echo "TRAPLINE-GUEST-FAIL insmod $module"
+    done </lib/modules/load-order
+}
+
+# Wait for a device node; libata looks for its disks in the background.
+wait_for() {
+    tries=0
+    until [ -b "$1" ]; do
+        tries=$((tries + 1))
+        [ $tries -gt 300 ] && return 1
+        sleep 0.1
+    done
+}
+
+fail() {
+    echo "TRAPLINE-DISK-FAIL $1"
+    poweroff -f
+}
+
+# 64 blocks of 1 MiB, no two sectors alike: each block is shifted by 7 bytes against the last.
+# tests/guests/assets/initramfs.py computes the same bytes.
+write_data() {
+    seq 1 170000 | head -c 1048576 >/tmp/base
+    block=0
+    while [ $block -lt 64 ]; do
+        { printf '%*d' $((block * 7 + 9)) $block; cat /tmp/base; } | head -c 1048576
+        block=$((block + 1))
+    done
+}
+
+disk_job() {
+    disk=/dev/sda
+    wait_for $disk || fail "no $disk"
+    printf 'o\nn\np\n1\n\n\nw\n' | fdisk $disk >/tmp/fdisk 2>&1 || { cat /tmp/fdisk; fail fdisk; }
+    wait_for ${disk}1 || { cat /tmp/fdisk; fail "no ${disk}1"; }
+    mke2fs -L TRAPLINE ${disk}1 >/dev/null || fail mke2fs
+    mount -t ext2 ${disk}1 /mnt || fail mount
+    write_data >/mnt/data || fail write
+    sync
+    umount /mnt || fail umount
+    echo 3 >/proc/sys/vm/drop_caches
+    mount -t ext2 -o ro ${disk}1 /mnt || fail "mount again"
+    sum=$(sha256sum </mnt/data)
+    sum=${sum%% *}
+    umount /mnt || fail "umount again"
+    [ "$sum" = "$(cat /etc/data.sha256)" ] || fail "$sum"
+    echo "TRAPLINE-DISK-OK sha256 $sum"
+    poweroff -f
+}
+
+case $mode in
+boot)
+    echo TRAPLINE-GUEST-READY
+    poweroff -f
+    ;;
+disk)
+    load_drivers
+    echo TRAPLINE-GUEST-READY
+    disk_job
+    ;;
+*)
+    load_drivers
+    echo TRAPLINE-GUEST-READY
+    PS1='guest# ' setsid cttyhack sh
+    poweroff -f
+    ;;
+esac

@@ -1,0 +1,143 @@
+"""Debian's kernel with an initramfs of ours: busybox, `init.sh` and the drivers of PIIX IDE.
+
+Only files of unpacked packages go in; the same packages give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.guests.assets.cpio import Archive
+from tests.guests.assets.debian import CACHE, cache_lock, unpacked
+from tests.oracles import MissingError
+
+KERNELS: Final = {"i386": "linux-image-686", "amd64": "linux-image-amd64"}
+
+WANTED: Final = (
+    "crc32c_generic",
+    "ext4",
+    "sd_mod",
+    "sr_mod",
+    "isofs",
+    "nls_ascii",
+    "nls_cp437",
+    "vfat",
+    "ata_piix",
+)
+"""Modules to load, in this order, each after what it depends on. ext4 asks for `crc32c` by the
+name of the algorithm, which no dependency says: hence crc32c_generic before it. The host adapter
+is last, so that a disk it finds meets its driver."""
+
+APPLETS: Final = """
+    blockdev cat cmp cp cttyhack dd df dmesg echo fdisk free grep halt head insmod kill ls lsmod md5sum
+    mkdir mke2fs mkdosfs mount od poweroff printf ps pwd reboot rm sed seq setsid sh sha256sum sleep sync
+    tail test time touch tr true umount uname uptime vi wc yes
+"""
+
+COMMAND_LINE: Final = (
+    "console=ttyS0 nolapic noapic acpi=off nokaslr no_timer_check lpj=1000000 "
+    "random.trust_cpu=on mitigations=off"
+)
+"""For a PC without APIC and ACPI. `trapline.mode=` is to be added; see init.sh."""
+
+READY: Final = b"TRAPLINE-GUEST-READY"
+DISK_OK: Final = b"TRAPLINE-DISK-OK sha256 "
+DISK_FAIL: Final = b"TRAPLINE-DISK-FAIL"
+PROMPT: Final = b"guest# "
+HALTED: Final = b"reboot: System halted"
+"""Last line of a kernel that cannot switch its power off: without ACPI it halts instead."""
+
+MEBIBYTE: Final = 1 << 20
+DATA_BLOCKS: Final = 64
+
+
+@dataclass(frozen=True)
+class LinuxGuest:
+    """A kernel and its initramfs, as files of the host."""
+
+    architecture: str
+    kernel: Path
+    initramfs: Path
+
+    def command_line(self, mode: str) -> str:
+        """Return the kernel command line that makes /init do `mode`."""
+        return f"{COMMAND_LINE} trapline.mode={mode}"
+
+
+def linux_guest(architecture: str) -> LinuxGuest:
+    """Return Debian's kernel for "i386" or "amd64" with our initramfs, preparing them at first use.
+
+    Raises:
+        MissingError: a package cannot be had.
+    """
+    name = KERNELS[architecture]
+    kernel_files = unpacked(name, architecture, real_name=r"linux-image-\d[^\s:]+")
+    busybox = unpacked("busybox-static", architecture) / "bin" / "busybox"
+    kernels = sorted((kernel_files / "boot").glob("vmlinuz-*"))
+    if not kernels:
+        raise MissingError(f"{name}:{architecture} in {kernel_files} holds no boot/vmlinuz-*")
+    archive = build(busybox.read_bytes(), module_files(kernel_files))
+    image = CACHE / architecture / "initramfs.cpio"
+    with cache_lock():
+        fresh = image.with_suffix(f".{os.getpid()}")
+        fresh.write_bytes(archive)
+        fresh.replace(image)
+    return LinuxGuest(architecture, kernels[-1], image)
+
+
+def build(busybox: bytes, modules: dict[str, bytes]) -> bytes:
+    """Return the archive; `modules` are loaded in the order of the dictionary."""
+    archive = Archive()
+    for name in ("bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "sys", "tmp"):
+        archive.directory(name)
+    archive.character_device("dev/console", 5, 1)
+    archive.file("init", Path(__file__).with_name("init.sh").read_bytes(), mode=0o755)
+    archive.file("bin/busybox", busybox, mode=0o755)
+    for applet in APPLETS.split():
+        archive.link(f"bin/{applet}", "busybox")
+    archive.file("etc/data.sha256", hashlib.sha256(expected_data()).hexdigest().encode() + b"\n")
+    for name, content in modules.items():
+        archive.file(f"lib/modules/{name}", content)
+    archive.file("lib/modules/load-order", "".join(f"{name}\n" for name in modules).encode())
+    return archive.getvalue()
+
+
+def module_files(kernel_files: Path) -> dict[str, bytes]:
+    """Return the wanted modules with all they depend on, each after its dependencies."""
+    found: dict[str, Path] = {}
+    for path in sorted((kernel_files / "lib" / "modules").rglob("*.ko*")):
+        found.setdefault(path.name.split(".ko")[0].replace("-", "_"), path)
+    ordered: dict[str, bytes] = {}
+
+    def add(name: str) -> None:
+        if f"{name}.ko" in ordered or name not in found:  # not found: built into the kernel
+            return
+        content = found[name].read_bytes()
+        if found[name].suffix == ".xz":
+            content = lzma.decompress(content)
+        for dependency in dependencies(content):
+            add(dependency)
+        ordered[f"{name}.ko"] = content
+
+    for name in WANTED:
+        add(name)
+    return ordered
+
+
+def dependencies(module: bytes) -> list[str]:
+    """Return the names a kernel module gives in `depends=` of its .modinfo section."""
+    _, found, rest = module.partition(b"\0depends=")
+    names = rest.partition(b"\0")[0].decode() if found else ""
+    return [name.replace("-", "_") for name in names.split(",") if name]
+
+
+def expected_data() -> bytes:
+    """Return the bytes that init.sh writes to /mnt/data."""
+    base = "".join(f"{line}\n" for line in range(1, 170001)).encode()[:MEBIBYTE]
+    blocks = (f"{block:{block * 7 + 9}d}".encode() + base for block in range(DATA_BLOCKS))
+    return b"".join(block[:MEBIBYTE] for block in blocks)
