@@ -1,0 +1,103 @@
+"""Every device: reset is idempotent, states survive bytes, no guest access raises."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+_spec = importlib.util.spec_from_file_location("device_contract", Path(__file__).with_name("contract.py"))
+assert _spec is not None
+assert _spec.loader is not None
+contract: Any = importlib.util.module_from_spec(_spec)
+sys.modules["device_contract"] = contract
+_spec.loader.exec_module(contract)
+
+CASES = contract.cases()
+every_device = pytest.mark.parametrize("factory", [case[1] for case in CASES], ids=[case[0] for case in CASES])
+fuzz = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@every_device
+def test_device_has_a_name(factory: Any) -> None:
+    assert contract.Specimen(factory).device.name
+
+
+@every_device
+def test_reset_is_idempotent(factory: Any) -> None:
+    specimen = contract.Specimen(factory)
+    for _ in specimen.states():
+        specimen.device.reset()
+        once = specimen.device.save()
+        specimen.device.reset()
+        assert specimen.device.save() == once
+
+
+@every_device
+def test_save_is_pure(factory: Any) -> None:
+    specimen = contract.Specimen(factory)
+    for state in specimen.states():
+        assert specimen.device.save() == state
+
+
+@every_device
+def test_exercises_reach_different_states(factory: Any) -> None:
+    states = list(contract.Specimen(factory).states())
+    assert all(earlier != later for earlier, later in zip(states, states[1:], strict=False))
+
+
+@every_device
+def test_state_survives_bytes_and_another_device(factory: Any) -> None:
+    specimen = contract.Specimen(factory)
+    for state in specimen.states():
+        assert contract.restored(factory, state, specimen.time.value_ns).device.save() == state
+
+
+@every_device
+def test_load_rewinds_a_device_that_went_on(factory: Any) -> None:
+    specimen = contract.Specimen(factory)
+    for state in list(specimen.states()):
+        specimen.device.load(state)
+        assert specimen.device.save() == state
+
+
+@every_device
+@pytest.mark.parametrize("size", contract.SIZES)
+def test_every_register_takes_every_size(factory: Any, size: int) -> None:
+    specimen = contract.Specimen(factory)
+    for index, (_, length) in enumerate(specimen.banks):
+        for offset in range(min(length, contract.LONGEST_WALK) + 4):
+            for value in (None, 0, 0xFFFF_FFFF, None):
+                specimen.access(contract.Access(index, offset, size, value, 1000))
+
+
+@every_device
+def test_no_guest_access_raises(factory: Any) -> None:
+    @fuzz
+    @given(contract.accesses())
+    def run(accesses: list[Any]) -> None:
+        specimen = contract.Specimen(factory)
+        for access in accesses:
+            specimen.access(access)
+
+    run()
+
+
+@every_device
+def test_a_restored_device_behaves_as_the_original(factory: Any) -> None:
+    @fuzz
+    @given(contract.accesses(), contract.accesses())
+    def run(before: list[Any], after: list[Any]) -> None:
+        original = contract.Specimen(factory)
+        for access in before:
+            original.access(access)
+        state = original.device.save()
+        twin = contract.restored(factory, state, original.time.value_ns)
+        assert twin.device.save() == state
+        assert [twin.access(access) for access in after] == [original.access(access) for access in after]
+
+    run()
