@@ -1,0 +1,82 @@
+"""What the firmware is given: the processor, memory, the bus, and the disks it may boot from.
+
+`vmm/machine.py` makes one `FirmwareHost`; the firmware reaches nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from devices.backplane import Clock, GuestMemory
+from disks.image import BlockImage
+from vmm.bus import PortBus
+from vmm.cpu.state import CpuView
+
+DriveKind = Literal["hd", "cd", "floppy"]
+
+
+class Geometry(NamedTuple):
+    """A disk's shape in cylinders, heads and sectors a track."""
+
+    cylinders: int
+    heads: int
+    sectors: int
+
+
+class BootDrive(msgspec.Struct, frozen=True):
+    """A disk as INT 13h knows it.
+
+    `number` is what callers put in DL: 80h and up for hard disks, E0h and up for CD-ROMs, 0 and up
+    for floppies. `geometry` is the drive's own, as IDENTIFY tells it; None: the usual one.
+    """
+
+    number: int
+    kind: DriveKind
+    image: BlockImage
+    geometry: Geometry | None = None
+
+
+class Processor(Protocol):
+    """The engine, as far as a service needs it."""
+
+    def fetch(self) -> CpuView:
+        """Return the processor's state, up to date, inside a port callback."""
+
+    def commit(self) -> None:
+        """Make the general registers written since `fetch` the guest's."""
+
+
+class DisplayHelper(Protocol):
+    """What only the video hardware can give: its character generator."""
+
+    def load_font(self) -> None:
+        """Put the 8x16 font where text mode looks for it."""
+
+
+class FirmwareHost(msgspec.Struct, frozen=True):
+    """Everything the firmware may touch.
+
+    `boot_order` lists kinds, the first first; within a kind drives go by number.
+    `on_no_boot` hears, once, why nothing could be booted.
+    """
+
+    processor: Processor
+    memory: GuestMemory
+    bus: PortBus
+    clock: Clock
+    ram_bytes: int
+    drives: Sequence[BootDrive] = ()
+    boot_order: Sequence[DriveKind] = ("hd", "cd", "floppy")
+    display: DisplayHelper | None = None
+    on_no_boot: Callable[[str], None] | None = None
+
+    def drive(self, number: int) -> BootDrive | None:
+        """Return the drive that DL names, if there is one."""
+        return next((drive for drive in self.drives if drive.number == number), None)
+
+    def numbers(self, kind: DriveKind) -> list[int]:
+        """Return the drive numbers of one kind, ascending."""
+        return sorted(drive.number for drive in self.drives if drive.kind == kind)
