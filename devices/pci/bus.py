@@ -22,6 +22,7 @@ FUNCTIONS: Final = 8
 CONFADD_ENABLE: Final = 0x8000_0000
 CONFADD_WRITABLE: Final = 0x80FF_FFFC  # bits 30:24 and 1:0 are reserved, [440FX] §3.1.1
 CONFDATA: Final = 4  # offset of CFCh in the bank
+WINDOW: Final = 4  # ports from there to CFFh
 RESET_CONTROL: Final = 1  # offset of CF9h in the bank
 
 
@@ -70,9 +71,9 @@ class ConfigMechanism1:
         if offset >= CONFDATA:
             config = self._target()
             at = offset - CONFDATA
-            if config is None:
+            if config is None or at >= WINDOW:
                 return OPEN_BUS[size]
-            inside = min(size, CONFDATA - at)  # the data window ends at CFFh
+            inside = min(size, WINDOW - at)
             return config.read((self._address & 0xFC) + at, inside) | OPEN_BUS[size] & -1 << 8 * inside
         if offset == 0 and size == 4:
             return self._address
@@ -85,8 +86,8 @@ class ConfigMechanism1:
         if offset >= CONFDATA:
             config = self._target()
             at = offset - CONFDATA
-            if config is not None:
-                config.write((self._address & 0xFC) + at, min(size, CONFDATA - at), value)
+            if config is not None and at < WINDOW:
+                config.write((self._address & 0xFC) + at, min(size, WINDOW - at), value)
         elif offset == 0 and size == 4:
             self._address = value & CONFADD_WRITABLE
         elif offset == RESET_CONTROL and size == 1 and self._reset_control is not None:

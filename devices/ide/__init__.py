@@ -1,0 +1,1 @@
+"""IDE: channels, ATA disks, ATAPI drives and the PIIX bus master."""
