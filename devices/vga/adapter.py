@@ -1,0 +1,118 @@
+"""The VGA as the machine plugs it in: three banks of ports and a window onto video memory.
+
+`common` is for 3C0h-3CFh, `mono` for 3B0h-3BBh, `colour` for 3D0h-3DFh; of the last two only one
+answers, by bit 0 of the miscellaneous output register. `read` and `write` are the memory window,
+offsets from A0000h.
+
+NOT modelled: pictures of graphics modes (their memory is exact), see also the parts.
+
+Sources:
+    [VGA] IBM PS/2 Hardware Interface Technical Reference, Video Subsystem, S42G-2193, 1992.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from devices.backplane import Clock, DeviceState
+from devices.vga import modes, text
+from devices.vga import registers as r
+from devices.vga.dac import Dac, DacState
+from devices.vga.memory import PLANE_BYTES, VideoMemory
+from devices.vga.ports import RegisterFile, RegisterState
+
+
+class VgaState(DeviceState, frozen=True, kw_only=True):
+    """All registers and the contents of the four planes."""
+
+    registers: RegisterState
+    dac: DacState
+    latches: tuple[int, int, int, int]
+    planes: tuple[bytes, bytes, bytes, bytes]
+
+
+class Vga:
+    """A VGA with 256 KiB of memory. It has no interrupt and forgets all at a reset."""
+
+    def __init__(self, clock: Clock, name: str = "vga") -> None:
+        self.name = name
+        self.memory = VideoMemory()
+        self.dac = Dac()
+        self.registers = RegisterFile(clock, self.dac, name, self._configure)
+        self.common = self.registers.common
+        self.mono = self.registers.mono
+        self.colour = self.registers.colour
+        self.reset()
+
+    def reset(self) -> None:
+        """Power-on: registers and memory zero, the screen dark until firmware sets a mode."""
+        self.registers.reset()
+        self.dac.reset()
+        self.memory.reset()
+
+    # The memory window
+
+    def read(self, offset: int, size: int) -> int:
+        """Guest read at A0000h + `offset`."""
+        return self.memory.read(offset, size)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Guest write at A0000h + `offset`."""
+        self.memory.write(offset, size, value)
+
+    # What the host sees
+
+    @property
+    def is_graphics(self) -> bool:
+        """Whether the screen shows pixels rather than characters."""
+        return bool(self.registers.graphics[r.GC_MISC] & r.MISC_GRAPHICS)
+
+    @property
+    def is_dark(self) -> bool:
+        """Whether nothing is shown: no palette on the screen, or the screen switched off."""
+        off = self.registers.sequencer[r.SEQ_CLOCKING_MODE] & r.CLOCKING_SCREEN_OFF
+        return bool(off) or not self.registers.attribute_index & r.ATTR_DISPLAY_ON
+
+    def text_screen(self) -> text.TextScreen:
+        """Return what a text mode shows; 0 x 0 in a graphics mode or on a dark screen."""
+        if self.is_graphics or self.is_dark:
+            return text.NOTHING
+        return text.read_screen(self.registers.crtc, self.registers.attributes, self.memory.planes)
+
+    def text_look(self) -> text.TextLook:
+        """Return the font and the colours that turn a `TextScreen` into dots."""
+        registers = self.registers
+        return text.read_look(registers.sequencer, registers.attributes, self.memory.planes[2], self.dac)
+
+    def set_text_mode_3(self) -> None:
+        """Become what a BIOS leaves: 80 x 25, colour, the font in plane 2, a blank screen."""
+        self.registers.replace(modes.MODE_3)
+        self.dac.palette[:] = modes.default_palette()
+        self.dac.mask = 0xFF
+        modes.clear_text(self.memory.planes)
+        modes.load_font(self.memory.planes[2])
+
+    # State
+
+    def save(self) -> VgaState:
+        """Return the state."""
+        first, second, third, fourth = (bytes(plane) for plane in self.memory.planes)
+        return VgaState(
+            registers=self.registers.save(),
+            dac=self.dac.save(),
+            latches=self.memory.latches,
+            planes=(first, second, third, fourth),
+        )
+
+    def load(self, state: DeviceState) -> None:
+        """Become `state`."""
+        saved = msgspec.convert(state, VgaState)
+        self.registers.replace(saved.registers)
+        self.dac.load(saved.dac)
+        self.memory.latches = saved.latches
+        for plane, contents in zip(self.memory.planes, saved.planes, strict=True):
+            plane[:] = contents.ljust(PLANE_BYTES, b"\0")[:PLANE_BYTES]
+
+    def _configure(self) -> None:
+        registers = self.registers
+        self.memory.configure(registers.sequencer, registers.graphics, registers.misc)
