@@ -1,1 +1,1 @@
-"""Events of a run, and the renderers that turn them into text, JSON and tables."""
+"""Events of a running guest and what shows them: text, JSON lines, tables, explanations."""

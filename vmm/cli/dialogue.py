@@ -1,0 +1,131 @@
+r"""`--expect` and `--send`: a conversation with the guest.
+
+The options pair up in the order written: the first `--expect` waits for its text, then the first
+`--send` is typed, then the second `--expect` waits, and so on; what has no partner just follows. A
+dialogue that ends by expecting ends the run; one that ends by sending lets it go on.
+
+Text is looked for on the serial ports, the debug port and the text screen. On a port only what came
+after the last match counts; on the screen, a text that was there already must appear once more.
+
+What is sent is `keys:TEXT` (the keyboard, also without the prefix), `serial:TEXT` (COM1) or
+`serial2:TEXT`, with the escapes `\n \t \e \b \\ \xHH`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vmm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vmm.machine import Machine
+
+_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "e": "\x1b", "b": "\b", "\\": "\\"}
+_ESCAPE: Final = re.compile(r"\\(x[0-9A-Fa-f]{2}|.|$)", re.DOTALL)
+_CHANNELS: Final = {"keys": None, "serial": 0, "serial2": 1}
+
+
+class Sending(NamedTuple):
+    """Text for the guest; `port` is a serial port's number, None the keyboard."""
+
+    port: int | None
+    text: str
+
+
+def unescape(text: str) -> str:
+    """Return `text` with its escapes replaced."""
+
+    def replace(match: re.Match[str]) -> str:
+        name = match[1]
+        if name.startswith("x") and len(name) == 3:
+            return chr(int(name[1:], 16))
+        if name not in _ESCAPES:
+            raise ConfigError(
+                f"--send {text!r}: \\{name} is no escape; there are \\n \\r \\t \\e \\b \\\\ \\xHH"
+            )
+        return _ESCAPES[name]
+
+    return _ESCAPE.sub(replace, text)
+
+
+def parse_send(text: str) -> Sending:
+    """Read one `--send`."""
+    channel, colon, rest = text.partition(":")
+    if colon and channel in _CHANNELS:
+        return Sending(_CHANNELS[channel], unescape(rest))
+    return Sending(None, unescape(text))
+
+
+class Dialogue:
+    """The steps of a conversation and how far it has come."""
+
+    def __init__(self, expect: Sequence[str], send: Sequence[str]) -> None:
+        self._steps: list[str | Sending] = []
+        for expected, sent in zip_longest(expect, send):
+            if expected is not None:
+                self._steps.append(expected)
+            if sent is not None:
+                self._steps.append(parse_send(sent))
+        self._ends_run = bool(self._steps) and isinstance(self._steps[-1], str)
+        self._position = 0
+        self._seen: dict[int, int] = {}  # bytes of each stream up to the last match
+        self._searched: dict[int, int] = {}  # bytes in which the present text is known not to be
+        self._on_screen: dict[str, int] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is to end: all was seen, and nothing is left to do."""
+        return self._ends_run and self.waiting_for is None
+
+    @property
+    def waiting_for(self) -> str | None:
+        """Return the next text expected, or None when all were seen."""
+        return next((step for step in self._steps[self._position :] if isinstance(step, str)), None)
+
+    def advance(self, machine: Machine) -> bool:
+        """Take as many steps as possible now; return whether the run is to end."""
+        while self._position < len(self._steps):
+            step = self._steps[self._position]
+            if isinstance(step, Sending):
+                _send(machine, step)
+            elif not self._appeared(step, machine):
+                break
+            self._position += 1
+        return self.finished
+
+    def _appeared(self, text: str, machine: Machine) -> bool:
+        streams: tuple[Callable[[], bytes], ...] = (
+            lambda: machine.serial_output(0),
+            lambda: machine.serial_output(1),
+            machine.debug_output,
+        )
+        wanted = text.encode()
+        for number, read in enumerate(streams):
+            data = read()
+            start = max(self._seen.get(number, 0), self._searched.get(number, 0) - len(wanted) + 1)
+            found = data.find(wanted, start)
+            if found >= 0:
+                self._seen[number] = found + len(wanted)
+                self._searched.clear()
+                return True
+            self._searched[number] = len(data)
+        return self._appeared_on_screen(text, machine)
+
+    def _appeared_on_screen(self, text: str, machine: Machine) -> bool:
+        times = sum(line.count(text) for line in machine.screen_text()) if text else 1
+        before = min(self._on_screen.get(text, 0), times)
+        self._on_screen[text] = times
+        if text and times <= before:
+            return False
+        self._searched.clear()
+        return True
+
+
+def _send(machine: Machine, sending: Sending) -> None:
+    if sending.port is None:
+        machine.send_keys(sending.text)
+    else:
+        machine.send_serial(sending.text.encode("latin-1", "replace"), sending.port)

@@ -1,0 +1,43 @@
+"""What the supervisor hands to the machine's process: the machine, and how to drive and show it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from vmm.config import MachineConfig
+
+TraceKind = Literal["exits", "instructions"]
+
+
+class TraceOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `--trace` and the filters. Without a path it goes to stderr; `.jsonl` gives JSON lines."""
+
+    kind: TraceKind
+    path: str | None = None
+    reasons: tuple[str, ...] = ()
+    cpl: frozenset[int] = frozenset()
+    ranges: tuple[tuple[int, int], ...] = ()
+    limit: int | None = None
+
+
+class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a run is driven and shown."""
+
+    display: Literal["none", "terminal"] = "none"
+    expect: tuple[str, ...] = ()
+    send: tuple[str, ...] = ()
+    timeout_s: float | None = None
+    screenshot: str | None = None
+    traces: tuple[TraceOptions, ...] = ()
+    explain: bool = False
+    json: bool = False
+    quiet: bool = False
+
+
+class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A run, complete."""
+
+    config: MachineConfig
+    options: RunOptions

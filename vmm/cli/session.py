@@ -1,0 +1,173 @@
+"""One run of one machine, in its own process: tracers, console, dialogue and the outcome."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO
+
+from devices.backplane import TraceEvent, Tracer
+from vmm.cli import report, status
+from vmm.cli.console import Console
+from vmm.cli.dialogue import Dialogue
+from vmm.cli.errors import print_error
+from vmm.cli.job import Job, TraceOptions
+from vmm.clock import host_ns
+from vmm.errors import ConfigError
+from vmm.trace.events import ExitFilter, FilteredTracer
+
+if TYPE_CHECKING:
+    from vmm.cpu.ring import ExitRing
+    from vmm.machine import Machine, RunResult
+
+OUTCOMES: Final = {
+    "exit": "the guest wrote the exit port",
+    "power-off": "the guest switched the machine off",
+    "until": "ended on request",
+    "timeout": "time-out",
+    "triple-fault": "triple fault",
+    "halted": "halted for ever: interrupts are off and nothing can wake the processor",
+}
+"""What `RunResult.reason` means to the user."""
+
+
+class Session:
+    """Builds the machine of a job and runs it to its end."""
+
+    def __init__(self, job: Job, ring: ExitRing, stop_signal: Callable[[], int]) -> None:
+        self._job = job
+        self._ring = ring
+        self._stop_signal = stop_signal
+        self._dialogue = Dialogue(job.options.expect, job.options.send)
+
+    def run(self) -> int:
+        """Run the machine; return the status to exit with."""
+        from vmm.machine import Machine
+
+        options = self._job.options
+        with ExitStack() as cleanup:
+            exits = self._tracer("exits", cleanup)
+            machine = Machine(self._job.config, tracer=exits, ring=self._ring)
+            cleanup.callback(machine.close)
+            self._trace_instructions(machine, cleanup)
+            console = Console(self._job.config.serial, options.display)
+            cleanup.callback(console.close)
+            began = host_ns()
+            result = machine.run(until=lambda: self._poll(machine, console), timeout_s=options.timeout_s)
+            self._dialogue.advance(machine)
+            console.pump(machine)
+            console.close()
+            if options.screenshot is not None:
+                machine.screenshot(options.screenshot)
+            return self._tell(machine, result, host_ns() - began, console)
+
+    def _poll(self, machine: Machine, console: Console) -> bool:
+        console.pump(machine)
+        return self._dialogue.advance(machine) or console.quit or bool(self._stop_signal())
+
+    def _status(self, result: RunResult) -> int:
+        if number := self._stop_signal():
+            return status.SIGNAL_BASE + number
+        if self._dialogue.finished:
+            return status.OK
+        guest = status.guest_status(result.exit_code or 0)
+        failures = {
+            "timeout": status.TIMEOUT,
+            "triple-fault": status.TRIPLE_FAULT,
+            "halted": status.HALTED_FOREVER,
+        }
+        code = failures.get(result.reason, guest)
+        if code == status.OK and self._dialogue.waiting_for is not None:
+            return status.NOT_EXPECTED
+        return code
+
+    def _tell(self, machine: Machine, result: RunResult, spent_ns: int, console: Console) -> int:
+        code = self._status(result)
+        outcome = OUTCOMES.get(result.reason, result.reason)
+        if self._dialogue.finished:
+            outcome = "all that was expected came"
+        elif code == status.SIGNAL_BASE + self._stop_signal():
+            outcome = f"ended by signal {self._stop_signal()}"
+        elif result.exit_code is not None:
+            outcome += f" with {result.exit_code}"
+        self._tell_failure(machine, code)
+        if self._job.options.json:
+            facts = {
+                "status": code,
+                "reason": result.reason,
+                "exit_code": result.exit_code,
+                "engine": machine.engine_name,
+                "virtual_ns": machine.now_ns(),
+                "host_ns": spent_ns,
+                "screen": [line.rstrip() for line in machine.screen_text()],
+            }
+            report.print_json(facts, machine.exits)
+        elif not self._job.options.quiet:
+            if not console.shown:
+                report.print_screen(machine.screen_text(), sys.stdout)
+                sys.stdout.flush()
+            report.print_end(outcome, machine.now_ns(), spent_ns, machine.exits, sys.stderr)
+        return code
+
+    def _tell_failure(self, machine: Machine, code: int) -> None:
+        expected = self._dialogue.waiting_for
+        if expected is not None and code in (status.TIMEOUT, status.NOT_EXPECTED):
+            print_error(f"the text {expected!r} did not come")
+        if code in (status.TRIPLE_FAULT, status.HALTED_FOREVER):
+            print_error(OUTCOMES["triple-fault" if code == status.TRIPLE_FAULT else "halted"])
+            report.print_registers(machine.registers(), sys.stderr)
+            report.print_records(self._ring.last(), sys.stderr)
+
+    def _tracer(self, kind: str, cleanup: ExitStack) -> Tracer | None:
+        """Return what all traces of `kind` asked for write to, or None without one."""
+        asked = [trace for trace in self._job.options.traces if trace.kind == kind]
+        sinks = [self._sink(trace, cleanup) for trace in asked]
+        return None if not sinks else sinks[0] if len(sinks) == 1 else _Fork(sinks)
+
+    def _sink(self, trace: TraceOptions, cleanup: ExitStack) -> Tracer:
+        from vmm.trace.jsonl import JsonTrace
+        from vmm.trace.text import TextTrace
+
+        stream = sys.stderr if trace.path is None else _open(trace.path, cleanup)
+        explain = self._job.options.explain
+        sink: Tracer
+        if trace.path is not None and trace.path.endswith((".json", ".jsonl")):
+            host_times = self._job.config.clock == "host"
+            sink = JsonTrace(stream, explanations=explain, host_times=host_times)
+        else:
+            sink = TextTrace(stream, explanations=explain)
+        if trace.kind == "instructions":
+            return sink
+        return FilteredTracer(sink, ExitFilter(trace.reasons, trace.cpl, trace.limit))
+
+    def _trace_instructions(self, machine: Machine, cleanup: ExitStack) -> None:
+        from vmm.trace.instructions import InstructionFilter, InstructionRecorder
+
+        sink = self._tracer("instructions", cleanup)
+        if sink is None:
+            return
+        trace = next(trace for trace in self._job.options.traces if trace.kind == "instructions")
+        wanted = InstructionFilter(trace.ranges, trace.cpl, trace.limit)
+        recorder = InstructionRecorder(sink, wanted)
+        machine.trace_instructions(recorder)
+        cleanup.callback(lambda: recorder.finish(machine.registers()))
+
+
+class _Fork:
+    """Gives each event to several tracers."""
+
+    def __init__(self, sinks: list[Tracer]) -> None:
+        self._sinks = sinks
+
+    def emit(self, event: TraceEvent) -> None:
+        for sink in self._sinks:
+            sink.emit(event)
+
+
+def _open(path: str, cleanup: ExitStack) -> TextIO:
+    try:
+        return cleanup.enter_context(Path(path).open("w", encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--trace: {path}: {error.strerror}") from None

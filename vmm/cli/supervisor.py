@@ -1,0 +1,142 @@
+"""Runs a machine in a process of its own, so that a dying engine takes nothing else with it.
+
+The child inherits the terminal. It is given the job and a ring of the last exits as files without
+names; the ring's pages outlive it. Signals are passed on; the terminal is restored whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, Final, TextIO
+
+import msgspec
+
+from vmm.cli import status
+from vmm.cli.job import Job
+
+FORWARDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)
+GRACE_S: Final = 10.0  # a machine past its time-out that does not end by itself is killed after this
+ROOT: Final = Path(__file__).resolve().parents[2]
+LEAVE_MODES: Final = "\x1b[?25h\x1b[?1049l"  # cursor shown, normal screen
+
+
+def child_command() -> list[str]:
+    """Return the interpreter and module of a machine's process.
+
+    The working directory stays out of the module path unless it is where this package lives: a
+    directory called `disks` there must not be taken for ours.
+    """
+    safe = [] if Path.cwd() == ROOT else ["-P"]
+    return [sys.executable, *safe, "-m", "vmm.cli.child"]
+
+
+def supervise(job: Job, command: Sequence[str] | None = None) -> int:
+    """Run `job` in a child process and return the status to exit with."""
+    from vmm.cpu.ring import BYTES
+
+    with _unnamed(msgspec.json.encode(job)) as job_file, _unnamed(bytes(BYTES)) as ring_file:
+        descriptors = (job_file.fileno(), ring_file.fileno())
+        with _terminal_kept():
+            code, killed = _run(command or child_command(), descriptors, job.options.timeout_s)
+        if killed:
+            print("trapline: error: the machine did not stop at its time-out and was killed", file=sys.stderr)
+            return status.TIMEOUT
+        if code >= 0:
+            return code
+        with mmap.mmap(ring_file.fileno(), BYTES) as pages:
+            _post_mortem(-code, pages, job, sys.stderr)
+        return status.ENGINE_DIED
+
+
+def _run(command: Sequence[str], descriptors: tuple[int, int], timeout_s: float | None) -> tuple[int, bool]:
+    """Return the child's return code, and whether it had to be killed at its time-out."""
+    arguments = [*command, *map(str, descriptors)]
+    with subprocess.Popen(arguments, pass_fds=descriptors) as child, _signals_passed_to(child):  # noqa: S603 - our own interpreter
+        try:
+            return child.wait(None if timeout_s is None else timeout_s + GRACE_S), False
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return child.wait(), True
+
+
+@contextlib.contextmanager
+def _signals_passed_to(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    def forward(number: int, frame: FrameType | None) -> None:
+        del frame
+        with contextlib.suppress(ProcessLookupError):
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _terminal_kept() -> Iterator[None]:
+    saved: list[Any] | None = None
+    if os.isatty(0):
+        saved = termios.tcgetattr(0)
+    try:
+        yield
+    finally:
+        if saved is not None and termios.tcgetattr(0) != saved:
+            termios.tcsetattr(0, termios.TCSADRAIN, saved)
+            sys.stdout.write(LEAVE_MODES)
+            sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _unnamed(content: bytes) -> Iterator[IO[bytes]]:
+    with tempfile.TemporaryFile(prefix="trapline-") as file:
+        file.write(content)
+        file.flush()
+        file.seek(0)
+        yield file
+
+
+def _post_mortem(number: int, pages: mmap.mmap, job: Job, stream: TextIO) -> None:
+    from vmm.cli.report import print_records
+    from vmm.cpu.ring import ExitRing
+
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = "unknown"
+    print(f"trapline: error: the engine died: signal {number} ({name})", file=stream)
+    ring = ExitRing(pages)
+    try:
+        print_records(ring.last(), stream)
+    finally:
+        ring.close()
+    for line in check_disks(job):
+        print(line, file=stream)
+
+
+def check_disks(job: Job) -> list[str]:
+    """Open every disk image of `job` read-only and return a line about each."""
+    from disks.errors import DiskError
+    from disks.open import open_image
+
+    lines = []
+    for drive in job.config.hd:
+        try:
+            open_image(Path(drive.path), read_only=True).close()
+        except (DiskError, OSError) as error:
+            lines.append(f"disk {drive.path}: damaged: {error}")
+        else:
+            unchanged = drive.snapshot or job.config.snapshot or drive.read_only
+            lines.append(f"disk {drive.path}: intact{', unchanged' if unchanged else ''}")
+    return lines

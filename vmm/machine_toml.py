@@ -1,0 +1,199 @@
+"""MACHINE.toml: a machine written down, read with errors that name file, key and what is allowed.
+
+The schema is documented in docs/machine-toml.md. Relative paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import calendar
+import datetime
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import msgspec
+
+from vmm import config as c
+from vmm.errors import ConfigError
+
+MAX_FILE_BYTES: Final = 1 << 20
+
+ALLOWED: Final = {
+    "name": "a string",
+    "memory": 'a size from 1 MiB to 3.5 GiB such as "64M" or "1.5G", or a number of MiB',
+    "cpu": " or ".join(f'"{model}"' for model in c.CPU_MODELS),
+    "boot": 'a list of "hd" and "cd", each at most once',
+    "bios": "the path of a BIOS image; left out, our own firmware",
+    "vgabios": "the path of a VGA BIOS image",
+    "kernel.image": "the path of a bzImage",
+    "kernel.initrd": "the path of an initial RAM disk",
+    "kernel.append": "the kernel's command line",
+    "hd.path": "the path of a raw or VHD image",
+    "hd.index": "0 to 3: primary master and slave, secondary master and slave",
+    "hd.read_only": "true or false",
+    "hd.snapshot": "true or false; true drops what the guest writes at the end",
+    "cd.path": "the path of a CD image",
+    "cd.index": "0 to 3: primary master and slave, secondary master and slave",
+    "serial": 'a list of at most two of "stdio", "pty", "null", "file:PATH"',
+    "clock": '"host" or "virtual"',
+    "engine": '"auto", "portable" or "accelerated"',
+    "msr": '"fault" or "ignore"',
+    "rtc": '"host", or a date and time without zone such as 2005-10-17T08:00:00',
+    "snapshot": "true or false",
+}
+"""What each key may hold, by its path without list positions."""
+
+
+class KernelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[kernel]`."""
+
+    image: str
+    initrd: str | None = None
+    append: str = ""
+
+
+class HdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[hd]]`."""
+
+    path: str
+    index: int | None = None
+    read_only: bool = False
+    snapshot: bool = False
+
+
+class CdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[cd]]`."""
+
+    path: str
+    index: int | None = None
+
+
+class MachineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The top level of the file."""
+
+    name: str = ""
+    memory: str | int = "128M"
+    cpu: str = "core2duo"
+    boot: tuple[c.BootDevice, ...] = ("hd", "cd")
+    bios: str | None = None
+    vgabios: str | None = None
+    kernel: dict[str, Any] | None = None
+    hd: list[dict[str, Any]] = []
+    cd: list[dict[str, Any]] = []
+    serial: list[str] = []
+    clock: c.ClockSource = "host"
+    engine: c.Engine = "auto"
+    msr: c.MsrPolicy = "fault"
+    rtc: str | datetime.datetime = "host"
+    snapshot: bool = False
+
+
+Table = TypeVar("Table", bound=msgspec.Struct)
+
+
+def load_machine(path: Path) -> c.MachineConfig:
+    """Read a MACHINE.toml; the files it names are looked at later, by `MachineConfig.check`."""
+    c.check_file(str(path), "machine file", MAX_FILE_BYTES)
+    try:
+        document = tomllib.loads(path.read_bytes().decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from None
+    return _Reader(path).machine(document)
+
+
+class _Reader:
+    """Turns the document of one file into a MachineConfig."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def machine(self, document: dict[str, Any]) -> c.MachineConfig:
+        top = self._convert(document, MachineTable, "")
+        kernel = None if top.kernel is None else self._convert(top.kernel, KernelTable, "kernel")
+        return c.MachineConfig(
+            name=top.name,
+            memory_bytes=self._memory(top.memory),
+            cpu=top.cpu if top.cpu in c.CPU_MODELS else self._fail("cpu", f"found {top.cpu!r}"),
+            hd=tuple(self._disk(entry, number) for number, entry in enumerate(top.hd)),
+            cd=tuple(self._cd(entry, number) for number, entry in enumerate(top.cd)),
+            boot=self._boot(top.boot),
+            bios=self._file(top.bios),
+            vgabios=self._file(top.vgabios),
+            kernel=self._file(kernel.image) if kernel else None,
+            initrd=self._file(kernel.initrd) if kernel else None,
+            append=kernel.append if kernel else "",
+            serial=tuple(self._serial(entry, number) for number, entry in enumerate(top.serial)),
+            clock=top.clock,
+            engine=top.engine,
+            msr=top.msr,
+            rtc_base_s=self._rtc(top.rtc),
+            snapshot=top.snapshot,
+        )
+
+    def _convert(self, values: dict[str, Any], table: type[Table], prefix: str) -> Table:
+        known = table.__struct_fields__
+        for key in values:
+            if key not in known:
+                where = f"{prefix}.{key}" if prefix else key
+                raise ConfigError(f"{self._path}: {where}: unknown key; allowed: {', '.join(known)}")
+        try:
+            return msgspec.convert(values, table)
+        except msgspec.ValidationError as error:
+            problem, _, where = str(error).partition(" - at `$.")
+            missing = re.match(r"Object missing required field `(\w+)`", problem)
+            key = missing[1] if missing else where.rstrip("`")
+            problem = "is missing" if missing else problem[0].lower() + problem[1:].replace("`", "")
+            self._fail(f"{prefix}.{key}" if prefix else key, problem)
+
+    def _fail(self, key: str, problem: str) -> NoReturn:
+        allowed = ALLOWED.get(re.sub(r"\[[^]]*\]", "", key))
+        hint = f"; allowed: {allowed}" if allowed else ""
+        raise ConfigError(f"{self._path}: {key}: {problem}{hint}")
+
+    def _file(self, name: str | None) -> str | None:
+        return None if name is None else str(self._path.parent / name)
+
+    def _memory(self, size: str | int) -> int:
+        try:
+            return c.parse_memory(size)
+        except ConfigError:
+            self._fail("memory", f"found {size!r}")
+
+    def _boot(self, order: tuple[c.BootDevice, ...]) -> tuple[c.BootDevice, ...]:
+        if not order or len(set(order)) != len(order):
+            self._fail("boot", f"found {list(order)}")
+        return order
+
+    def _disk(self, entry: dict[str, Any], number: int) -> c.DriveConfig:
+        table = self._convert(entry, HdTable, f"hd[{number}]")
+        return c.DriveConfig(
+            path=str(self._path.parent / table.path),
+            index=self._index(table.index, f"hd[{number}].index"),
+            read_only=table.read_only,
+            snapshot=table.snapshot,
+        )
+
+    def _cd(self, entry: dict[str, Any], number: int) -> c.DriveConfig:
+        table = self._convert(entry, CdTable, f"cd[{number}]")
+        index = self._index(table.index, f"cd[{number}].index")
+        return c.DriveConfig(path=str(self._path.parent / table.path), index=index, read_only=True)
+
+    def _index(self, index: int | None, key: str) -> int | None:
+        if index is not None and not 0 <= index < c.ATA_DRIVES:
+            self._fail(key, f"found {index}")
+        return index
+
+    def _serial(self, text: str, number: int) -> c.SerialConfig:
+        try:
+            port = c.SerialConfig.parse(text)
+        except ConfigError:
+            self._fail(f"serial[{number}]", f"found {text!r}")
+        return c.SerialConfig(port.kind, self._file(port.path))
+
+    def _rtc(self, base: str | datetime.datetime) -> int | None:
+        if isinstance(base, str):
+            return None if base == "host" else self._fail("rtc", f"found {base!r}")
+        if base.tzinfo is not None:
+            self._fail("rtc", f"found {base.isoformat()}")
+        return calendar.timegm(base.timetuple())
