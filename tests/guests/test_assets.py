@@ -10,7 +10,7 @@ import pytest
 
 from tests.guests.assets import bootdisk, cpio, initramfs
 from tests.guests.assets.initramfs import LinuxGuest
-from tests.guests.assets.qemu import QemuGuest, ide_disk, linux_arguments
+from tests.guests.assets.qemu import ide_disk, linux_arguments, qemu
 from tests.oracles import require_tool, run_tool
 
 
@@ -98,10 +98,10 @@ def test_qemu_passes_the_disk_job(fixture: str, request: pytest.FixtureRequest, 
     guest: LinuxGuest = request.getfixturevalue(fixture)
     require_tool("qemu-system-x86_64")
     disk = bootdisk.empty_vhd(tmp_path / "disk.vhd", 128)
-    arguments = linux_arguments(guest.kernel, guest.initramfs, guest.command_line("disk"))
-    with QemuGuest(*arguments, *ide_disk(disk), architecture=guest.architecture) as qemu:
-        qemu.wait_for(initramfs.HALTED, timeout_s=200)
-        qemu.wait_for(initramfs.DISK_OK, timeout_s=0)
+    arguments = (*linux_arguments(guest, "disk"), *ide_disk(disk))
+    with qemu(*arguments, architecture=guest.architecture) as machine:
+        machine.wait_for(initramfs.HALTED, timeout_s=200)
+        machine.wait_for(initramfs.DISK_OK, timeout_s=0)
 
 
 @pytest.mark.guest
@@ -111,11 +111,11 @@ def test_qemu_boots_linux_from_its_disk_and_from_its_cd(linux_i386: LinuxGuest, 
     require_tool("qemu-system-i386")
     raw = bootdisk.linux_disk(tmp_path / "linux.raw", linux_i386, "boot")
     disk = bootdisk.dynamic_vhd(raw, tmp_path / "linux.vhd")
-    with QemuGuest(*ide_disk(disk)) as qemu:
-        qemu.wait_for(initramfs.HALTED, timeout_s=100)
+    with qemu(*ide_disk(disk)) as machine:
+        machine.wait_for(initramfs.HALTED, timeout_s=100)
     disc = bootdisk.linux_cd(tmp_path / "linux.iso", linux_i386, "boot")
-    with QemuGuest("-cdrom", disc) as qemu:
-        qemu.wait_for(initramfs.HALTED, timeout_s=100)
+    with qemu("-cdrom", disc) as machine:
+        machine.wait_for(initramfs.HALTED, timeout_s=100)
 
 
 @pytest.mark.guest

@@ -1,0 +1,80 @@
+"""Boot time of Debian's Linux: QEMU's translator against `trapline run`.
+
+    python tests/benchmarks/boot_linux.py [--runs 5] [--arch i386] [--arch amd64]
+
+Same kernel, initramfs and command line; the time is from the start of the process to the kernel's
+last message, found in the output. The runs are interleaved, so that a busy host slows both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+TREE: Final = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TREE))  # a script has its own folder there, not the tree
+
+from tests.guests.assets.console import ConsoleProcess  # noqa: E402
+from tests.guests.assets.initramfs import HALTED, KERNELS, LinuxGuest, linux_guest  # noqa: E402
+from tests.guests.assets.qemu import linux_arguments, qemu  # noqa: E402
+from tests.guests.assets.trapline import linux_options, trapline  # noqa: E402
+
+TIMEOUT_S: Final = 120
+GOAL: Final = 1.5
+
+
+class BootTimes(NamedTuple):
+    """Seconds to the last message, one a run."""
+
+    theirs: list[float]
+    ours: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """Our median in units of QEMU's."""
+        return statistics.median(self.ours) / statistics.median(self.theirs)
+
+
+def time_boot(start: Callable[[], ConsoleProcess]) -> float:
+    """Return the seconds from starting a monitor to the last line of its Linux."""
+    began = time.perf_counter()
+    with start() as machine:
+        machine.wait_for(HALTED, TIMEOUT_S)
+        return time.perf_counter() - began
+
+
+def compare(guest: LinuxGuest, runs: int, options: Sequence[str] = ()) -> BootTimes:
+    """Boot `guest` `runs` times on each; `options` are for `trapline run`."""
+    times = BootTimes([], [])
+    for _ in range(runs):
+        times.theirs.append(
+            time_boot(lambda: qemu(*linux_arguments(guest, "boot"), architecture=guest.architecture))
+        )
+        times.ours.append(time_boot(lambda: trapline("run", *linux_options(guest, "boot"), *options)))
+    return times
+
+
+def main() -> None:
+    """Print a line an architecture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--arch", action="append", choices=sorted(KERNELS))
+    parser.add_argument("--engine", choices=("accelerated", "portable", "auto"), default="accelerated")
+    asked = parser.parse_args()
+    for architecture in asked.arch or ("i386", "amd64"):
+        guest = linux_guest(architecture)
+        times = compare(guest, asked.runs, ("--engine", asked.engine))
+        print(f"Linux {architecture} ({guest.kernel.name}) to {HALTED.decode()!r}, median of {asked.runs}:")
+        for name, seconds in (("QEMU TCG", times.theirs), ("Trapline", times.ours)):
+            spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
+            print(f"  {name}: {statistics.median(seconds):6.2f} s  ({spread})")
+        print(f"  ratio:    {times.ratio:6.2f}    (goal: at most {GOAL})")
+
+
+if __name__ == "__main__":
+    main()
