@@ -49,18 +49,19 @@ class Processor(Protocol):
         """Make the general registers written since `fetch` the guest's."""
 
 
-class DisplayHelper(Protocol):
-    """What only the video hardware can give: its character generator."""
+class Display(Protocol):
+    """The video hardware's own knowledge of text mode."""
 
-    def load_font(self) -> None:
-        """Put the 8x16 font where text mode looks for it."""
+    def set_text_mode_3(self) -> None:
+        """Set registers, palette, font and a blank screen for 80x25 characters."""
 
 
 class FirmwareHost(msgspec.Struct, frozen=True):
     """Everything the firmware may touch.
 
-    `boot_order` lists kinds, the first first; within a kind drives go by number.
-    `on_no_boot` hears, once, why nothing could be booted.
+    `boot_order` lists kinds, the first first; within a kind drives go by number. `set_up_board` is
+    run at power-on, before all else: it places PCI devices and routes their interrupts.
+    `on_no_boot` hears why nothing could be booted.
     """
 
     processor: Processor
@@ -70,7 +71,8 @@ class FirmwareHost(msgspec.Struct, frozen=True):
     ram_bytes: int
     drives: Sequence[BootDrive] = ()
     boot_order: Sequence[DriveKind] = ("hd", "cd", "floppy")
-    display: DisplayHelper | None = None
+    display: Display | None = None
+    set_up_board: Callable[[], None] | None = None
     on_no_boot: Callable[[str], None] | None = None
 
     def drive(self, number: int) -> BootDrive | None:

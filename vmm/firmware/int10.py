@@ -16,7 +16,6 @@ from vmm.firmware import bda as b
 from vmm.firmware.bda import Bda
 from vmm.firmware.caller import Caller
 from vmm.firmware.host import FirmwareHost
-from vmm.firmware.video import program_text_mode
 
 FRAME_BUFFER: Final = 0xB8000
 FRAME_BUFFER_BYTES: Final = 0x8000
@@ -72,11 +71,12 @@ class Int10:
 
     def set_text_mode(self, clear: bool = True) -> None:
         """Enter mode 3 with the cursor at the top left."""
-        program_text_mode(self._host.bus)
+        screen = BLANK * (FRAME_BUFFER_BYTES // CELL_BYTES)
+        if not clear:
+            screen = self._host.memory.read(FRAME_BUFFER, FRAME_BUFFER_BYTES)
         if self._host.display is not None:
-            self._host.display.load_font()
-        if clear:
-            self._host.memory.write(FRAME_BUFFER, BLANK * (FRAME_BUFFER_BYTES // CELL_BYTES))
+            self._host.display.set_text_mode_3()
+        self._host.memory.write(FRAME_BUFFER, screen)
         data = self._bda
         data.set_byte(b.VIDEO_MODE, TEXT_MODE)
         data.set_word(b.COLUMNS, COLUMNS)

@@ -1,7 +1,7 @@
 """Power-on: the chips programmed, vectors and the BIOS data area filled, the screen on.
 
-What a BIOS must leave behind for a boot sector; the ROM then does INT 19h. PCI functions are left
-as the machine wired them, and there is no memory test.
+What a BIOS must leave behind for a boot sector; the ROM then does INT 19h. PCI is the host's
+`set_up_board`; there is no memory test.
 
 Sources: [PTL] IBM PS/2 and PC BIOS Interface Technical Reference, sections 2 and 3; [8259A], [8254],
 [8042] Intel data sheets.
@@ -58,6 +58,8 @@ class PowerOn:
 
     def run(self) -> None:
         """Bring the machine from reset to where a boot sector can start."""
+        if self._host.set_up_board is not None:
+            self._host.set_up_board()
         self._fill_vectors()
         self._fill_data_area()
         _program_pics(self._host.bus)
