@@ -113,6 +113,11 @@ class VideoMemory:
         address = offset - self._first
         if not 0 <= address <= self._length - size:
             return self._read_general(offset, size)
+        if size == 2 and not address & 1:
+            at = address & _LOW_WORD
+            first, second, third, fourth = self.planes
+            self.latches = (first[at], second[at], third[at], fourth[at])
+            return first[at] | second[at] << 8
         value = 0
         for lane in range(size):
             at = address + lane

@@ -1,0 +1,1 @@
+"""What the guest's screen looks like on the host: pictures and terminals."""
