@@ -11,9 +11,15 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
+import uuid
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Final
 
+from disks.newfile import new_file
+from disks.open import open_image
+from disks.vhd.create import Identity, write_dynamic
 from tests.guests.assets.initramfs import LinuxGuest
 from tests.oracles import require_file, require_tool
 
@@ -32,7 +38,8 @@ TRACK_SECTORS: Final = 63
 LAST_CHS: Final = (1023, HEADS - 1, TRACK_SECTORS)
 
 PARTITION_LBA: Final = 2048
-EPOCH: Final = "1000000000"  # time stamps inside the image
+EPOCH: Final = 1_000_000_000  # time stamps inside the images
+IDENTITY: Final = Identity(uuid.UUID(int=0x54524150), datetime.fromtimestamp(EPOCH, UTC))
 
 SYSLINUX_CONFIG: Final = """\
 SERIAL 0 115200
@@ -93,16 +100,25 @@ def linux_disk(image: Path, guest: LinuxGuest, mode: str, size_mib: int = 64) ->
     return image
 
 
-def dynamic_vhd(raw: Path, vhd: Path) -> Path:
-    """Convert a raw image into a dynamic VHD of the same size; return `vhd`."""
-    _run("qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", "subformat=dynamic,force_size=on",
-         str(raw), str(vhd))  # fmt: skip
+def empty_vhd(vhd: Path, size_mib: int) -> Path:
+    """Create an empty dynamic VHD; return `vhd`."""
+    with new_file(vhd) as file:
+        write_dynamic(file, size_mib * MEBIBYTE, identity=IDENTITY)
     return vhd
 
 
-def empty_vhd(vhd: Path, size_mib: int) -> Path:
-    """Create an empty dynamic VHD with QEMU's tool; return `vhd`."""
-    _run("qemu-img", "create", "-f", "vpc", "-o", "subformat=dynamic,force_size=on", str(vhd), f"{size_mib}M")
+def dynamic_vhd(raw: Path, vhd: Path) -> Path:
+    """Convert a raw image of whole MiB into a dynamic VHD of the same size; return `vhd`."""
+    empty_vhd(vhd, raw.stat().st_size // MEBIBYTE)
+    disk = open_image(vhd)
+    with raw.open("rb") as file:
+        for lba in count(0, MEBIBYTE // SECTOR_BYTES):
+            data = file.read(MEBIBYTE)
+            if not data:
+                break
+            if any(data):
+                disk.write(lba, data)
+    disk.close()
     return vhd
 
 
@@ -146,7 +162,7 @@ def _iso(image: Path, folder: Path, boot_file: str, *options: str) -> None:
 def _run(tool: str, *arguments: str) -> None:
     done = subprocess.run(
         [require_tool(tool), *arguments],
-        env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "MTOOLS_SKIP_CHECK": "1"},
+        env={**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH), "MTOOLS_SKIP_CHECK": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
