@@ -25,11 +25,16 @@ def _open_write(offset: int, size: int, value: int) -> None:
     return None
 
 
+def _nobody(ports: PortRange) -> None:
+    return None
+
+
 class PortBus:
     """The 64 Ki-port x86 I/O space. One list lookup and one call per access.
 
     `readers[port]` and `writers[port]` hold `(method, offset)` for the engine's hot path;
-    `block_readers` and `block_writers` hold the data ports that REP INS/OUTS may move in bulk.
+    `block_readers` and `block_writers` hold the data ports that REP INS/OUTS may move in bulk;
+    `on_change` hears which ports changed hands.
     """
 
     def __init__(self) -> None:
@@ -38,6 +43,7 @@ class PortBus:
         self.writers: list[tuple[Callable[[int, int, int], None], int]] = [(_open_write, 0)] * PORTS
         self.block_readers: dict[int, ReadBlock] = {}
         self.block_writers: dict[int, WriteBlock] = {}
+        self.on_change: Callable[[PortRange], None] = _nobody
 
     def attach(self, device: PortDevice, ports: PortRange) -> None:
         """Give `device` the `ports`; raise BusConflictError if any is taken."""
@@ -55,6 +61,7 @@ class PortBus:
             self.block_readers[first] = read_block
         if write_block is not None:
             self.block_writers[first] = write_block
+        self.on_change(ports)
 
     def detach(self, ports: PortRange) -> None:
         """Take back `ports`; they float again."""
@@ -64,6 +71,7 @@ class PortBus:
             self.writers[port] = (_open_write, 0)
             self.block_readers.pop(port, None)
             self.block_writers.pop(port, None)
+        self.on_change(ports)
 
     def owner(self, port: int) -> str | None:
         """Return the name of the device at `port`, or None where the bus floats."""

@@ -19,6 +19,11 @@ NEVER_NS: Final = 1 << 62
 host_ns = time.monotonic_ns  # for measuring what the host spends, never for the guest's time
 
 
+def wall_clock_s() -> int:
+    """Return the host's date and time in seconds since 1970, for a clock chip's first value."""
+    return int(time.time())
+
+
 class HostTime:
     """Nanoseconds of the host's monotonic clock since construction."""
 

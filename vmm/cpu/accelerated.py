@@ -11,6 +11,7 @@ import unicorn
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
+from devices.backplane import PortRange
 from vmm.clock import host_ns
 from vmm.cpu import layout
 from vmm.cpu.cpuid import CpuModel
@@ -172,7 +173,7 @@ class AcceleratedEngine(Engine):
         self.shared.host_base_ns = host_ns() - now  # accel.c reads the same CLOCK_MONOTONIC
         self._install_hooks(handle, virtual_clock)
         self.map_memory()
-        self.map_ports()
+        self.map_claimed_ports()
         self.reset()
 
     def _load_internals(self) -> None:
@@ -220,13 +221,12 @@ class AcceleratedEngine(Engine):
 
     # -- memory and ports
 
-    def map_ports(self) -> None:
-        """Copy the bus's routing into accel.c's table."""
+    def map_ports(self, ports: PortRange) -> None:
+        """Copy the bus's routing of `ports` into accel.c's table."""
         bus = self.wiring.bus
-        for port, ((read, offset), (write, _)) in enumerate(zip(bus.readers, bus.writers, strict=True)):
-            if bus.owner(port) is None and port not in self._mapped_ports:
-                continue
-            self._map_port(port, read, write, offset)
+        for port in range(ports.first, ports.first + ports.length):
+            read, offset = bus.readers[port]
+            self._map_port(port, read, bus.writers[port][0], offset)
 
     def _map_port(self, port: int, read: Any, write: Any, offset: int) -> None:  # noqa: ANN401
         bus = self.wiring.bus

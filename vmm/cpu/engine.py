@@ -17,7 +17,8 @@ from typing import Any, Final
 import unicorn
 from unicorn.unicorn_py3.unicorn import uclib
 
-from vmm.bus import PortBus
+from devices.backplane import PortRange
+from vmm.bus import PORTS, PortBus
 from vmm.clock import host_ns
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
@@ -285,6 +286,15 @@ class Engine(ABC):
     def set_trace(self, trace: TraceCall | None) -> None:
         """Have every exit reported, or none."""
 
+    def hook_instructions(self, before: Callable[[int], None]) -> None:
+        """Call `before(linear address)` ahead of every instruction from now on. Slow."""
+
+        def on_instruction(uc: Any, address: int, size: int, data: Any) -> None:  # noqa: ANN401, ARG001
+            before(address)
+
+        self.uc.hook_add(unicorn.UC_HOOK_CODE, on_instruction)
+        self.uc.ctl_flush_tb()
+
     @abstractmethod
     def counts(self) -> dict[tuple[Kind, int], Count]:
         """Return exits by kind and detail (vector or exit code; 0 where there is none)."""
@@ -296,12 +306,20 @@ class Engine(ABC):
     # -- memory map
 
     @abstractmethod
-    def map_ports(self) -> None:
-        """Take over the routing of the port bus (again, after it changed)."""
+    def map_ports(self, ports: PortRange) -> None:
+        """Take over the routing of these ports from the bus."""
 
     @abstractmethod
     def _map_window(self, address: int, length: int, read: Any, write: Any) -> None:  # noqa: ANN401
         """Have accesses to a range answered; `read` and `write` None: a hole."""
+
+    def map_claimed_ports(self) -> None:
+        """Take over what the bus routes now, and what it will."""
+        bus = self.wiring.bus
+        for port in range(PORTS):
+            if bus.owner(port) is not None:
+                self.map_ports(PortRange(port, 1))
+        bus.on_change = self.map_ports
 
     def map_memory(self) -> None:
         """Map RAM, ROM, windows and holes. Once, before the first run."""

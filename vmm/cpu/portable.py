@@ -14,6 +14,7 @@ from typing import Any, Final
 import unicorn
 from unicorn import x86_const as x86
 
+from devices.backplane import PortRange
 from vmm.cpu import layout
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
@@ -220,7 +221,7 @@ class PortableEngine(Engine):
 
         self.uc.mmio_map(address, length, on_read, None, on_write, None)
 
-    def map_ports(self) -> None:
+    def map_ports(self, ports: PortRange) -> None:
         """Nothing to do: the bus is asked at each access."""
 
     def _on_cpuid(self, uc: Any, data: Any) -> int:  # noqa: ANN401

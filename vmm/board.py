@@ -1,0 +1,202 @@
+"""The mainboard: which chips a machine has, and at which ports, interrupts and addresses.
+
+This is the only place that knows these numbers. It models an i440FX/PIIX3 PC:
+
+    ports   20h A0h 4D0h PIC · 40h PIT · 60h 64h keyboard · 61h 92h CF9h system control · 70h RTC
+            80h POST · 3B0h-3DFh VGA · 3F8h 2F8h serial · 1F0h 3F6h 170h 376h IDE · CF8h PCI
+            E9h 402h debug output · F4h exit
+    IRQ     0 PIT · 1 keyboard · 3 4 serial · 8 RTC · 12 auxiliary · 14 15 IDE
+    memory  A0000h VGA · C0000h-FFFFFh shadowed by PAM · E0000000h-FEBFFFFFh PCI · ROM below 4 GiB
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from devices.backplane import Clock, Device, IrqLine, PortBank, PortRange, Tracer
+from devices.debug_ports import DebugConsole, ExitPort, PostPort
+from devices.i8042 import I8042
+from devices.ide.atapi import AtapiDrive
+from devices.ide.busmaster import BusMasterIde
+from devices.ide.channel import IdeChannel
+from devices.ide.disk import AtaDisk
+from devices.keyboard import Keyboard
+from devices.pci.bus import ConfigMechanism1, PciBus
+from devices.pci.display import OptionRom, PciDisplay
+from devices.pci.host_i440fx import I440fx, pam_segments
+from devices.pci.interrupts import PciInterruptRouter
+from devices.pci.piix3 import Piix3Ide, Piix3Isa
+from devices.pic8259 import Pic8259Pair
+from devices.pit8254 import Pit8254
+from devices.rtc146818 import Rtc146818
+from devices.system_control import SystemControl
+from devices.uart16550 import Uart16550
+from devices.vga.adapter import Vga
+from vmm.bus import PortBus
+from vmm.memory import Memory
+from vmm.pci_window import FIRST as PCI_WINDOW
+from vmm.pci_window import LAST as PCI_WINDOW_LAST
+from vmm.pci_window import PciWindow
+
+COM_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
+IDE_CHANNELS: Final = ((0x1F0, 0x3F6, 14), (0x170, 0x376, 15))
+VGA_MEMORY: Final = (0xA0000, 0x20000)
+SLOT_HOST: Final = 0
+SLOT_PIIX3: Final = 1
+SLOT_DISPLAY: Final = 2
+FUNCTION_ISA: Final = 0
+FUNCTION_IDE: Final = 1
+IRQS: Final = 16
+
+
+@dataclass
+class Outside:
+    """What the board reports to the machine around it."""
+
+    set_interrupt: Callable[[bool], None]
+    set_a20: Callable[[bool], None]
+    request_reset: Callable[[str], None]
+    on_exit: Callable[[int], None]
+    on_serial: Callable[[int, int], None]  # port number, byte
+    on_debug: Callable[[int], None]
+    tracer: Tracer | None = None
+
+
+@dataclass
+class Fittings:
+    """What varies from machine to machine."""
+
+    rtc_base_s: int
+    cmos: Mapping[int, int]
+    drives: Mapping[int, AtaDisk | AtapiDrive] = field(default_factory=dict)  # by place 0-3
+    vga_rom: bytes | None = None
+
+
+class Board:
+    """All chips of one machine, plugged in. `devices` lists them for reset, save and load."""
+
+    def __init__(self, memory: Memory, bus: PortBus, clock: Clock, outside: Outside, fittings: Fittings) -> None:
+        self.memory, self.bus, self.clock, self.outside = memory, bus, clock, outside
+        self.pic = Pic8259Pair(IrqLine(outside.set_interrupt))
+        self._irqs = [self.pic.shared_input(irq) for irq in range(IRQS)]
+        self._add_timers(fittings)
+        self._add_keyboard()
+        self.serial = [
+            Uart16550(clock, self._irq(irq), partial(outside.on_serial, number), f"com{number + 1}")
+            for number, (_, irq) in enumerate(COM_PORTS)
+        ]
+        self.vga = Vga(clock)
+        self._add_ide(fittings)
+        self._add_pci(fittings)
+        self.post = PostPort()
+        self.exit_port = ExitPort(outside.on_exit)
+        self.consoles = [DebugConsole(outside.on_debug, name) for name in ("debug E9h", "debug 402h")]
+        self._attach()
+        self.devices: list[Device] = [
+            self.pic, self.pit, self.rtc, self.keyboard, self.i8042, self.control, *self.serial, self.vga,
+            *self.ide, self.bus_master, self.host, self.isa, self.ide_function, self.display, self.config,
+            self.post, self.exit_port, *self.consoles,
+        ]  # fmt: skip
+
+    def _irq(self, irq: int) -> IrqLine:
+        return self._irqs[irq].connect()
+
+    def _add_timers(self, fittings: Fittings) -> None:
+        self.pit = Pit8254(self.clock, self._irq(0))
+        self.rtc = Rtc146818(self.clock, self._irq(8), fittings.rtc_base_s, fittings.cmos)
+        self.control = SystemControl(
+            self.clock,
+            gate2=partial(self.pit.set_gate, 2),
+            out2=partial(self.pit.output, 2),
+            set_a20=self.outside.set_a20,
+            request_reset=self.outside.request_reset,
+        )
+
+    def _add_keyboard(self) -> None:
+        self.keyboard = Keyboard(self.clock)
+        self.i8042 = I8042(
+            self.clock, self.keyboard, self._irq(1), self._irq(12), self.outside.set_a20, self.outside.request_reset
+        )
+
+    def _add_ide(self, fittings: Fittings) -> None:
+        self.ide = [
+            IdeChannel(f"ide{number}", self._irq(irq), self.outside.tracer)
+            for number, (_, _, irq) in enumerate(IDE_CHANNELS)
+        ]
+        for place, drive in fittings.drives.items():
+            self.ide[place >> 1].attach(place & 1, drive)
+        self.bus_master = BusMasterIde("ide bus master", self.memory, self.ide)
+
+    def _add_pci(self, fittings: Fittings) -> None:
+        self.pci = PciBus()
+        self.pci_window = PciWindow()
+        self.pci_router = PciInterruptRouter([self._irq(irq) for irq in range(IRQS)])
+        self.host = I440fx("i440fx", self._on_pam)
+        self.isa = Piix3Isa("piix3", self.pci_router)
+        self.ide_function = Piix3Ide(
+            "piix3 ide", self._on_ide_decode, self.bus_master.set_master, self._on_bus_master_move
+        )
+        rom = None if fittings.vga_rom is None else OptionRom("vga bios", fittings.vga_rom)
+        move = (lambda old, new: None) if rom is None else partial(self.pci_window.move, rom, rom.size)
+        self.display = PciDisplay("display", rom, move)
+        self.pci.attach(SLOT_HOST, 0, self.host)
+        self.pci.attach(SLOT_PIIX3, FUNCTION_ISA, self.isa)
+        self.pci.attach(SLOT_PIIX3, FUNCTION_IDE, self.ide_function)
+        self.pci.attach(SLOT_DISPLAY, 0, self.display)
+        self.config = ConfigMechanism1("pci", self.pci, self.control.reset_port)
+
+    def _attach(self) -> None:
+        plug = self.bus.attach
+        pic, control, i8042, vga = self.pic, self.control, self.i8042, self.vga
+        for first, length, bank in (
+            (0x20, 2, pic.master_ports), (0xA0, 2, pic.slave_ports), (0x4D0, 2, pic.elcr_ports),
+            (0x40, 4, self.pit.ports), (0x60, 1, i8042.data_port), (0x64, 1, i8042.command_port),
+            (0x61, 1, control.port61), (0x92, 1, control.port92), (0x70, 2, self.rtc.ports),
+            (0x80, 1, self.post.ports), (0x3B0, 12, vga.mono), (0x3C0, 16, vga.common), (0x3D0, 16, vga.colour),
+            (0xE9, 1, self.consoles[0].ports), (0x402, 1, self.consoles[1].ports),
+        ):  # fmt: skip
+            plug(bank, PortRange(first, length))
+        plug(self.exit_port, PortRange(0xF4, 4))
+        plug(self.config, PortRange(0xCF8, 8))
+        for uart, (first, _) in zip(self.serial, COM_PORTS, strict=True):
+            plug(uart.ports, PortRange(first, 8))
+        self.memory.add_window(*VGA_MEMORY, vga)
+        self.memory.add_window(PCI_WINDOW, PCI_WINDOW_LAST + 1 - PCI_WINDOW, self.pci_window)
+
+    # -- what PCI registers move about
+
+    def _on_ide_decode(self, channel: int, decoded: bool) -> None:
+        command, control, _ = IDE_CHANNELS[channel]
+        for bank, ports in (
+            (self.ide[channel].command_bank, PortRange(command, 8)),
+            (self.ide[channel].control_bank, PortRange(control, 1)),
+        ):
+            self._claim(bank, ports, decoded)
+
+    def _on_bus_master_move(self, old: int | None, new: int | None) -> None:
+        bank = self.bus_master.bank
+        if old is not None:
+            self._claim(bank, PortRange(old, 16), False)
+        if new is not None:
+            self._claim(bank, PortRange(new, 16), True)
+
+    def _claim(self, bank: PortBank, ports: PortRange, wanted: bool) -> None:
+        """Attach or detach; ports that a guest puts over another device's stay with their owner."""
+        owners = {self.bus.owner(port) for port in range(ports.first, ports.first + ports.length)}
+        if wanted and owners == {None}:
+            self.bus.attach(bank, ports)
+        elif not wanted and owners == {bank.name}:
+            self.bus.detach(ports)
+
+    def _on_pam(self, registers: bytes) -> None:
+        """Write-protect or open the shadow segments. Reads always come from the shadow."""
+        for segment in pam_segments(registers):
+            self.memory.protect_shadow(segment.address, segment.length, writable=segment.write_ram)
+
+    def reset(self) -> None:
+        """Pulse the reset line of every chip."""
+        for device in self.devices:
+            device.reset()

@@ -1,0 +1,175 @@
+"""From the engine's numbers to names: exit counts by reason, and one `Exit` event an exit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from devices.backplane import Tracer
+from vmm.cpu import registers as r
+from vmm.cpu import state as s
+from vmm.cpu.engine import Engine, EngineView, Kind
+from vmm.cpu.intercepts import name_of
+from vmm.cpu.paging import probe
+from vmm.firmware.rom import TRAP_PORT
+from vmm.memory import Memory
+from vmm.trace.events import Exit, ExitCount, Mode
+
+_SIMPLE: Final = {
+    Kind.IN: "io.in",
+    Kind.OUT: "io.out",
+    Kind.MMIO_READ: "mmio.read",
+    Kind.MMIO_WRITE: "mmio.write",
+    Kind.SOFTWARE_INT: "software-int",
+    Kind.INTERRUPT: "interrupt",
+    Kind.NMI: "nmi",
+    Kind.CPUID: "cpuid",
+    Kind.RDTSC: "rdtsc",
+    Kind.SYSCALL: "syscall",
+    Kind.SYSENTER: "sysenter",
+    Kind.HLT: "hlt",
+}
+_SHUTDOWN: Final = 0x17F
+_CODE_BYTES: Final = 15
+_NO_INSTRUCTION: Final = frozenset({Kind.INTERRUPT, Kind.NMI})
+_PAGE: Final = 4096
+
+
+def reason_of(kind: Kind, detail: int) -> str:
+    """Return the key of `vmm.trace.reasons`; `detail` is a vector (exceptions, intercepts)."""
+    if kind is Kind.EXCEPTION:
+        name = r.EXCEPTION_NAMES.get(detail, f"{detail:#x}")
+        return "exception." + name.removeprefix("#").lower()
+    if kind is Kind.INTERCEPT:
+        return _intercept_reason(detail)
+    return _SIMPLE[kind]
+
+
+def _intercept_reason(vector: int) -> str:
+    if vector == _SHUTDOWN:
+        return "triple-fault"
+    name = name_of(vector)
+    if name in ("hlt", "rdtsc", "cpuid"):
+        return name
+    if name[:2] in ("cr", "dr") and "-" in name:
+        return f"intercept.{name[:2]}-{name.partition('-')[2]}"
+    return f"intercept.{name}"
+
+
+def mode_of(view: EngineView) -> Mode:
+    """Return the mode the processor is in."""
+    state = view.state
+    if not state.cr[0] & r.CR0_PE:
+        return "real"
+    if state.eflags & r.VM:
+        return "vm86"
+    if state.efer & r.EFER_LMA:
+        return "long" if state.hflags & s.HF_CS64 else "compat"
+    return "prot32" if state.hflags & s.HF_CS32 else "prot16"
+
+
+def code_at(view: EngineView, memory: Memory) -> bytes:
+    """Return the bytes at CS:IP, up to the end of the page; nothing where none is mapped."""
+    state = view.state
+    linear = state.rip if state.hflags & s.HF_CS64 else (state.segs[r.CS].base + state.rip) & 0xFFFF_FFFF
+    physical = probe(view, linear)
+    if physical is None:
+        return b""
+    return memory.read(physical, min(_CODE_BYTES, _PAGE - (physical & (_PAGE - 1))))
+
+
+class ExitCounts:
+    """The exit table: the engine's counters, the firmware's share of them, and what the run loop adds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.firmware = ExitCount()
+        self.hlt = ExitCount()
+
+    def table(self) -> dict[str, ExitCount]:
+        """Return counts and host time by reason."""
+        found: dict[str, ExitCount] = {}
+        for (kind, detail), count in self._engine.counts().items():
+            vector = detail + 0x100 if kind is Kind.INTERCEPT else detail
+            entry = found.setdefault(reason_of(kind, vector), ExitCount())
+            entry.count += count.count
+            entry.host_ns += count.host_ns
+        if self.firmware.count:
+            found["firmware"] = self.firmware
+            found["io.out"].count -= self.firmware.count
+            found["io.out"].host_ns -= self.firmware.host_ns
+        if self.hlt.count and "hlt" not in found:
+            found["hlt"] = self.hlt
+        return {reason: entry for reason, entry in found.items() if entry.count}
+
+
+class ExitReporter:
+    """The engine's trace call: makes an `Exit` of each exit and hands it to a tracer."""
+
+    def __init__(self, engine: Engine, memory: Memory, tracer: Tracer) -> None:
+        self._engine = engine
+        self._memory = memory
+        self._tracer = tracer
+
+    def __call__(self, kind_number: int, a: int, b: int, c: int, host_ns: int) -> None:
+        """Report one exit."""
+        kind = Kind(kind_number)
+        reason = reason_of(kind, a)
+        if kind is Kind.OUT and a == TRAP_PORT:
+            reason = "firmware"
+        view = self._engine.view
+        code = b"" if kind in _NO_INSTRUCTION else code_at(view, self._memory)
+        if kind in (Kind.IN, Kind.OUT) and _is_string_io(code):
+            reason += "s"
+        self._emit(reason, _detail(kind, a, b, c), code, host_ns)
+
+    def note(self, reason: str, detail: str = "") -> None:
+        """Report what the run loop itself does: HLT, a reset."""
+        self._emit(reason, detail, code_at(self._engine.fetch(), self._memory), 0)
+
+    def _emit(self, reason: str, detail: str, code: bytes, host_ns: int) -> None:
+        view = self._engine.view
+        self._tracer.emit(
+            Exit(
+                time_ns=self._engine.wiring.now_ns(),
+                cs=view.segs[r.CS].selector,
+                ip=view.rip,
+                cpl=view.cpl,
+                mode=mode_of(view),
+                reason=reason,
+                detail=detail,
+                code=code,
+                host_ns=host_ns,
+            )
+        )
+
+
+def _is_string_io(code: bytes) -> bool:
+    """Whether the instruction is INS or OUTS, whatever its prefixes."""
+    rest = code.lstrip(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3")
+    return bool(rest) and 0x6C <= rest[0] <= 0x6F
+
+
+def _detail(kind: Kind, a: int, b: int, c: int) -> str:
+    """Say what the monitor did."""
+    if kind is Kind.IN:
+        return f"port {a:x}h gave {c:0{2 * b}x}h"
+    if kind is Kind.OUT:
+        return f"service {c:02x}h" if a == TRAP_PORT else f"port {a:x}h took {c:0{2 * b}x}h"
+    if kind is Kind.MMIO_READ:
+        return f"{a:08x}h gave {c:0{2 * b}x}h"
+    if kind is Kind.MMIO_WRITE:
+        return f"{a:08x}h took {c:0{2 * b}x}h"
+    if kind is Kind.EXCEPTION:
+        code = f", error code {b:x}h" if a in r.VECTORS_WITH_ERROR_CODE else ""
+        return f"delivered through vector {a}{code}"
+    if kind is Kind.SOFTWARE_INT:
+        return f"delivered through vector {a:02x}h"
+    if kind in (Kind.INTERRUPT, Kind.NMI):
+        return f"vector {a:02x}h delivered"
+    if kind is Kind.CPUID:
+        return f"leaf {a:x}h answered"
+    if kind is Kind.RDTSC:
+        return f"gave {a}"
+    if kind in (Kind.SYSCALL, Kind.SYSENTER):
+        return f"entered the kernel, rax={a:x}h"
+    return "emulated"

@@ -1,0 +1,319 @@
+"""A machine: memory, processor and board put together, run, watched and shown.
+
+    machine = Machine(MachineConfig(hd=(DriveConfig(path="disk.vhd"),)))
+    result = machine.run(until="login:", timeout_s=60)
+    print(machine.serial_output(0), machine.registers()["eip"], machine.exits)
+"""
+
+from __future__ import annotations
+
+import mmap
+import select
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from devices.backplane import Tracer
+from vmm.board import Board, Fittings, Outside
+from vmm.bus import PortBus
+from vmm.clock import NEVER_NS, HostTime, MachineClock, host_ns, wall_clock_s
+from vmm.config import MachineConfig
+from vmm.cpu import registers as r
+from vmm.cpu.engine import StopReason
+from vmm.cpu.processor import Processor, ProcessorOptions
+from vmm.cpu.ring import ExitRing
+from vmm.exits import ExitCounts, ExitReporter
+from vmm.memory import SHADOW_END, Memory
+from vmm.power_on import LEGACY_BIOS, ROM_END, Drives, cmos_contents, read_rom
+from vmm.start import Starter, starter_for
+from vmm.trace.events import ExitCount
+
+if TYPE_CHECKING:
+    from vmm.trace.instructions import InstructionRecorder
+
+POLL_NS: Final = 10_000_000  # how often the world outside is looked at
+IDLE_POLL_NS: Final = 50_000_000  # and while the guest sleeps and nothing can wake the monitor
+SERIAL_PORTS: Final = 2
+Until = Callable[[], bool] | str | bytes | None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Why a run ended: `exit`, `until`, `timeout`, `triple-fault` or `halted` (for ever)."""
+
+    reason: str
+    exit_code: int | None = None  # what the guest wrote to port F4h
+
+
+class Machine:
+    """One virtual PC. Use as a context manager, or call `close`."""
+
+    def __init__(
+        self, config: MachineConfig, *, tracer: Tracer | None = None, ring: ExitRing | mmap.mmap | None = None
+    ) -> None:
+        self.config = config.with_places().check()
+        self._virtual = self.config.clock == "virtual"
+        self._output = [bytearray() for _ in range(SERIAL_PORTS)]
+        self._debug = bytearray()
+        self._wanted = b""
+        self._found = False
+        self._result: RunResult | None = None
+        self._reset_wanted: str | None = None
+        self.wait_fds: list[int] = []
+        self.drives = Drives(self.config)
+        try:
+            self._build(tracer, ring if isinstance(ring, ExitRing) else ExitRing(ring))
+        except BaseException:
+            self.drives.close()
+            raise
+
+    def _build(self, tracer: Tracer | None, ring: ExitRing) -> None:
+        config = self.config
+        self.memory = Memory(config.memory_bytes)
+        self.bus = PortBus()
+        source = self._virtual_now_ns if self._virtual else HostTime()
+        self.clock = MachineClock(source)
+        vga_rom = None if config.vgabios is None else read_rom(config.vgabios, "video BIOS", 512, 64 * 1024)
+        outside = Outside(
+            set_interrupt=lambda level: self.processor.live.set_interrupt(level),
+            set_a20=lambda enabled: self.processor.live.set_a20(enabled),
+            request_reset=self._request_reset,
+            on_exit=self._on_exit,
+            on_serial=self._on_serial,
+            on_debug=self._on_debug,
+        )
+        fittings = Fittings(
+            config.power_on_time_s(wall_clock_s()), cmos_contents(config, self.drives), self.drives.by_place, vga_rom
+        )
+        self.starter: Starter = starter_for(self)
+        self.memory.add_rom(ROM_END - len(self.starter.rom), self.starter.rom)
+        self._building = True
+        self.board = Board(self.memory, self.bus, self.clock, _deaf_until(self, outside), fittings)
+        self._building = False
+        options = ProcessorOptions(
+            engine=config.engine,
+            model="core2duo" if config.cpu == "auto" else config.cpu,
+            virtual_clock=self._virtual,
+            ignore_unknown_msrs=config.msr == "ignore",
+        )
+        now = None if self._virtual else source
+        self.processor = Processor(self.memory, self.bus, self.board.pic.acknowledge, now, options, ring)
+        self.clock.on_earlier = self.processor.live.deadline_moved
+        self._counts = ExitCounts(self.processor.live)
+        self._reporter: ExitReporter | None = None
+        if tracer is not None:
+            self._reporter = ExitReporter(self.processor.live, self.memory, tracer)
+            self.processor.live.set_trace(self._reporter)
+        self.starter.connect()
+        self._power_on()
+
+    def _virtual_now_ns(self) -> int:
+        processor = getattr(self, "processor", None)
+        return 0 if processor is None else processor.virtual_now_ns()
+
+    def count_service(self, spent_ns: int) -> None:
+        """Book one trap-port write as a firmware service."""
+        self._counts.firmware.count += 1
+        self._counts.firmware.host_ns += spent_ns
+
+    def _power_on(self) -> None:
+        """Fill the shadow below 1 MiB from the ROM and start whoever runs first."""
+        rom = self.starter.rom[-LEGACY_BIOS:]
+        self.memory.ram[SHADOW_END - len(rom) : SHADOW_END] = rom
+        self.memory.on_write(SHADOW_END - len(rom), len(rom))
+        self.starter.start()
+
+    # -- what the board reports
+
+    def _request_reset(self, reason: str) -> None:
+        self._reset_wanted = reason
+        self.processor.live.stop()
+
+    def _on_exit(self, value: int) -> None:
+        self._end(RunResult("exit", value))
+
+    def _on_serial(self, number: int, byte: int) -> None:
+        self._take(self._output[number], byte)
+
+    def _on_debug(self, byte: int) -> None:
+        self._take(self._debug, byte)
+
+    def _take(self, stream: bytearray, byte: int) -> None:
+        stream.append(byte)
+        if self._wanted and byte == self._wanted[-1] and stream.endswith(self._wanted):
+            self._end(RunResult("until"))
+
+    def _end(self, result: RunResult) -> None:
+        if self._result is None:
+            self._result = result
+        self.processor.live.stop()
+
+    # -- running
+
+    def run(self, until: Until = None, timeout_s: float | None = None) -> RunResult:
+        """Run until the guest ends, `until` comes true, or `timeout_s` of host time has passed.
+
+        `until` is text to appear on a serial or debug port, or a function asked about every 10 ms.
+        Calling `run` again goes on where it stopped, except after a triple fault or an exit.
+        """
+        self._result = None
+        self._wanted = until.encode() if isinstance(until, str) else until if isinstance(until, bytes) else b""
+        asked = until if callable(until) else None
+        give_up = NEVER_NS if timeout_s is None else host_ns() + int(timeout_s * 1e9)
+        poll = host_ns()
+        engine, clock = self.processor.live, self.clock
+        while self._result is None:
+            clock.run_due()
+            now = host_ns()
+            if now >= poll:
+                poll = now + POLL_NS
+                if now >= give_up:
+                    return RunResult("timeout")
+                if asked is not None and asked():
+                    return RunResult("until")
+            deadline = min(clock.next_deadline_ns(), clock.now_ns() + POLL_NS)
+            self._after(engine.run(deadline), min(give_up, now + IDLE_POLL_NS))
+        self.drives.flush()
+        return self._result
+
+    def _after(self, stopped: StopReason, wake_ns: int) -> None:
+        if self._reset_wanted is not None:
+            self._reset()
+        elif stopped is StopReason.TRIPLE_FAULT:
+            self._end(RunResult("triple-fault"))
+        elif stopped is StopReason.HALTED and self._result is None:
+            self._sleep(wake_ns)
+
+    def _reset(self) -> None:
+        reason, self._reset_wanted = self._reset_wanted, None
+        if self._reporter is not None:
+            self._reporter.note("reset", str(reason))
+        self.board.reset()
+        self.processor.reset()
+        self.processor.live.set_a20(True)
+        self._power_on()
+
+    def _sleep(self, wake_ns: int) -> None:
+        """HLT: wait for what can wake the processor, or find that nothing can."""
+        began = host_ns()
+        self._counts.hlt.count += 1
+        if self._reporter is not None and self.processor.engine_name == "accelerated":
+            self._reporter.note("hlt", "asleep")
+        state = self.processor.live.fetch().state
+        if not state.eflags & r.IF:
+            self._end(RunResult("halted"))
+            return
+        while not self.board.pic.output.level and self._result is None and self._reset_wanted is None:
+            now, deadline = self.clock.now_ns(), self.clock.next_deadline_ns()
+            if self._virtual:
+                if deadline == NEVER_NS:
+                    self._end(RunResult("halted"))
+                    break
+                self.processor.live.skip_to(deadline)
+            else:
+                host_now = host_ns()
+                if host_now >= wake_ns:
+                    break
+                wait = min(deadline - now, wake_ns - host_now)
+                if wait > 0:
+                    ready, _, _ = select.select(self.wait_fds, [], [], wait / 1e9)
+                    if ready:
+                        break
+            self.clock.run_due()
+        self._counts.hlt.host_ns += host_ns() - began
+
+    # -- talking to the guest
+
+    def send_serial(self, data: bytes, number: int = 0) -> None:
+        """Let bytes arrive at a serial port."""
+        self.board.serial[number].receive(data)
+
+    def send_keys(self, text: str) -> None:
+        """Type text on the keyboard."""
+        self.board.keyboard.type_text(text)
+
+    def nmi(self) -> None:
+        """Pulse the processor's NMI line."""
+        self.processor.live.raise_nmi()
+
+    def reset(self) -> None:
+        """Press the reset button; it takes effect when the machine runs."""
+        self._request_reset("reset button")
+
+    # -- looking at it
+
+    @property
+    def engine_name(self) -> str:
+        """`accelerated` or `portable`."""
+        return self.processor.engine_name
+
+    def now_ns(self) -> int:
+        """Return virtual time since power-on."""
+        return self.clock.now_ns()
+
+    @property
+    def exits(self) -> dict[str, ExitCount]:
+        """Exits so far, by reason."""
+        return self._counts.table()
+
+    def serial_output(self, number: int = 0) -> bytes:
+        """Return all a serial port has sent."""
+        return bytes(self._output[number])
+
+    def debug_output(self) -> bytes:
+        """Return all that was written to ports E9h and 402h."""
+        return bytes(self._debug)
+
+    def screen_text(self) -> list[str]:
+        """Return the rows of the text screen; none in a graphics mode."""
+        return self.board.vga.text_screen().text.splitlines() if not self.board.vga.is_graphics() else []
+
+    def screenshot(self, path: str | Path) -> None:
+        """Write the screen as a PNG."""
+        from vmm.display.screenshot import render_png
+
+        render_png(self.board.vga, Path(path))
+
+    def registers(self) -> dict[str, int]:
+        """Return the processor's registers by name."""
+        view = self.processor.live.fetch()
+        wide = bool(view.efer & r.EFER_LMA)
+        names = r.GPR_NAMES if wide else [f"e{name[1:]}" for name in r.GPR_NAMES[:8]]
+        values = {name: view.regs[i] if wide else view.regs[i] & 0xFFFF_FFFF for i, name in enumerate(names)}
+        values["rip" if wide else "eip"] = view.rip
+        values["rflags" if wide else "eflags"] = view.rflags
+        values |= {name: view.segs[i].selector for i, name in enumerate(r.SEGMENT_NAMES)}
+        values |= {f"cr{i}": view.cr[i] for i in (0, 2, 3, 4)}
+        values["efer"] = view.efer
+        return values
+
+    def trace_instructions(self, recorder: InstructionRecorder) -> None:
+        """Report every instruction to `recorder`; slow, and only before the first run."""
+        from vmm.stepping import InstructionTracer
+
+        InstructionTracer(self.processor.live, self.memory, recorder).install()
+
+    def close(self) -> None:
+        """Flush the disks and release everything. Idempotent."""
+        self.drives.close()
+        self.processor.live.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _deaf_until(machine: Machine, outside: Outside) -> Outside:
+    """While chips are built, the processor they drive does not exist yet."""
+    real = outside.set_interrupt
+    real_a20 = outside.set_a20
+    outside.set_interrupt = lambda level: None if machine._building else real(level)
+    outside.set_a20 = lambda enabled: None if machine._building else real_a20(enabled)
+    return outside
+
