@@ -1,0 +1,171 @@
+"""Opening: formats are told apart, foreign ones named, and one image has one writer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from disks.errors import DiskError, ImageBusyError, UnsupportedImageError
+from disks.image import BlockImage
+from disks.newfile import new_file
+from disks.open import ImageFormat, open_image
+from disks.raw import RawImage
+from disks.vhd.checksum import with_checksum
+from disks.vhd.create import write_dynamic
+from disks.vhd.dynamic import DynamicVhd
+from disks.vhd.fixed import FixedVhd
+from disks.vhd.layout import FOOTER_CHECKSUM_OFFSET, TYPE_DIFFERENCING
+
+MakeVhd = Callable[..., Path]
+
+
+def test_formats_are_told_by_the_footer(make_vhd: MakeVhd, tmp_path: Path) -> None:
+    raw = tmp_path / "raw.img"
+    raw.write_bytes(bytes(512))
+    expected = (
+        (make_vhd(1 << 20, name="d.vhd"), DynamicVhd),
+        (make_vhd(1 << 20, fixed=True, name="f.vhd"), FixedVhd),
+        (raw, RawImage),
+    )
+    for path, kind in expected:
+        image = open_image(path)
+        assert isinstance(image, BlockImage)
+        assert type(image) is kind
+        image.close()
+
+
+def test_format_can_be_forced(make_vhd: MakeVhd) -> None:
+    path = make_vhd(1 << 20, fixed=True)
+    image = open_image(path, image_format=ImageFormat.RAW)
+    assert image.size_bytes == (1 << 20) + 512
+    image.close()
+
+
+@pytest.mark.parametrize(
+    ("magic", "what"),
+    [
+        (b"QFI\xfb\0\0\0\x03", "QCOW2"),
+        (b"vhdxfile", "VHDX"),
+        (b"KDMV", "VMDK"),
+        (b"# Disk DescriptorFile\n", "VMDK"),
+        (bytes(0x40) + b"\x7f\x10\xda\xbe", "VDI"),
+        (b"\x1f\x8b\x08", "gzip"),
+    ],
+)
+def test_foreign_format_is_named(tmp_path: Path, magic: bytes, what: str) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(magic.ljust(4096, b"\0"))
+    with pytest.raises(UnsupportedImageError, match=what) as caught:
+        open_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_vhd_without_footer_is_not_taken_for_raw(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vhd"
+    path.write_bytes(bytes(4096))
+    with pytest.raises(UnsupportedImageError, match="footer"):
+        open_image(path)
+
+
+def test_differencing_vhd_is_named(make_vhd: MakeVhd) -> None:
+    path = make_vhd(1 << 20)
+    contents = bytearray(path.read_bytes())
+    contents[-512 + 63] = TYPE_DIFFERENCING
+    contents[-512:] = with_checksum(bytes(contents[-512:]), FOOTER_CHECKSUM_OFFSET)
+    path.write_bytes(contents)
+    with pytest.raises(UnsupportedImageError, match="differencing"):
+        open_image(path)
+
+
+@pytest.mark.parametrize("name", ["disk.vhd", "disk.v01"])
+def test_piece_of_a_split_vhd_is_named(make_vhd: MakeVhd, name: str) -> None:
+    path = make_vhd(1 << 20)
+    path.with_suffix(".v01").write_bytes(bytes(512))
+    with pytest.raises(UnsupportedImageError, match="split"):
+        open_image(path.with_name(name))
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 100, 511, 512])
+def test_small_files_do_not_confuse(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"conectix".ljust(size, b"\0")[:size])
+    if size in (1, 8, 100):
+        open_image(path).close()
+    else:
+        with pytest.raises(DiskError):
+            open_image(path)
+
+
+def test_missing_file_raises_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_image(tmp_path / "none.img")
+
+
+def test_directory_and_pipe_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match="directory"):
+        open_image(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DiskError, match="neither"):
+        open_image(tmp_path / "pipe", read_only=True)
+
+
+def test_writer_excludes_everybody(make_vhd: MakeVhd) -> None:
+    path = make_vhd(1 << 20)
+    writer = open_image(path)
+    for read_only in (True, False):
+        with pytest.raises(ImageBusyError):
+            open_image(path, read_only=read_only)
+    writer.close()
+    open_image(path).close()
+
+
+def test_readers_share_and_exclude_a_writer(make_vhd: MakeVhd) -> None:
+    path = make_vhd(1 << 20)
+    readers = [open_image(path, read_only=True) for _ in range(2)]
+    with pytest.raises(ImageBusyError):
+        open_image(path)
+    for reader in readers:
+        reader.close()
+
+
+def test_refused_image_is_not_left_locked(make_vhd: MakeVhd) -> None:
+    path = make_vhd(1 << 20)
+    path.write_bytes(path.read_bytes()[:-512] + bytes(512))
+    for _ in range(2):
+        with pytest.raises(DiskError, match="reading only"):
+            open_image(path)
+
+
+def test_failed_creation_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(DiskError), new_file(tmp_path / "disk.vhd") as file:
+        write_dynamic(file, 1000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_replacement_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"precious")
+    with pytest.raises(KeyboardInterrupt), new_file(path, replace=True):
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"precious"
+
+
+def test_image_in_use_is_not_replaced(make_vhd: MakeVhd) -> None:
+    path = make_vhd(1 << 20)
+    user = open_image(path, read_only=True)
+    with pytest.raises(ImageBusyError), new_file(path, replace=True):
+        pass
+    user.close()
+
+
+def test_largest_vhd_takes_no_room(make_vhd: MakeVhd) -> None:
+    path = make_vhd(2040 << 30)
+    image = open_image(path)
+    last = image.size_bytes // 512 - 1
+    image.write(last, b"\x5a" * 512)
+    assert image.read(last - 1, 2) == bytes(512) + b"\x5a" * 512
+    image.close()
+    assert path.stat().st_size < 8 << 20

@@ -1,0 +1,155 @@
+"""Every crash leaves each sector old or new, what was flushed new, and an image that opens."""
+
+from __future__ import annotations
+
+import pytest
+
+from disks.sync import SyncPolicy
+from disks.vhd.create import write_dynamic
+from disks.vhd.opening import open_vhd
+from tests.disks.crash_recorder import RecordingFile
+
+SECTORS = 4 * 1024
+BLOCK = 512 << 10
+
+
+def blank() -> bytes:
+    """Return an empty dynamic VHD of four blocks."""
+    file = RecordingFile(b"")
+    write_dynamic(file, SECTORS * 512, block_bytes=BLOCK)
+    return bytes(file.contents)
+
+
+class History:
+    """An image under writing, and what each sector may hold after a crash in each epoch."""
+
+    def __init__(self, start: bytes, sync: SyncPolicy = SyncPolicy.ON_FLUSH) -> None:
+        self.file = RecordingFile(start)
+        self.image = open_vhd(self.file, sync)
+        self.written: list[tuple[int, dict[int, int]]] = []  # (epoch it was written in, fill by sector)
+        self.flushed: list[tuple[int, int]] = []  # (epoch, writes durable from then on)
+
+    def write(self, lba: int, sectors: int, fill: int) -> None:
+        epoch = len(self.file.epochs) - 1
+        self.image.write(lba, bytes([fill]) * 512 * sectors)
+        self.written.append((epoch, dict.fromkeys(range(lba, lba + sectors), fill)))
+
+    def flush(self) -> None:
+        self.image.flush()
+        self.flushed.append((len(self.file.epochs) - 1, len(self.written)))
+
+    def allowed(self, epoch: int, lba: int) -> set[int]:
+        """Return the fills `lba` may have when the crash comes in `epoch`."""
+        durable = max((count for at, count in self.flushed if at <= epoch), default=0)
+        allowed = {0}
+        for number, (at, fills) in enumerate(self.written):
+            if lba in fills and at <= epoch:
+                allowed = {fills[lba]} if number < durable else allowed | {fills[lba]}
+        return allowed
+
+    def check_all(self) -> int:
+        """Open the image after every crash; return how many there were."""
+        touched = sorted({lba for _, fills in self.written for lba in fills})
+        probes = {lba for at in touched for lba in (at - 1, at, at + 1) if 0 <= lba < SECTORS}
+        states = 0
+        for epoch, contents in self.file.crashes():
+            survivor = open_vhd(RecordingFile(contents))
+            assert survivor.warnings == ()
+            for lba in probes:
+                sector = survivor.read(lba, 1)
+                assert sector == sector[:1] * 512, f"sector {lba} is torn"
+                assert sector[0] in self.allowed(epoch, lba), f"sector {lba} in epoch {epoch}"
+            states += 1
+        return states
+
+
+def test_new_blocks_survive_any_crash() -> None:
+    history = History(blank())
+    history.write(10, 3, 0x11)
+    history.write(1024 + 500, 2, 0x22)
+    history.flush()
+    history.write(3 * 1024 - 1, 2, 0x33)  # across the edge of two blocks
+    history.flush()
+    history.image.close()
+    assert history.check_all() > 50
+
+
+def test_overwriting_survives_any_crash() -> None:
+    history = History(blank())
+    history.write(0, 4, 0x11)
+    history.flush()
+    history.write(2, 4, 0x22)
+    history.write(1, 1, 0x33)
+    history.flush()
+    history.image.close()
+    assert history.check_all() > 20
+
+
+def test_unflushed_writes_survive_close() -> None:
+    history = History(blank())
+    history.write(5, 1, 0x44)
+    history.image.close()
+    history.flushed.append((len(history.file.epochs) - 1, 1))
+    assert history.check_all() > 5
+
+
+def test_always_policy_makes_each_write_durable() -> None:
+    history = History(blank(), SyncPolicy.ALWAYS)
+    for lba, fill in ((7, 0x11), (1500, 0x22), (7, 0x33)):
+        history.write(lba, 1, fill)
+        history.flushed.append((len(history.file.epochs) - 1, len(history.written)))
+    history.image.close()
+    assert history.check_all() > 10
+
+
+def test_writes_after_a_crash_never_show_what_it_left_behind() -> None:
+    first = History(blank())
+    first.write(0, 1024, 0xEE)  # lands in the file, but no BAT entry points at it yet
+    crashed = bytes(first.file.contents)
+    second = History(crashed)
+    second.write(1024, 1, 0x11)
+    second.flush()
+    second.image.close()
+    assert second.check_all() > 10
+    assert b"\xee" * 512 not in bytes(second.file.contents)
+
+
+def test_footer_is_never_absent_from_the_end() -> None:
+    history = History(blank())
+    for block in range(4):
+        history.write(block * 1024, 1, 0x55)
+    history.image.close()
+    for _, contents in history.file.crashes():
+        assert contents[-512:].startswith(b"conectix")
+
+
+def test_closed_image_has_no_room_left_over() -> None:
+    history = History(blank())
+    history.write(0, 1, 1)
+    history.image.close()
+    assert history.file.size() == len(blank()) + 512 + BLOCK
+
+
+def test_flush_without_writes_touches_nothing() -> None:
+    history = History(blank())
+    history.flush()
+    history.image.close()
+    assert history.file.epochs == [[]]
+
+
+def test_failed_write_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(blank())
+    whole = history.file.write_at
+
+    def fail(offset: int, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    history.file.write_at = fail
+    with pytest.raises(OSError, match="No space"):
+        history.write(0, 1, 1)
+    history.file.write_at = whole
+    history.write(0, 1, 1)
+    history.flush()
+    history.image.close()
+    survivor = open_vhd(RecordingFile(bytes(history.file.contents)))
+    assert survivor.read(0, 2) == b"\x01" * 512 + bytes(512)
