@@ -151,55 +151,58 @@ def _escalates(first: Event, second: Event) -> bool:
 
 
 def _deliver(view: CpuView, event: Event) -> None:
-    """Choose the way in by the processor's mode."""
+    """Choose the way in by the processor's mode. RFLAGS, dear to read in an engine, is read once."""
+    rflags = view.rflags
     if not view.cr[0] & r.CR0_PE:
-        _real(view, event)
+        _real(view, event, rflags)
     elif view.efer & r.EFER_LMA:
-        _long(view, event)
+        _long(view, event, rflags)
     else:
-        _protected(view, event)
+        _protected(view, event, rflags)
 
 
-def _return_image(view: CpuView, event: Event) -> tuple[int, int]:
+def _return_image(view: CpuView, event: Event, rflags: int) -> tuple[int, int]:
     """The RIP and RFLAGS that the handler's IRET restores."""
     rip = view.rip if event.next_rip is None else event.next_rip
-    return rip, view.rflags | r.RF if event.is_fault else view.rflags
+    return rip, rflags | r.RF if event.is_fault else rflags
 
 
-def _real(view: CpuView, event: Event) -> None:
+def _real(view: CpuView, event: Event, rflags: int) -> None:
     """Real-address mode: the vector table of far pointers, [SDM3] §20.1.4."""
     if event.vector * 4 + 3 > view.idt.limit:
         raise GuestFault(r.GP, event.vector * 8 | d.ERROR_IDT)
     ip, selector = _VECTOR_ENTRY.unpack(read_linear(view, view.idt.base + event.vector * 4, 4))
-    rip, rflags = _return_image(view, event)
+    rip, pushed = _return_image(view, event, rflags)
     cs = view.segs[r.CS]
-    frame = _REAL_FRAME.pack(rip & 0xFFFF, cs.selector & 0xFFFF, rflags & 0xFFFF)
+    frame = _REAL_FRAME.pack(rip & 0xFFFF, cs.selector & 0xFFFF, pushed & 0xFFFF)
     sp, plan = plan_push(view, current_stack(view), frame, 2, GuestFault(r.SS_FAULT, 0))
     commit(view, plan)
-    view.rflags &= ~(r.IF | r.TF | r.AC | r.RF)
+    view.rflags = rflags & ~(r.IF | r.TF | r.AC | r.RF)
     view.regs[r.RSP] = sp
     view.load_segment(r.CS, selector, selector << 4, cs.limit, cs.flags)
     view.rip = ip
 
 
-def _protected(view: CpuView, event: Event) -> None:
+def _protected(view: CpuView, event: Event, rflags: int) -> None:
     """Protected and virtual-8086 mode: interrupt, trap and task gates, [SDM3] §6.12, §20.3."""
-    vm86 = view.rflags & r.VM
-    if vm86 and event.software and view.rflags & r.IOPL != r.IOPL and _is_int_n(view, event):
+    vm86 = bool(rflags & r.VM)
+    if vm86 and event.software and rflags & r.IOPL != r.IOPL and _is_int_n(view, event):
         raise GuestFault(r.GP, 0)
     gate = _gate(view, event, 8, _GATES_32)
     if gate.type == d.TYPE_TASK_GATE:
-        _task(view, event, gate)
+        _task(view, event, gate, rflags)
         return
     ext = event.ext
     target = _target_code(view, gate, ext)
+    if vm86 and (target.is_conforming or target.dpl):
+        raise GuestFault(r.GP, gate.selector & d.ERROR_SELECTOR | ext)
     if gate.offset > target.limit:
         raise GuestFault(r.GP, ext)
     flags, plan = plan_accessed(view, target)
     old_cpl = view.cpl
     cpl = old_cpl if target.is_conforming else target.dpl
-    rip, rflags = _return_image(view, event)
-    frame = [rip, view.segs[r.CS].selector, rflags]
+    rip, pushed = _return_image(view, event, rflags)
+    frame = [rip, view.segs[r.CS].selector, pushed]
     stack = None
     if cpl < old_cpl:
         stack = _inner_stack(view, cpl, ext)
@@ -210,7 +213,7 @@ def _protected(view: CpuView, event: Event) -> None:
         frame.insert(0, event.error_code)
     sp, writes = _plan_frame(view, gate, frame, stack, ext)
     commit(view, plan + writes)
-    _commit_flags(view, gate)
+    view.rflags = _entry_flags(gate, rflags)
     if stack is not None:
         if vm86:
             for index in (r.GS, r.FS, r.DS, r.ES):
@@ -245,7 +248,7 @@ def _gate(view: CpuView, event: Event, size: int, types: frozenset[int]) -> Gate
 
 
 def _target_code(view: CpuView, gate: Gate, ext: int) -> Descriptor:
-    """Read and check the code segment of a gate; VM86 code may only go to a non-conforming ring 0."""
+    """Read and check the code segment of a gate."""
     selector = gate.selector
     if not selector & d.ERROR_SELECTOR:
         raise GuestFault(r.GP, ext)
@@ -257,8 +260,6 @@ def _target_code(view: CpuView, gate: Gate, ext: int) -> Descriptor:
         raise GuestFault(r.GP, error)
     if not target.present:
         raise GuestFault(r.NP, error)
-    if view.rflags & r.VM and (target.is_conforming or target.dpl):
-        raise GuestFault(r.GP, error)
     return target
 
 
@@ -311,17 +312,16 @@ def _plan_frame(
     return sp, inner.plan + writes
 
 
-def _commit_flags(view: CpuView, gate: Gate) -> None:
+def _entry_flags(gate: Gate, rflags: int) -> int:
     """Clear what entry clears; an interrupt gate also masks interrupts."""
-    cleared = _CLEARED if gate.type & _TRAP_BIT else _CLEARED | r.IF
-    view.rflags &= ~cleared
+    return rflags & ~(_CLEARED if gate.type & _TRAP_BIT else _CLEARED | r.IF)
 
 
-def _task(view: CpuView, event: Event, gate: Gate) -> None:
+def _task(view: CpuView, event: Event, gate: Gate, rflags: int) -> None:
     """A task gate: the handler is another task, the error code goes on its stack, [SDM3] §6.12.2."""
     ext = event.ext
-    rip, rflags = _return_image(view, event)
-    wide = switch_task(view, gate.selector, TaskCause.GATE, return_rip=rip, rflags=rflags, ext=ext)
+    rip, saved = _return_image(view, event, rflags)
+    wide = switch_task(view, gate.selector, TaskCause.GATE, return_rip=rip, rflags=saved, ext=ext)
     if event.error_code is None:
         return
     size = 4 if wide else 2
@@ -331,7 +331,7 @@ def _task(view: CpuView, event: Event, gate: Gate) -> None:
     view.regs[r.RSP] = sp
 
 
-def _long(view: CpuView, event: Event) -> None:
+def _long(view: CpuView, event: Event, rflags: int) -> None:
     """IA-32e mode, from 64-bit or compatibility code: 16-byte gates and IST, [SDM3] §6.14."""
     gate = _gate(view, event, 16, _GATES_64)
     ext = event.ext
@@ -340,8 +340,8 @@ def _long(view: CpuView, event: Event) -> None:
     old_cpl = view.cpl
     cpl = old_cpl if target.is_conforming else target.dpl
     top = _long_stack(view, gate, cpl, ext) & ~15
-    rip, rflags = _return_image(view, event)
-    frame = [rip, view.segs[r.CS].selector, rflags, view.regs[r.RSP], view.segs[r.SS].selector]
+    rip, pushed = _return_image(view, event, rflags)
+    frame = [rip, view.segs[r.CS].selector, pushed, view.regs[r.RSP], view.segs[r.SS].selector]
     if event.error_code is not None:
         frame.insert(0, event.error_code)
     data = _LONG_FRAME[len(frame)].pack(*frame)
@@ -352,7 +352,7 @@ def _long(view: CpuView, event: Event) -> None:
         raise GuestFault(r.GP, ext)
     plan = plan + plan_write(view, sp, data, user=cpl == 3)
     commit(view, plan)
-    _commit_flags(view, gate)
+    view.rflags = _entry_flags(gate, rflags)
     if cpl < old_cpl:  # SS is null, its RPL the new CPL, [SDM3] §6.14.2
         view.load_segment(r.SS, cpl, 0, 0, cpl << r.DESC_DPL_SHIFT)
     view.regs[r.RSP] = sp

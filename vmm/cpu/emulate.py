@@ -20,7 +20,7 @@ from vmm.cpu import registers as r
 from vmm.cpu.encoding import MAX_LENGTH, Encoded, parse
 from vmm.cpu.operands import Handler, Outcome, Services, require_ring_0
 from vmm.cpu.paging import MASK_32, MASK_64, PAGE_MASK, PAGE_SIZE, GuestFault, translate
-from vmm.cpu.segmentation import code_bits, peek, push
+from vmm.cpu.segmentation import code_bits, in_vm86, peek, push
 from vmm.cpu.state import CpuView
 
 __all__ = ["Outcome", "Services", "emulate"]
@@ -77,12 +77,12 @@ def _iopl(view: CpuView) -> int:
 
 
 def _require_iopl(view: CpuView) -> None:
-    if view.cpl > _iopl(view):
+    if view.cpl and view.cpl > _iopl(view):
         raise GuestFault(r.GP, 0)
 
 
 def _require_iopl_in_vm86(view: CpuView) -> None:
-    if view.rflags & r.VM:
+    if in_vm86(view):
         _require_iopl(view)
 
 
@@ -122,9 +122,10 @@ def _cli(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
 
 def _sti(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
     _require_iopl(view)
-    if view.rflags & r.IF:
+    rflags = view.rflags
+    if rflags & r.IF:
         return Outcome.DONE
-    view.rflags |= r.IF
+    view.rflags = rflags | r.IF
     return Outcome.INTERRUPT_SHADOW
 
 

@@ -13,6 +13,8 @@ Sources: [SDM3] Intel 64 and IA-32 Architectures Software Developer's Manual, vo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from struct import Struct as Layout
 from typing import Final
 
 from vmm.cpu import registers as r
@@ -42,9 +44,14 @@ PTE_NX: Final = 1 << 63
 MAX_PHYSICAL_BITS: Final = 40  # what CPUID 80000008h of the engine's models says
 _ADDRESS_64: Final = ((1 << 52) - 1) & ~PAGE_MASK
 _RESERVED_64: Final = _ADDRESS_64 & ~((1 << MAX_PHYSICAL_BITS) - 1)
+_SMXP: Final = r.CR4_SMEP | r.CR4_SMAP
 _PSE36_RESERVED: Final = 1 << 21
+_DWORD: Final = Layout("<I").unpack
+_QWORD: Final = Layout("<Q").unpack
 _PDPTE_SHIFT: Final = 30
 _PML4E_SHIFT: Final = 39
+
+Trail = Sequence[tuple[int, int]]
 
 
 class GuestFault(Exception):  # noqa: N818 - the architecture's word; it is the guest's, not an error of ours
@@ -82,12 +89,11 @@ def translate(view: CpuView, linear: int, *, write: bool, user: bool, fetch: boo
         return linear & MASK_32
     access = (PF_W if write else 0) | (PF_U if user else 0) | (PF_I if fetch else 0)
     physical, trail = _walk(view, linear, access)
-    memory = view.memory
-    last = len(trail) - 1
-    for depth, (address, entry) in enumerate(trail):
-        wanted = PTE_A | PTE_D if write and depth == last else PTE_A
+    wanted = PTE_A | PTE_D if write else PTE_A  # of the last entry; the tables above it have no D
+    for address, entry in trail:
         if entry & wanted != wanted:
-            memory.write(address, bytes(((entry | wanted) & 0xFF,)))
+            view.memory.write(address, bytes(((entry | wanted) & 0xFF,)))
+        wanted = PTE_A
     return physical
 
 
@@ -158,10 +164,11 @@ def _pieces(view: CpuView, linear: int, n: int) -> list[tuple[int, int]]:
     return pieces
 
 
-def _walk(view: CpuView, linear: int, access: int | None) -> tuple[int, list[tuple[int, int]]]:
+def _walk(view: CpuView, linear: int, access: int | None) -> tuple[int, Trail]:
     """Walk the tables; `access` holds the PF_W, PF_U and PF_I bits, None asks for no protection.
 
-    Returns the physical address and the trail of (entry address, entry) to be marked accessed.
+    Returns the physical address and the trail of (entry address, entry) to be marked accessed, the
+    last entry first.
     """
     if not view.cr[4] & r.CR4_PAE:
         return _walk_32(view, linear & MASK_32, access)
@@ -178,11 +185,11 @@ def _walk(view: CpuView, linear: int, access: int | None) -> tuple[int, list[tup
     return _walk_64(view, linear, access, pdpte & _ADDRESS_64, 21)
 
 
-def _walk_32(view: CpuView, linear: int, access: int | None) -> tuple[int, list[tuple[int, int]]]:
+def _walk_32(view: CpuView, linear: int, access: int | None) -> tuple[int, Trail]:
     """32-bit paging, [SDM3] §4.3."""
     read = view.memory.read
     pde_at = (view.cr[3] & 0xFFFF_F000) + (linear >> 22) * 4
-    pde = int.from_bytes(read(pde_at, 4), "little")
+    (pde,) = _DWORD(read(pde_at, 4))
     if not pde & PTE_P:
         raise _page_fault(view, linear, access, 0)
     if pde & PTE_PS and view.cr[4] & r.CR4_PSE:
@@ -191,28 +198,26 @@ def _walk_32(view: CpuView, linear: int, access: int | None) -> tuple[int, list[
         if access is not None:
             _check(view, linear, access, pde)
         high = (pde >> 13 & 0xFF) << 32  # PSE-36: bits 20:13 are address bits 39:32
-        return high | pde & 0xFFC0_0000 | linear & 0x3F_FFFF, [(pde_at, pde)]
+        return high | pde & 0xFFC0_0000 | linear & 0x3F_FFFF, ((pde_at, pde),)
     pte_at = (pde & 0xFFFF_F000) + (linear >> 12 & 0x3FF) * 4
-    pte = int.from_bytes(read(pte_at, 4), "little")
+    (pte,) = _DWORD(read(pte_at, 4))
     if not pte & PTE_P:
         raise _page_fault(view, linear, access, 0)
     if access is not None:
         _check(view, linear, access, pde & pte)
-    return pte & 0xFFFF_F000 | linear & PAGE_MASK, [(pde_at, pde), (pte_at, pte)]
+    return pte & 0xFFFF_F000 | linear & PAGE_MASK, ((pte_at, pte), (pde_at, pde))
 
 
-def _walk_64(
-    view: CpuView, linear: int, access: int | None, table: int, shift: int
-) -> tuple[int, list[tuple[int, int]]]:
+def _walk_64(view: CpuView, linear: int, access: int | None, table: int, shift: int) -> tuple[int, Trail]:
     """The levels of PAE and 4-level paging that share one 64-bit entry format, [SDM3] §4.4, §4.5."""
     read = view.memory.read
     reserved = _RESERVED_64 if view.efer & r.EFER_NXE else _RESERVED_64 | PTE_NX
     rights = PTE_W | PTE_U
     nx = 0
-    trail = []
+    trail: list[tuple[int, int]] = []
     while True:
         at = table + (linear >> shift & 0x1FF) * 8
-        entry = int.from_bytes(read(at, 8), "little")
+        (entry,) = _QWORD(read(at, 8))
         if not entry & PTE_P:
             raise _page_fault(view, linear, access, 0)
         leaf = shift == 12 or entry & PTE_PS
@@ -224,7 +229,7 @@ def _walk_64(
             raise _page_fault(view, linear, access, PF_P | PF_RSVD)
         rights &= entry
         nx |= entry
-        trail.append((at, entry))
+        trail.insert(0, (at, entry))
         if leaf:
             break
         table = entry & _ADDRESS_64
@@ -241,7 +246,7 @@ def _check(view: CpuView, linear: int, access: int, rights: int) -> None:
         allowed = rights & PTE_U and (rights & PTE_W or not access & PF_W)
     else:
         allowed = rights & PTE_W or not access & PF_W or not view.cr[0] & r.CR0_WP
-        if rights & PTE_U and view.cr[4] & (r.CR4_SMEP | r.CR4_SMAP):
+        if rights & PTE_U and view.cr[4] & _SMXP:
             allowed = allowed and _supervisor_may(view, access)
     if not allowed or (access & PF_I and rights & PTE_NX):
         raise _page_fault(view, linear, access, PF_P)

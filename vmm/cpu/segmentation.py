@@ -29,9 +29,14 @@ def code_bits(view: CpuView) -> int:
     return 32 if flags & r.DESC_B else 16
 
 
+def in_vm86(view: CpuView) -> bool:
+    """Virtual-8086 mode. The CPL is asked first: RFLAGS is dear to read in an engine."""
+    return view.cpl == 3 and bool(view.rflags & r.VM)
+
+
 def in_protected_mode(view: CpuView) -> bool:
     """Protected mode proper: neither real-address nor virtual-8086 mode."""
-    return bool(view.cr[0] & r.CR0_PE) and not view.rflags & r.VM
+    return bool(view.cr[0] & r.CR0_PE) and not in_vm86(view)
 
 
 def within_limit(flags: int, limit: int, offset: int, size: int) -> bool:
