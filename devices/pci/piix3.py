@@ -1,7 +1,7 @@
-"""Intel 82371SB (PIIX3): the PCI-ISA bridge 00:01.0, the IDE function 00:01.1, reset control.
+"""Intel 82371SB (PIIX3): the PCI-ISA bridge 00:01.0 and the IDE function 00:01.1.
 
-Modelled: identification, PIRQ steering, IDE decode enables and the bus-master base, hard and
-processor reset through CF9h. Kept but without effect: ISA timing, X-bus chip selects, memory
+Modelled: identification, PIRQ steering, IDE decode enables and the bus-master base. Its port CF9h is
+`devices.system_control`'s. Kept but without effect: ISA timing, X-bus chip selects, memory
 hole, motherboard DMA, SMI, IDE timing. Not modelled: the USB function.
 
 Sources:
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from devices.backplane import DeviceState
 from devices.pci.config import (
     BAR4,
     CACHE_LINE_SIZE,
@@ -39,10 +38,6 @@ IDETIM_DECODE: Final = 0x8000  # the channel's ports are claimed
 SIDETIM: Final = 0x44
 BUS_MASTER_PORTS: Final = 16
 CHANNELS: Final = 2
-
-# Reset control register CF9h, [PIIX3] §2.5.5.2
-RC_SYSTEM_RESET: Final = 0x02  # SRST: 1 selects a hard reset
-RC_RESET_CPU: Final = 0x04  # RCPU: a 0 to 1 step resets
 
 _ISA_IDENTITY: Final = FunctionIdentity(
     vendor_id=0x8086, device_id=0x7000, class_code=0x060100, header_type=HEADER_MULTI_FUNCTION
@@ -132,40 +127,3 @@ class Piix3Ide(PciFunction):
         if master != self._master:
             self._master = master
             self._on_master(master)
-
-
-class ResetControlState(DeviceState, frozen=True, kw_only=True):
-    """The register CF9h."""
-
-    value: int
-
-
-class ResetControl:
-    """Port CF9h: `on_reset(hard)` is called when RCPU goes from 0 to 1."""
-
-    def __init__(self, name: str, on_reset: Callable[[bool], None]) -> None:
-        self.name = name
-        self._on_reset = on_reset
-        self._value = 0
-
-    def reset(self) -> None:
-        """Clear the register."""
-        self._value = 0
-
-    def read(self, offset: int, size: int) -> int:
-        """Guest IN."""
-        return self._value
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """Guest OUT; the reset happens on the rising step of RCPU."""
-        before, self._value = self._value, value & (RC_SYSTEM_RESET | RC_RESET_CPU)
-        if self._value & ~before & RC_RESET_CPU:
-            self._on_reset(bool(self._value & RC_SYSTEM_RESET))
-
-    def save(self) -> ResetControlState:
-        """Return the register."""
-        return ResetControlState(value=self._value)
-
-    def load(self, state: ResetControlState) -> None:
-        """Become `state` without resetting anything."""
-        self._value = state.value & (RC_SYSTEM_RESET | RC_RESET_CPU)
