@@ -1,7 +1,7 @@
 """The host's ends of the guest's wires: serial ports on stdio, files and ptys, and the text screen.
 
-`pump` moves what is there and never waits. While stdin is a terminal it is raw, so that every key
-reaches the guest; Ctrl-A x ends the run, Ctrl-A Ctrl-A is one Ctrl-A.
+`pump` moves what is there and never waits. While COM1 is a terminal, it is raw, so that every key
+reaches the guest; Ctrl-] q ends the run and Ctrl-] Ctrl-] is one Ctrl-], as with the screen.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import select
 import sys
 import termios
 import tty
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,61 +22,55 @@ from vmm.errors import ConfigError
 if TYPE_CHECKING:
     from vmm.machine import Machine
 
-ESCAPE: Final = 0x01  # Ctrl-A
+STDIN: Final = 0
+STDOUT: Final = 1
+MONITOR_KEY: Final = 0x1D  # Ctrl-]
 READ_BYTES: Final = 256
-ENTER_SCREEN: Final = "\x1b[?1049h\x1b[?25l\x1b[2J"
-LEAVE_SCREEN: Final = "\x1b[?25h\x1b[?1049l"
-HINT: Final = "Ctrl-A x ends the run"
+HINT: Final = "Ctrl-] q ends the run"
 
 
-class Keyboard:
-    """Standard input: raw if it is a terminal. `quit` becomes true on Ctrl-A x."""
+class SerialKeyboard:
+    """Standard input as what is typed at a serial terminal; raw if it is a terminal."""
 
-    def __init__(self) -> None:
-        self._descriptor = 0
-        self._open = True
-        self._escaped = False
+    def __init__(self, on_quit: Callable[[], None]) -> None:
+        self._on_quit = on_quit
+        self._after_monitor_key = False
         self._saved: list[Any] | None = None
-        self.quit = False
-        self.is_terminal = os.isatty(self._descriptor)
+        self.at_end = False
+        self.is_terminal = os.isatty(STDIN)
         if self.is_terminal:
-            self._saved = termios.tcgetattr(self._descriptor)
-            tty.setraw(self._descriptor, termios.TCSANOW)
-            self._keep_newlines()
-
-    def _keep_newlines(self) -> None:
-        attributes = termios.tcgetattr(self._descriptor)
-        attributes[1] |= termios.OPOST | termios.ONLCR  # our own messages still begin at the margin
-        termios.tcsetattr(self._descriptor, termios.TCSANOW, attributes)
+            self._saved = termios.tcgetattr(STDIN)
+            tty.setraw(STDIN, termios.TCSANOW)
+            raw = termios.tcgetattr(STDIN)
+            raw[1] |= termios.OPOST | termios.ONLCR  # messages of ours still begin at the margin
+            termios.tcsetattr(STDIN, termios.TCSANOW, raw)
 
     def read(self) -> bytes:
-        """Return what was typed since the last call, without the escapes meant for us."""
-        if not self._open or not select.select([self._descriptor], [], [], 0)[0]:
+        """Return what was typed since the last call, without what is meant for us."""
+        if self.at_end or not select.select([STDIN], [], [], 0)[0]:
             return b""
-        data = os.read(self._descriptor, READ_BYTES)
-        self._open = bool(data)
-        return self._without_escapes(data) if self.is_terminal else data
+        data = os.read(STDIN, READ_BYTES)
+        self.at_end = not data
+        return self._without_commands(data) if self.is_terminal else data
 
-    def _without_escapes(self, data: bytes) -> bytes:
+    def _without_commands(self, data: bytes) -> bytes:
         kept = bytearray()
         for byte in data:
-            if self._escaped:
-                self._escaped = False
-                if byte in b"xX":
-                    self.quit = True
-                elif byte == ESCAPE:
-                    kept.append(byte)
-            elif byte == ESCAPE:
-                self._escaped = True
-            else:
+            if not self._after_monitor_key and byte == MONITOR_KEY:
+                self._after_monitor_key = True
+                continue
+            if self._after_monitor_key and byte in b"qQ":
+                self._on_quit()
+            elif not self._after_monitor_key or byte == MONITOR_KEY:
                 kept.append(byte)
+            self._after_monitor_key = False
         return bytes(kept)
 
     def close(self) -> None:
-        """Give the terminal back as it was."""
-        if self._saved is not None:
-            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._saved)
-            self._saved = None
+        """Give the terminal back as it was. Idempotent."""
+        saved, self._saved = self._saved, None
+        if saved is not None:
+            termios.tcsetattr(STDIN, termios.TCSADRAIN, saved)
 
 
 class SerialEnd:
@@ -83,115 +78,129 @@ class SerialEnd:
 
     def __init__(self, number: int, config: SerialConfig) -> None:
         self._number = number
-        self._sent = 0
-        self._input = self._output = self._slave = -1
+        self._slave = self._output = -1
+        self.input = -1
+        self.written = 0
         if config.kind == "stdio":
-            self._output = os.dup(1)
+            self._output = os.dup(STDOUT)
         elif config.kind == "file":
             self._output = _open_file(config.path or "")
         elif config.kind == "pty":
-            self._input, self._slave = os.openpty()
+            self.input, self._slave = os.openpty()
             tty.setraw(self._slave)
-            os.set_blocking(self._input, False)
-            self._output = self._input
+            os.set_blocking(self.input, False)
+            self._output = self.input
             print(f"trapline: COM{number + 1} is {os.ttyname(self._slave)}", file=sys.stderr, flush=True)
-
-    @property
-    def written(self) -> int:
-        """Bytes that went out so far."""
-        return self._sent
 
     def pump(self, machine: Machine) -> None:
         """Move new output of the guest out, and from a pty input in."""
-        data = machine.serial_output(self._number)[self._sent :]
+        data = machine.serial_output(self._number)[self.written :]
         if data and self._output >= 0:
-            self._sent += self._write(data)
-        if self._input >= 0 and select.select([self._input], [], [], 0)[0]:
-            with contextlib.suppress(OSError):
-                machine.send_serial(os.read(self._input, READ_BYTES), self._number)
+            self.written += self._write(data)
+        if self.input >= 0:
+            with contextlib.suppress(BlockingIOError):
+                machine.send_serial(os.read(self.input, READ_BYTES), self._number)
 
     def _write(self, data: bytes) -> int:
         try:
             return os.write(self._output, data)
-        except BlockingIOError:  # nobody reads the pty: the guest does not wait for them
-            return len(data) if self._input >= 0 else 0
+        except BlockingIOError:  # nobody reads the pty, and the guest does not wait for them
+            return len(data)
 
     def close(self) -> None:
-        """Close what was opened."""
-        for descriptor in {self._output, self._input, self._slave} - {-1}:
+        """Close what was opened. Idempotent."""
+        for descriptor in {self._output, self.input, self._slave} - {-1}:
             os.close(descriptor)
-        self._output = self._input = self._slave = -1
-
-
-class TerminalScreen:
-    """Shows the guest's text screen in the host's terminal, redrawing the lines that changed."""
-
-    def __init__(self) -> None:
-        self._shown: list[str] = []
-        sys.stdout.write(ENTER_SCREEN)
-
-    def draw(self, lines: list[str]) -> None:
-        """Make the terminal show `lines`."""
-        if lines == self._shown:
-            return
-        if len(lines) != len(self._shown):
-            self._shown = [""] * len(lines)
-            sys.stdout.write(f"\x1b[2J\x1b[{len(lines) + 1};1H\x1b[2m{HINT}\x1b[0m")
-        for row, (line, shown) in enumerate(zip(lines, self._shown, strict=True), start=1):
-            if line != shown:
-                sys.stdout.write(f"\x1b[{row};1H{line}\x1b[K")
-        sys.stdout.flush()
-        self._shown = lines
-
-    def close(self) -> None:
-        """Return to what the terminal showed before."""
-        sys.stdout.write(LEAVE_SCREEN)
-        sys.stdout.flush()
+        self._output = self.input = self._slave = -1
 
 
 class Console:
-    """All of a run's ends on the host."""
+    """All of a run's ends on the host. `quit` becomes true when the user asks to end the run."""
 
-    def __init__(self, ports: tuple[SerialConfig, ...], display: str) -> None:
-        self._ends = [SerialEnd(number, port) for number, port in enumerate(ports)]
+    def __init__(
+        self, machine: Machine, ports: tuple[SerialConfig, ...], display: str, screenshot: str | None
+    ) -> None:
+        self._machine = machine
+        self._cleanup = contextlib.ExitStack()
+        self.quit = False
+        self._ends: list[SerialEnd] = []
+        for number, port in enumerate(ports):
+            end = SerialEnd(number, port)
+            self._cleanup.callback(end.close)
+            self._ends.append(end)
+            if end.input >= 0:
+                machine.wait_fds.append(end.input)
         self._stdio = next((number for number, port in enumerate(ports) if port.kind == "stdio"), None)
-        self._screen = TerminalScreen() if display == "terminal" else None
-        self._keyboard = Keyboard() if self._screen or self._stdio is not None else None
-        if self._keyboard and self._keyboard.is_terminal and not self._screen:
-            print(
-                f"trapline: COM{(self._stdio or 0) + 1} is this terminal; {HINT}", file=sys.stderr, flush=True
-            )
-
-    @property
-    def quit(self) -> bool:
-        """Whether the user asked to end the run."""
-        return self._keyboard is not None and self._keyboard.quit
+        self._keyboard = self._open_keyboard() if self._stdio is not None else None
+        self._pump_screen = self._open_screen(screenshot) if display == "terminal" else None
 
     @property
     def shown(self) -> bool:
-        """Whether the user has seen anything of the guest: serial output on stdio, or the screen."""
-        return self._screen is not None or (self._stdio is not None and self._ends[self._stdio].written > 0)
+        """Whether the user has seen anything of the guest: the screen, or serial output on stdout."""
+        return self._pump_screen is not None or (
+            self._stdio is not None and self._ends[self._stdio].written > 0
+        )
 
-    def pump(self, machine: Machine) -> None:
+    def pump(self) -> None:
         """Move bytes, keys and the screen, without waiting."""
         for end in self._ends:
-            end.pump(machine)
-        if self._screen is not None:
-            self._screen.draw(machine.screen_text())
-        typed = self._keyboard.read() if self._keyboard is not None else b""
-        if typed and self._screen is not None:
-            machine.send_keys(typed.decode("latin-1").replace("\r", "\n").replace("\x7f", "\b"))
-        elif typed:
-            machine.send_serial(typed, self._stdio or 0)
+            end.pump(self._machine)
+        if self._pump_screen is not None:
+            self._pump_screen()
+        keyboard = self._keyboard
+        if keyboard is not None and not keyboard.at_end:
+            if typed := keyboard.read():
+                self._machine.send_serial(typed, self._stdio or 0)
+            if keyboard.at_end:
+                self._machine.wait_fds.remove(STDIN)
 
     def close(self) -> None:
-        """Restore the terminal and close files."""
-        if self._screen is not None:
-            self._screen.close()
-        if self._keyboard is not None:
-            self._keyboard.close()
-        for end in self._ends:
-            end.close()
+        """Restore the terminal and close files. Idempotent."""
+        self._cleanup.close()
+
+    def _ask_to_quit(self) -> None:
+        self.quit = True
+
+    def _open_keyboard(self) -> SerialKeyboard:
+        keyboard = SerialKeyboard(self._ask_to_quit)
+        self._cleanup.callback(keyboard.close)
+        self._machine.wait_fds.append(STDIN)
+        if keyboard.is_terminal:
+            print(
+                f"trapline: this terminal is COM{(self._stdio or 0) + 1}; {HINT}", file=sys.stderr, flush=True
+            )
+        return keyboard
+
+    def _open_screen(self, screenshot: str | None) -> Callable[[], None]:
+        """Show the guest's screen on stdout, and read keys if stdin is a terminal."""
+        from vmm.clock import host_ns
+        from vmm.display.keyboard_input import TerminalKeyboard
+        from vmm.display.terminal import TerminalDisplay
+
+        machine = self._machine
+        display = self._cleanup.enter_context(TerminalDisplay(machine.board.vga, sys.stdout, host_ns))
+        if not os.isatty(STDIN):
+            return display.refresh
+
+        def take_picture() -> None:
+            path = screenshot or "trapline.png"
+            machine.screenshot(path)
+            display.message(f"written: {path}")
+
+        keyboard = TerminalKeyboard(
+            STDIN,
+            machine.board.keyboard.type_keys,
+            {"q": self._ask_to_quit, "s": take_picture},
+            lambda key: display.message(f"Ctrl-] {key}: no such command; q quits, s takes a picture"),
+        )
+        self._cleanup.enter_context(keyboard)
+        machine.wait_fds.append(STDIN)
+
+        def pump() -> None:
+            keyboard.poll()
+            display.refresh()
+
+        return pump
 
 
 def _open_file(path: str) -> int:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from devices.scancodes import keystrokes
 from vmm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,9 +55,20 @@ def unescape(text: str) -> str:
 def parse_send(text: str) -> Sending:
     """Read one `--send`."""
     channel, colon, rest = text.partition(":")
-    if colon and channel in _CHANNELS:
-        return Sending(_CHANNELS[channel], unescape(rest))
-    return Sending(None, unescape(text))
+    if not (colon and channel in _CHANNELS):
+        channel, rest = "keys", text
+    sending = Sending(_CHANNELS[channel], unescape(rest))
+    if sending.port is None:
+        for character in sending.text:
+            _check_key(character)
+    return sending
+
+
+def _check_key(character: str) -> None:
+    try:
+        keystrokes(character)
+    except ValueError:
+        raise ConfigError(f"--send: the keyboard has no key for {character!r}") from None
 
 
 class Dialogue:

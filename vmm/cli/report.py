@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from vmm.trace.events import ExitCount
-from vmm.trace.records import detail_of, reason_of
 from vmm.trace.table import exit_rows, print_exits
 from vmm.trace.text import time_text
 
@@ -21,11 +20,21 @@ REGISTERS_A_LINE: Final = 4
 
 def record_line(record: ExitRecord) -> str:
     """Return one remembered exit as a line; the bytes at CS:IP are no longer known."""
-    reason = reason_of(record.kind, record.a)
+    from vmm.cpu.engine import Kind
+    from vmm.exits import reason_of
+
+    try:
+        kind = Kind(record.kind)
+        reason = reason_of(kind, record.a)
+    except (ValueError, KeyError):
+        return f"{time_text(record.time_ns)}  unreadable record, kind {record.kind}"
+    ports = {Kind.IN: "gave", Kind.OUT: "took", Kind.MMIO_READ: "gave", Kind.MMIO_WRITE: "took"}
+    if kind in ports:
+        what = f"{record.a:x}h {ports[kind]} {record.b:x}h"
+    else:
+        what = f"{record.a:x}h {record.b & 0xFFFF_FFFF:x}h"
     where = f"{record.cs:04x}:{record.ip:08x}"
-    return f"{time_text(record.time_ns)}  {where:<22} ring {record.cpl}  {reason:<22} " + detail_of(
-        record.kind, record.a, record.b
-    )
+    return f"{time_text(record.time_ns)}  {where:<22} ring {record.cpl}  {reason:<20} {what}"
 
 
 def print_records(records: Sequence[ExitRecord], stream: TextIO) -> None:

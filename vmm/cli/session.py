@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 OUTCOMES: Final = {
     "exit": "the guest wrote the exit port",
-    "power-off": "the guest switched the machine off",
     "until": "ended on request",
     "timeout": "time-out",
     "triple-fault": "triple fault",
@@ -52,19 +51,19 @@ class Session:
             machine = Machine(self._job.config, tracer=exits, ring=self._ring)
             cleanup.callback(machine.close)
             self._trace_instructions(machine, cleanup)
-            console = Console(self._job.config.serial, options.display)
+            console = Console(machine, self._job.config.serial, options.display, options.screenshot)
             cleanup.callback(console.close)
             began = host_ns()
             result = machine.run(until=lambda: self._poll(machine, console), timeout_s=options.timeout_s)
             self._dialogue.advance(machine)
-            console.pump(machine)
+            console.pump()
             console.close()
             if options.screenshot is not None:
                 machine.screenshot(options.screenshot)
             return self._tell(machine, result, host_ns() - began, console)
 
     def _poll(self, machine: Machine, console: Console) -> bool:
-        console.pump(machine)
+        console.pump()
         return self._dialogue.advance(machine) or console.quit or bool(self._stop_signal())
 
     def _status(self, result: RunResult) -> int:

@@ -17,15 +17,17 @@ import termios
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Final, TextIO
+from typing import IO, Any, Final, NamedTuple, TextIO
 
 import msgspec
 
 from vmm.cli import status
 from vmm.cli.job import Job
+from vmm.clock import host_ns
 
 FORWARDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)
 GRACE_S: Final = 10.0  # a machine past its time-out that does not end by itself is killed after this
+PATIENCE_NS: Final = 1_000_000_000  # a second Ctrl-C after this kills
 ROOT: Final = Path(__file__).resolve().parents[2]
 LEAVE_MODES: Final = "\x1b[?25h\x1b[?1049l"  # cursor shown, normal screen
 
@@ -47,41 +49,64 @@ def supervise(job: Job, command: Sequence[str] | None = None) -> int:
     with _unnamed(msgspec.json.encode(job)) as job_file, _unnamed(bytes(BYTES)) as ring_file:
         descriptors = (job_file.fileno(), ring_file.fileno())
         with _terminal_kept():
-            code, killed = _run(command or child_command(), descriptors, job.options.timeout_s)
-        if killed:
-            print("trapline: error: the machine did not stop at its time-out and was killed", file=sys.stderr)
-            return status.TIMEOUT
+            child = _Child(command or child_command(), descriptors)
+            code = child.wait(job.options.timeout_s)
+        if child.killed_for is not None:
+            print(f"trapline: error: {child.killed_for.why}", file=sys.stderr)
+            return child.killed_for.status
         if code >= 0:
             return code
-        with mmap.mmap(ring_file.fileno(), BYTES) as pages:
-            _post_mortem(-code, pages, job, sys.stderr)
+        _post_mortem(-code, mmap.mmap(ring_file.fileno(), BYTES), job, sys.stderr)
         return status.ENGINE_DIED
 
 
-def _run(command: Sequence[str], descriptors: tuple[int, int], timeout_s: float | None) -> tuple[int, bool]:
-    """Return the child's return code, and whether it had to be killed at its time-out."""
-    arguments = [*command, *map(str, descriptors)]
-    with subprocess.Popen(arguments, pass_fds=descriptors) as child, _signals_passed_to(child):  # noqa: S603 - our own interpreter
+class _Kill(NamedTuple):
+    """Why we killed the child, and the status that gives."""
+
+    why: str
+    status: int
+
+
+class _Child:
+    """The machine's process, the signals passed to it, and its end."""
+
+    def __init__(self, command: Sequence[str], descriptors: tuple[int, int]) -> None:
+        arguments = [*command, *map(str, descriptors)]
+        self._process = subprocess.Popen(arguments, pass_fds=descriptors)  # noqa: S603 - our own interpreter
+        self._asked_ns: int | None = None
+        self.killed_for: _Kill | None = None
+
+    def wait(self, timeout_s: float | None) -> int:
+        """Return the child's return code; kill it when it overruns its time-out by the grace period."""
+        before = {number: signal.signal(number, self._forward) for number in FORWARDED}
         try:
-            return child.wait(None if timeout_s is None else timeout_s + GRACE_S), False
+            return self._process.wait(None if timeout_s is None else timeout_s + GRACE_S)
         except subprocess.TimeoutExpired:
-            child.kill()
-            return child.wait(), True
+            self._kill(_Kill("the machine did not stop at its time-out and was killed", status.TIMEOUT))
+            return self._process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-
-@contextlib.contextmanager
-def _signals_passed_to(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    def forward(number: int, frame: FrameType | None) -> None:
+    def _forward(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if number != signal.SIGWINCH and self._overdue():
+            self._kill(
+                _Kill("the machine did not stop when asked and was killed", status.SIGNAL_BASE + number)
+            )
         with contextlib.suppress(ProcessLookupError):
-            child.send_signal(number)
+            self._process.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in FORWARDED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _overdue(self) -> bool:
+        """Whether the machine was asked to end so long ago that asking again is of no use."""
+        now_ns = host_ns()
+        if self._asked_ns is None:
+            self._asked_ns = now_ns
+        return now_ns - self._asked_ns > PATIENCE_NS
+
+    def _kill(self, why: _Kill) -> None:
+        self.killed_for = why
+        self._process.kill()
 
 
 @contextlib.contextmanager
@@ -116,11 +141,7 @@ def _post_mortem(number: int, pages: mmap.mmap, job: Job, stream: TextIO) -> Non
     except ValueError:
         name = "unknown"
     print(f"trapline: error: the engine died: signal {number} ({name})", file=stream)
-    ring = ExitRing(pages)
-    try:
-        print_records(ring.last(), stream)
-    finally:
-        ring.close()
+    print_records(ExitRing(pages).last(), stream)
     for line in check_disks(job):
         print(line, file=stream)
 

@@ -184,7 +184,6 @@ _INTERCEPTS: Final = (
 )  # fmt: skip
 
 
-CR_AND_DR_CODES: Final = 0x40  # below it, sixteen codes each: CR read, CR write, DR read, DR write
 _NUMBERED: Final = re.compile(r"intercept\.([cd]r)(\d+)-(read|write)")
 
 
@@ -207,12 +206,6 @@ CATALOGUE: Final = {
     )
 }
 
-_INTERCEPT_KEYS: Final = {
-    reason.amd_v: key
-    for key, reason in reversed(CATALOGUE.items())
-    if key.startswith("intercept.") and reason.amd_v is not None
-}
-
 
 def find_reason(key: str) -> Reason:
     """Return the entry of `key`, or one that says no more than the key itself.
@@ -227,14 +220,6 @@ def find_reason(key: str) -> Reason:
         title = f"{kind.upper()}{number} {way} (intercept)"
         return family._replace(key=key, title=title, amd_v=(family.amd_v or 0) + number)
     return Reason(key, key, None, None, "The monitor acted on the guest's behalf.")
-
-
-def intercept_key(code: int) -> str:
-    """Return the key of an intercept from its AMD-V exit code."""
-    if code < CR_AND_DR_CODES:
-        kind, way = ("cr", "dr")[code >> 5], ("read", "write")[code >> 4 & 1]
-        return f"intercept.{kind}{code & 0xF}-{way}"
-    return _INTERCEPT_KEYS.get(code, f"intercept.{code:#x}")
 
 
 def explain(event: Exit) -> str:

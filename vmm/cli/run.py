@@ -1,0 +1,352 @@
+"""`trapline run`: reads the options into a job and hands it to the supervisor."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from vmm.cli import status
+from vmm.cli.dialogue import Dialogue
+from vmm.cli.job import Job, RunOptions, TraceKind, TraceOptions
+from vmm.config import DriveConfig, MachineConfig, SerialConfig, check_file, parse_boot, parse_memory
+from vmm.errors import ConfigError
+
+ISO_MAGIC: Final = b"CD001"
+ISO_MAGIC_OFFSET: Final = 0x8001  # volume descriptor of sector 16, [ECMA-119] §8.1
+MBR_MAGIC: Final = b"\x55\xaa"
+MBR_MAGIC_OFFSET: Final = 510
+STDIO: Final = SerialConfig("stdio")
+
+MACHINE: Final = "The machine"
+BOOTING: Final = "Firmware and kernel"
+WIRES: Final = "Screen, keyboard, serial ports"
+DRIVING: Final = "Driving the run"
+SHOWING: Final = "What left the guest"
+
+
+class DisplayName(StrEnum):
+    """Values of `--display`."""
+
+    NONE = "none"
+    TERMINAL = "terminal"
+
+
+class EngineName(StrEnum):
+    """Values of `--engine`."""
+
+    AUTO = "auto"
+    PORTABLE = "portable"
+    ACCELERATED = "accelerated"
+
+
+class ClockName(StrEnum):
+    """Values of `--clock`."""
+
+    HOST = "host"
+    VIRTUAL = "virtual"
+
+
+class MsrName(StrEnum):
+    """Values of `--msr`."""
+
+    FAULT = "fault"
+    IGNORE = "ignore"
+
+
+EPILOG: Final = "\n".join(
+    [
+        "[bold]Exit status[/bold]",
+        *(f"  [cyan]{code:>5}[/cyan]  {meaning}" for code, meaning in status.MEANINGS.items()),
+        "",
+        "[bold]Examples[/bold]",
+        "  trapline run disk.vhd",
+        "  trapline run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0",
+        "  trapline run disk.vhd --expect login: --timeout 60 --trace exits=boot.jsonl",
+        "  trapline run dos.img --expect 'C:>' --send 'dir\\n' --expect free",
+    ]
+)
+
+
+def run(
+    image: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[IMAGE|MACHINE.toml]", help="A raw or VHD disk, a CD image, or a machine file."
+        ),
+    ] = None,
+    hd: Annotated[
+        list[str] | None,
+        typer.Option("--hd", metavar="PATH", help="A disk, raw or VHD; repeatable.", rich_help_panel=MACHINE),
+    ] = None,
+    cd: Annotated[
+        list[str] | None,
+        typer.Option("--cd", metavar="PATH", help="A CD image; repeatable.", rich_help_panel=MACHINE),
+    ] = None,
+    boot: Annotated[
+        str | None,
+        typer.Option(metavar="ORDER", help="Boot order: hd,cd or cd,hd.", rich_help_panel=MACHINE),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="1M to 3.5G; a plain number is MiB. Default 128M.", rich_help_panel=MACHINE
+        ),
+    ] = None,
+    cpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="core2duo or pentium3. Default core2duo.", rich_help_panel=MACHINE
+        ),
+    ] = None,
+    engine: Annotated[
+        EngineName | None,
+        typer.Option(help="How code is run; see trapline doctor. Default auto.", rich_help_panel=MACHINE),
+    ] = None,
+    clock: Annotated[
+        ClockName | None,
+        typer.Option(
+            help="virtual: time from executed code, the same run gives the same trace. Default host.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
+    msr: Annotated[
+        MsrName | None,
+        typer.Option(
+            help="What unknown MSRs do: fault (#GP) or ignore. Default fault.", rich_help_panel=MACHINE
+        ),
+    ] = None,
+    snapshot: Annotated[
+        bool,
+        typer.Option(
+            "--snapshot", metavar="", help="Drop what is written to disks.", rich_help_panel=MACHINE
+        ),
+    ] = False,
+    bios: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A BIOS image instead of our firmware.", rich_help_panel=BOOTING),
+    ] = None,
+    vgabios: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Its VGA BIOS image.", rich_help_panel=BOOTING)
+    ] = None,
+    kernel: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A Linux bzImage, needing no firmware.", rich_help_panel=BOOTING),
+    ] = None,
+    initrd: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Its initial RAM disk.", rich_help_panel=BOOTING)
+    ] = None,
+    append: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Its command line.", rich_help_panel=BOOTING)
+    ] = None,
+    serial: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="END",
+            help="COM1, then COM2: stdio, pty, null or file:PATH. Default stdio.",
+            rich_help_panel=WIRES,
+        ),
+    ] = None,
+    display: Annotated[
+        DisplayName, typer.Option(help="Show the text screen in this terminal.", rich_help_panel=WIRES)
+    ] = DisplayName.NONE,
+    screenshot: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.png", help="Write the last screen as an image.", rich_help_panel=WIRES),
+    ] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Wait for text on a serial port, the debug port or the screen; after the last, end with 0.",
+            rich_help_panel=DRIVING,
+        ),
+    ] = None,
+    send: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Type keys:TEXT or serial:TEXT after the --expect of the same position.",
+            rich_help_panel=DRIVING,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="End the run after this time.", rich_help_panel=DRIVING),
+    ] = None,
+    trace: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND[=FILE]",
+            help="exits or instructions, to stderr or a file; .jsonl gives JSON lines.",
+            rich_help_panel=SHOWING,
+        ),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", metavar="", help="Say in a sentence why each exit is one.", rich_help_panel=SHOWING
+        ),
+    ] = False,
+    trace_reason: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PREFIX",
+            help="Only exits of this reason, such as io.out or exception.",
+            rich_help_panel=SHOWING,
+        ),
+    ] = None,
+    trace_range: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A-B|A+N", help="Only instructions at these linear addresses.", rich_help_panel=SHOWING
+        ),
+    ] = None,
+    trace_cpl: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="0-3",
+            min=0,
+            max=3,
+            help="Only this privilege level; repeatable.",
+            rich_help_panel=SHOWING,
+        ),
+    ] = None,
+    trace_count: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="At most this many events a trace.", rich_help_panel=SHOWING),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="The result and the exit table as one JSON line.", rich_help_panel=SHOWING
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", metavar="", help="No exit table at the end.", rich_help_panel=SHOWING),
+    ] = False,
+) -> None:
+    """Run a guest and show what trapped.
+
+    COM1 is this terminal unless you say otherwise; the monitor speaks on stderr.
+    Ctrl-] q ends the run.
+    """
+    options = RunOptions(
+        display=display.value,
+        expect=tuple(expect or ()),
+        send=tuple(send or ()),
+        timeout_s=timeout,
+        screenshot=screenshot,
+        traces=_traces(trace or [], trace_reason or [], trace_range or [], trace_cpl or [], trace_count),
+        explain=explain,
+        json=as_json,
+        quiet=quiet,
+    )
+    base = _machine(image)
+    changes = {
+        "hd": base.hd + tuple(DriveConfig(path=path) for path in hd or ()),
+        "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),
+        "boot": parse_boot(boot) if boot else None,
+        "memory_bytes": parse_memory(memory) if memory else None,
+        "cpu": cpu,
+        "engine": engine.value if engine else None,
+        "clock": clock.value if clock else None,
+        "msr": msr.value if msr else None,
+        "snapshot": True if snapshot else None,
+        "bios": bios,
+        "vgabios": vgabios,
+        "kernel": kernel,
+        "initrd": initrd,
+        "append": append,
+        "serial": _serial(serial, base, options),
+    }
+    job = Job(_replaced(base, changes).check(), _checked(options))
+    from vmm.cli.supervisor import supervise
+
+    raise typer.Exit(supervise(job))
+
+
+def _machine(image: Path | None) -> MachineConfig:
+    """Return the machine that the argument stands for."""
+    if image is None:
+        return MachineConfig()
+    if image.suffix.lower() == ".toml":
+        from vmm.machine_toml import load_machine
+
+        return load_machine(image)
+    check_file(str(image), "image")
+    if _is_cd(image):
+        return MachineConfig(cd=(DriveConfig(path=str(image), read_only=True),))
+    return MachineConfig(hd=(DriveConfig(path=str(image)),))
+
+
+def _is_cd(image: Path) -> bool:
+    """Whether an image is a CD by its name, or by its contents without being a disk as well."""
+    if image.suffix.lower() == ".iso":
+        return True
+    with image.open("rb") as file:
+        first = file.read(MBR_MAGIC_OFFSET + len(MBR_MAGIC))
+        file.seek(ISO_MAGIC_OFFSET)
+        return file.read(len(ISO_MAGIC)) == ISO_MAGIC and not first.endswith(MBR_MAGIC)
+
+
+def _replaced(base: MachineConfig, changes: dict[str, Any]) -> MachineConfig:
+    given = {name: value for name, value in changes.items() if value is not None}
+    return msgspec.structs.replace(base, **given)
+
+
+def _serial(ends: list[str] | None, base: MachineConfig, options: RunOptions) -> tuple[SerialConfig, ...]:
+    """Return the serial ports: as asked for, else COM1 on stdio unless something else needs it."""
+    ports = tuple(SerialConfig.parse(end) for end in ends) if ends else base.serial
+    if not ports and options.display == "none" and not options.json:
+        return (STDIO,)
+    if options.display == "terminal" and not sys.stdout.isatty():
+        raise ConfigError("--display terminal needs a terminal on stdout")
+    if options.display == "terminal" and STDIO in ports:
+        raise ConfigError("--display terminal and --serial stdio both want this terminal; give one of them")
+    return ports
+
+
+def _traces(
+    asked: list[str], reasons: list[str], ranges: list[str], cpl: list[int], limit: int | None
+) -> tuple[TraceOptions, ...]:
+    from vmm.trace.instructions import parse_range
+
+    traces: list[TraceOptions] = []
+    for text in asked:
+        name, _, path = text.partition("=")
+        if name not in ("exits", "instructions"):
+            raise ConfigError(f"--trace {text!r}: expected exits or instructions, each with =FILE if wanted")
+        kind: TraceKind = "exits" if name == "exits" else "instructions"
+        if any(trace.kind == kind for trace in traces):
+            raise ConfigError(f"--trace {kind} is given twice")
+        traces.append(
+            TraceOptions(
+                kind=kind,
+                path=path or None,
+                reasons=tuple(reasons),
+                cpl=frozenset(cpl),
+                ranges=tuple(parse_range(text) for text in ranges),
+                limit=limit,
+            )
+        )
+    if not traces and (reasons or ranges or cpl or limit):
+        raise ConfigError("--trace-reason, --trace-range, --trace-cpl and --trace-count need --trace")
+    return tuple(traces)
+
+
+def _checked(options: RunOptions) -> RunOptions:
+    """Return the options; raise ConfigError for what can be seen to be wrong before the run."""
+    if options.timeout_s is not None and not 0 < options.timeout_s < 1e9:
+        raise ConfigError(f"--timeout {options.timeout_s:g}: expected a number of seconds above 0")
+    if options.explain and not options.traces:
+        return msgspec.structs.replace(options, traces=(TraceOptions(kind="exits"),))
+    if options.screenshot is not None and not Path(options.screenshot).absolute().parent.is_dir():
+        raise ConfigError(f"--screenshot {options.screenshot}: no such directory")
+    Dialogue(options.expect, options.send)
+    return options
