@@ -60,7 +60,6 @@ LCR_DLAB: Final = 0x80
 LCR_PARITY: Final = 0x08
 LCR_STOP: Final = 0x04
 LCR_LENGTH: Final = 0x03
-
 MCR_DTR: Final = 0x01
 MCR_RTS: Final = 0x02
 MCR_OUT1: Final = 0x04
@@ -138,7 +137,7 @@ class Uart16550:
         self.reset()
 
     def reset(self) -> None:
-        """Master reset, [16550D] table II. What the host still has to say stays with the host."""
+        """Master reset, [16550D] table II. What was received and not read is lost."""
         self._ier = self._lcr = self._mcr = self._errors = 0
         self._modem_changes = self._scratch = 0
         self._fifos = False
@@ -146,6 +145,7 @@ class Uart16550:
         self._divisor = 0
         self._thre_pending = False
         self._fifo.clear()
+        self._host.clear()
         self._refill()
 
     def save(self) -> Uart16550State:
@@ -205,7 +205,7 @@ class Uart16550:
 
     @property
     def unread(self) -> int:
-        """Number of received characters the guest has not read."""
+        """Number of characters received that the guest has not read."""
         return len(self._host) + len(self._fifo)
 
     # Receiving

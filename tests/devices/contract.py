@@ -17,6 +17,7 @@ surroundings: give both the same constant disk content, and drop the writes to i
 from __future__ import annotations
 
 import importlib.util
+import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -100,6 +101,21 @@ def accesses() -> st.SearchStrategy[list[Access]]:
     offset = st.one_of(st.integers(0, 15), st.integers(0, 0x1_FFFF))
     wait = st.one_of(st.just(0), st.integers(0, 2_000_000), st.integers(0, 3_000_000_000))
     return st.lists(st.builds(Access, st.integers(0, 15), offset, st.sampled_from(SIZES), value, wait))
+
+
+def random_accesses(seed: int, length: int) -> list[Access]:
+    """A long run of the same kind, where Hypothesis gives short ones."""
+    chance = random.Random(seed)
+    return [
+        Access(
+            chance.randrange(16),
+            chance.choice((chance.randrange(16), chance.randrange(0x2_0000))),
+            chance.choice(SIZES),
+            chance.choice((None, None, chance.randrange(0x100), chance.getrandbits(32))),
+            chance.choice((0, chance.randrange(2_000_000), chance.randrange(3_000_000_000))),
+        )
+        for _ in range(length)
+    ]
 
 
 def cases() -> list[tuple[str, Factory]]:

@@ -20,7 +20,10 @@ class Rig:
         self.edges: list[bool] = []
         self.pic = p.Pic8259Pair(IrqLine(self.edges.append))
         self.master, self.slave = self.pic.master_ports, self.pic.slave_ports
-        for bank, base, cascade, icw4 in ((self.master, 0x08, 4, master_icw4), (self.slave, 0x70, 2, slave_icw4)):
+        for bank, base, cascade, icw4 in (
+            (self.master, 0x08, 4, master_icw4),
+            (self.slave, 0x70, 2, slave_icw4),
+        ):
             for offset, value in ((COMMAND, 0x11), (DATA, base), (DATA, cascade), (DATA, icw4), (DATA, 0)):
                 bank.write(offset, 1, value)
         self.edges.clear()
@@ -182,7 +185,7 @@ def test_rotate_on_eoi_gives_the_served_level_the_lowest_priority(rig: Rig) -> N
     assert rig.pic.acknowledge() == 0x0F
 
 
-def test_rotation_in_automatic_eoi_mode(rig: Rig) -> None:
+def test_rotation_in_automatic_eoi_mode() -> None:
     rig = Rig(master_icw4=ICW4_8086 | p.ICW4_AEOI)
     rig.master.write(COMMAND, 1, 0x80)
     rig.raise_irq(0)
