@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from disks.errors import DiskError
-from disks.hostfile import HostFile
+from disks.hostfile import ByteFile, HostFile
 from disks.image import SECTOR_BYTES
 from disks.newfile import Progress, reserve
 from disks.vhd import layout
@@ -52,7 +52,7 @@ def write_fixed(
 
 
 def write_dynamic(
-    file: HostFile,
+    file: ByteFile,
     size_bytes: int,
     *,
     block_bytes: int = DEFAULT_BLOCK_BYTES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from itertools import chain, combinations
 from pathlib import Path
@@ -24,6 +25,7 @@ class RecordingFile:
         self.start = contents
         self.contents = bytearray(contents)
         self.epochs: list[list[Write]] = [[]]
+        self.is_full = False
 
     def size(self) -> int:
         return len(self.contents)
@@ -36,6 +38,8 @@ class RecordingFile:
         view[:] = self.read_at(offset, len(view))
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
         self._do(Write(offset, bytes(data)))
 
     def resize(self, length: int) -> None:

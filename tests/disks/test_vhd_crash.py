@@ -137,19 +137,22 @@ def test_flush_without_writes_touches_nothing() -> None:
     assert history.file.epochs == [[]]
 
 
-def test_failed_write_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_can_be_repeated() -> None:
     history = History(blank())
-    whole = history.file.write_at
-
-    def fail(offset: int, data: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    history.file.write_at = fail
+    history.file.is_full = True
     with pytest.raises(OSError, match="No space"):
         history.write(0, 1, 1)
-    history.file.write_at = whole
+    history.file.is_full = False
     history.write(0, 1, 1)
     history.flush()
     history.image.close()
     survivor = open_vhd(RecordingFile(bytes(history.file.contents)))
     assert survivor.read(0, 2) == b"\x01" * 512 + bytes(512)
+
+
+def test_bitmap_has_a_bit_for_each_sector_written_the_first_one_highest() -> None:
+    history = History(blank())
+    history.write(3, 3, 0)
+    history.flush()
+    assert history.file.contents[2048 : 2048 + 512] == bytes([0b0001_1100]).ljust(512, b"\0")
+    history.image.close()
