@@ -1,6 +1,6 @@
 """MOV to and from CRn and DRn, SMSW, LMSW, CLTS and INVLPG, on a `CpuView`.
 
-Not modelled: CR8 (#UD, as a CPU without a TPR: no local APIC stands behind a view), CR4 bits the
+Not modelled: CR8, which a `CpuView` does not have (left to the caller as UNHANDLED), CR4 bits the
 engine's models lack (#GP), DR7.GD, the PDPTE checks of MOV CR3 in PAE mode.
 
 Sources: [SDM2] Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2A and 2B, MOV;
@@ -25,6 +25,7 @@ from vmm.cpu.paging import MASK_32, MASK_64, MAX_PHYSICAL_BITS, GuestFault, is_c
 from vmm.cpu.segmentation import code_bits
 from vmm.cpu.state import CpuView, long_mode_active
 
+_CR8: Final = 8
 _CR0_NW: Final = 1 << 29
 _CR0_CD: Final = 1 << 30
 _CR0_DEFINED: Final = 0xE005_003F  # other bits of the low half are ignored on write
@@ -35,12 +36,15 @@ _CR4_DEFINED: Final = 0x7FF | 1 << 16 | 1 << 18 | r.CR4_SMEP | r.CR4_SMAP
 
 
 def _control_register(instruction: Encoded) -> int:
+    """Which register; #UD where there is none."""
     if instruction.reg not in (0, 2, 3, 4):
         raise GuestFault(r.UD)
     return instruction.reg
 
 
 def _mov_from_cr(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
+    if instruction.reg == _CR8:
+        return Outcome.UNHANDLED
     index = _control_register(instruction)
     require_ring_0(view)
     mask = MASK_64 if code_bits(view) == 64 else MASK_32
@@ -49,6 +53,8 @@ def _mov_from_cr(view: CpuView, instruction: Encoded, _services: Services) -> Ou
 
 
 def _mov_to_cr(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
+    if instruction.reg == _CR8:
+        return Outcome.UNHANDLED
     index = _control_register(instruction)
     require_ring_0(view)
     value = view.regs[instruction.rm]

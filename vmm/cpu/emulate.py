@@ -50,6 +50,8 @@ def emulate(view: CpuView, services: Services) -> Outcome:
         raise GuestFault(r.UD)
     next_rip = view.rip + instruction.length & _RIP_MASKS[bits]
     outcome = handler(view, instruction, services)
+    if outcome is Outcome.UNHANDLED:
+        return outcome
     view.rip = next_rip
     if outcome is Outcome.HALTED:
         services.halt()

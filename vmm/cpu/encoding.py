@@ -71,6 +71,17 @@ def group_key(opcode: int, reg: int) -> int:
     return opcode << 4 | reg
 
 
+class _Prefixes(msgspec.Struct, gc=False):
+    """The prefixes of an instruction and the position of its opcode."""
+
+    end: int = 0
+    segment: int = _NONE
+    operand: bool = False
+    address: bool = False
+    lock: bool = False
+    rex: int = 0
+
+
 @lru_cache(maxsize=16384)
 def parse(code: bytes, bits: int) -> Encoded:
     """Take the instruction at the start of `code` apart, for a code size of 16, 32 or 64.
@@ -78,29 +89,15 @@ def parse(code: bytes, bits: int) -> Encoded:
     Raises:
         IndexError: `code` ends inside the instruction.
     """
-    at = rex = 0
-    segment = _NONE
-    operand = address = lock = False
-    while True:
-        byte = code[at]
-        at += 1
-        if byte in PREFIXES:
-            rex = 0  # a REX prefix counts only right before the opcode
-            override = SEGMENT_PREFIXES.get(byte, _NONE)
-            if override != _NONE and (bits != 64 or override >= r.FS):
-                segment = override
-            operand = operand or byte == OPERAND_SIZE
-            address = address or byte == ADDRESS_SIZE
-            lock = lock or byte == LOCK
-        elif bits == 64 and byte & 0xF0 == 0x40:
-            rex = byte
-        else:
-            break
+    prefixes = _prefixes(code, bits)
+    rex, lock = prefixes.rex, prefixes.lock
+    at = prefixes.end + 1
+    byte = code[at - 1]
     if byte == 0x0F:
         byte = TWO_BYTE | code[at]
         at += 1
-    address_bits = {16: 32, 32: 16, 64: 32}[bits] if address else bits
-    operand_bytes = _operand_bytes(bits, operand, rex)
+    address_bits = {16: 32, 32: 16, 64: 32}[bits] if prefixes.address else bits
+    operand_bytes = _operand_bytes(bits, prefixes.operand, rex)
     if byte not in (GROUP_6, GROUP_7) and byte not in _MOV_CR_DR:
         return Encoded(byte, at, operand_bytes, address_bits, lock)
     modrm = code[at]
@@ -114,10 +111,30 @@ def parse(code: bytes, bits: int) -> Encoded:
     if mod == 3 or byte in _MOV_CR_DR:  # MOV CR/DR ignores mod
         return Encoded(key, at + 1, operand_bytes, address_bits, lock, reg, rm | (rex & _REX_B) << 3)
     if address_bits == 16:
-        memory, at = _memory16(code, at + 1, mod, rm, segment)
+        memory, at = _memory16(code, at + 1, mod, rm, prefixes.segment)
     else:
-        memory, at = _memory32(code, at + 1, (mod, rm, rex, bits), segment)
+        memory, at = _memory32(code, at + 1, (mod, rm, rex, bits), prefixes.segment)
     return Encoded(key, at, operand_bytes, address_bits, lock, reg, 0, memory)
+
+
+def _prefixes(code: bytes, bits: int) -> _Prefixes:
+    """Read the prefixes. A REX prefix counts only right before the opcode."""
+    found = _Prefixes()
+    while True:
+        byte = code[found.end]
+        if byte in PREFIXES:
+            found.rex = 0
+            override = SEGMENT_PREFIXES.get(byte, _NONE)
+            if override != _NONE and (bits != 64 or override >= r.FS):
+                found.segment = override
+            found.operand = found.operand or byte == OPERAND_SIZE
+            found.address = found.address or byte == ADDRESS_SIZE
+            found.lock = found.lock or byte == LOCK
+        elif bits == 64 and byte & 0xF0 == 0x40:
+            found.rex = byte
+        else:
+            return found
+        found.end += 1
 
 
 def _operand_bytes(bits: int, prefix: bool, rex: int) -> int:

@@ -56,6 +56,13 @@ def test_other_instructions_are_left_to_the_caller(code: str) -> None:
     assert rig.view.snapshot() == before
 
 
+def test_cr8_is_left_to_the_caller() -> None:
+    rig = Rig("440f20c0", long_view())
+    before = rig.view.snapshot()
+    assert emulate(rig.view, rig.services) is Outcome.UNHANDLED
+    assert rig.view.snapshot() == before
+
+
 def test_lock_prefix_is_an_invalid_opcode() -> None:
     assert Rig("f0 0f06").refused() == (r.UD, None)
 
