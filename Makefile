@@ -1,0 +1,76 @@
+# Trapline. `make demo` needs Python 3.11 or newer, make and a network; `make test` sets up the rest.
+# Everything lives in .venv; stamps there make a second run quick.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMPS := $(VENV)/.stamps
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+PACKAGE := pyproject.toml hatch_build.py $(wildcard vmm/cpu/accel.c)
+SELFTEST := $(VENV)/selftest.vhd
+PYTEST_ARGS ?=
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test verify bench docs lint debian clean
+
+help:
+	@echo 'make demo    run our boot program from a VHD and show what left the guest'
+	@echo 'make test    lint, types, layers and every test that is not too long'
+	@echo 'make verify  every proof, however long'
+	@echo 'make bench   the benchmark, ratios against QEMU'
+	@echo 'make docs    the documentation, in docs/_build/html'
+	@echo 'make clean   remove all that was made'
+
+demo: $(SELFTEST)
+	$(VENV)/bin/trapline run $(SELFTEST) --timeout 60
+
+test: lint debian
+	$(PY) -m pytest -m 'not verify' $(PYTEST_ARGS)
+
+verify: lint debian
+	$(PY) -m pytest --timeout=3600 $(PYTEST_ARGS)
+
+bench: $(STAMPS)/test debian
+	$(PY) -m tests.benchmarks
+
+docs: $(STAMPS)/docs
+	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+lint: $(STAMPS)/test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+debian:
+	@sh .ci/debian-packages
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks
+	rm -f vmm/cpu/_accel.so
+	find vmm devices disks tests guests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@test -n '$(PYTHON)' || { echo 'trapline needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/install: $(STAMPS)/venv $(PACKAGE)
+	$(PIP) --editable .
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/venv $(PACKAGE)
+	$(PIP) --editable '.[test]'
+	@touch $@ $(STAMPS)/install
+
+$(STAMPS)/docs: $(STAMPS)/venv $(PACKAGE)
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
+$(SELFTEST): $(STAMPS)/install guests/selftest/selftest.bin guests/selftest/build.py
+	@rm -f $@
+	$(PY) guests/selftest/build.py vhd $@
