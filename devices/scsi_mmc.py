@@ -207,18 +207,23 @@ class CdRom:
         return Reply(GOOD, len(data) + self._blocks_left * block_bytes)
 
     def next_data(self, limit: int) -> bytes:
-        """Return the next `limit` bytes, fewer only at the end; b"" with `sense` set on an error."""
+        """Return the next `limit` bytes, fewer at the end or before a bad block.
+
+        A bad block itself gives b"" and sets `sense`.
+        """
         while len(self._data) < limit and self._blocks_left:
             block_bytes = RAW_BLOCK if self._raw else BLOCK
             blocks = min(self._blocks_left, -(-(limit - len(self._data)) // block_bytes))
-            piece = self._read_blocks(self._next_lba, blocks)
-            if piece is None:
+            piece = self._read_blocks(self._next_lba, blocks) or self._read_blocks(self._next_lba, 1)
+            if not piece and self._data:
+                break  # the good blocks first, the error with the next call
+            if not piece:
                 self._forget_data()
                 self.sense = UNRECOVERED_READ
                 return b""
             self._data = self._data + piece if self._data else piece
-            self._next_lba += blocks
-            self._blocks_left -= blocks
+            self._next_lba += len(piece) // block_bytes
+            self._blocks_left -= len(piece) // block_bytes
         data, self._data = self._data[:limit], self._data[limit:]
         return data
 
@@ -257,13 +262,14 @@ class CdRom:
         self.sense = sense
         return Reply(CHECK_CONDITION, 0)
 
-    def _read_blocks(self, lba: int, blocks: int) -> bytes | None:
+    def _read_blocks(self, lba: int, blocks: int) -> bytes:
+        """Return blocks of the disc, or b"" if one of them cannot be read."""
         if self._image is None or lba + blocks > self.blocks:
-            return None
+            return b""
         try:
             data = self._image.read(lba * SECTORS_PER_BLOCK, blocks * SECTORS_PER_BLOCK)
         except HOST_ERRORS:
-            return None
+            return b""
         if not self._raw:
             return data
         return b"".join(mmc.raw_block(lba + at, data[BLOCK * at : BLOCK * (at + 1)]) for at in range(blocks))
