@@ -1,0 +1,224 @@
+"""The screen in a terminal: a small terminal of ours must end up showing what the guest shows."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import termios
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from devices.vga import registers as r
+from devices.vga.adapter import Vga
+from vmm.clock import MachineClock, ManualTime
+from vmm.display.ansi import render_ansi
+from vmm.display.keyboard_input import TerminalKeyboard
+from vmm.display.keys import Chord, decode
+from vmm.display.terminal import FRAME_NS, TerminalDisplay
+
+TEXT = 0x1_8000
+
+
+class Screen(io.StringIO):
+    """A terminal that knows the few sequences we send."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: dict[tuple[int, int], tuple[str, str]] = {}
+        self.column = self.row = 0
+        self.style = ""
+        self.cursor_shown = True
+        self.sent = 0
+
+    def write(self, text: str) -> int:
+        self.sent += len(text)
+        for part in re.findall(r"\x1b\[[?0-9;]*[a-zA-Z]|.", text, re.DOTALL):
+            if not part.startswith("\x1b"):
+                self.cells[self.row, self.column] = (part, self.style)
+                self.column += 1
+            elif part.endswith("H"):
+                numbers = [int(number) for number in part[2:-1].split(";") if number] or [1, 1]
+                self.row, self.column = numbers[0] - 1, numbers[1] - 1
+            elif part.endswith("m"):
+                self.style = part[2:-1]
+            elif part.endswith("J"):
+                self.cells.clear()
+            elif part in ("\x1b[?25h", "\x1b[?25l"):
+                self.cursor_shown = part.endswith("h")
+        return len(text)
+
+
+class Rig:
+    """A VGA in mode 3 shown on a `Screen`."""
+
+    def __init__(self, environment: dict[str, str] | None = None) -> None:
+        self.now_ns = 0
+        self.vga = Vga(MachineClock(ManualTime()))
+        self.vga.set_text_mode_3()
+        self.screen = Screen()
+        self.display = TerminalDisplay(self.vga, self.screen, lambda: self.now_ns, environment or {})
+        self.display.open()
+        self.next_frame()
+
+    def next_frame(self) -> None:
+        self.now_ns += FRAME_NS
+        self.display.refresh()
+
+    def put(self, cell: int, character: int, attribute: int = 7) -> None:
+        self.vga.write(TEXT + cell * 2, 2, character | attribute << 8)
+
+
+def test_only_changed_cells_are_sent() -> None:
+    rig = Rig()
+    before = rig.screen.sent
+    rig.next_frame()
+    assert rig.screen.sent == before
+    rig.put(85, ord("A"), 0x1E)
+    rig.next_frame()
+    assert rig.screen.sent - before < 64
+    assert rig.screen.cells[1, 5] == ("A", "0;93;44")
+
+
+def test_frames_are_30_a_second_at_most() -> None:
+    rig = Rig()
+    rig.put(0, ord("x"))
+    rig.now_ns += FRAME_NS - 1
+    rig.display.refresh()
+    assert rig.screen.cells[0, 0][0] == " "
+    rig.now_ns += 1
+    rig.display.refresh()
+    assert rig.screen.cells[0, 0][0] == "x"
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 1999), st.integers(0, 255), st.integers(0, 255)))))
+def test_terminal_shows_what_the_guest_shows(frames: list[list[tuple[int, int, int]]]) -> None:
+    rig = Rig()
+    for writes in frames:
+        for cell, character, attribute in writes:
+            rig.put(cell, character, attribute)
+        rig.next_frame()
+    fresh = Rig()
+    fresh.display.close()
+    fresh.vga.load(rig.vga.save())
+    fresh.display.open()
+    fresh.display.redraw()
+    assert rig.screen.cells == fresh.screen.cells
+    shown = ["".join(rig.screen.cells[row, column][0] for column in range(80)) for row in range(25)]
+    screen = rig.vga.text_screen()
+    assert shown == [screen.line(row) for row in range(25)]
+
+
+def test_cursor_is_where_the_guest_has_it() -> None:
+    rig = Rig()
+    rig.vga.colour.write(4, 2, r.CRTC_CURSOR_LOW | 83 << 8)
+    rig.next_frame()
+    assert (rig.screen.row, rig.screen.column, rig.screen.cursor_shown) == (1, 3, True)
+    rig.vga.colour.write(4, 2, r.CRTC_CURSOR_START | r.CURSOR_OFF << 8)
+    rig.next_frame()
+    assert not rig.screen.cursor_shown
+
+
+def test_no_color_is_respected() -> None:
+    rig = Rig({"NO_COLOR": "1"})
+    rig.put(0, ord("x"), 0x1E)
+    rig.next_frame()
+    assert rig.screen.cells[0, 0] == ("x", "0")
+
+
+def test_terminal_is_given_back_once() -> None:
+    rig = Rig()
+    rig.display.close()
+    assert (rig.screen.style, rig.screen.cursor_shown) == ("0", True)
+    sent = rig.screen.sent
+    rig.display.close()
+    assert rig.screen.sent == sent
+
+
+def test_whole_screen_as_text() -> None:
+    rig = Rig()
+    rig.put(0, 0xDB, 0x4F)
+    assert render_ansi(rig.vga.text_screen()).startswith("\x1b[0;97;41m█\x1b[0;37;40m ")
+    assert render_ansi(rig.vga.text_screen(), colour=False) == "█" + "\n" * 24
+
+
+@pytest.mark.parametrize(
+    ("data", "chords"),
+    [
+        (b"a", [("a",)]),
+        (b"A", [("left_shift", "a")]),
+        (b"\r", [("enter",)]),
+        (b"\x7f", [("backspace",)]),
+        (b"\t", [("tab",)]),
+        (b"\x03", [("left_ctrl", "c")]),
+        (b"\x1b", [("esc",)]),
+        (b"\x1bx", [("left_alt", "x")]),
+        (b"\x1b\x1b[A", [("esc",), ("up",)]),
+        (b"\x1b[A\x1bOB", [("up",), ("down",)]),
+        (b"\x1b[1;5C", [("left_ctrl", "right")]),
+        (b"\x1b[3~", [("delete",)]),
+        (b"\x1b[24;2~", [("left_shift", "f12")]),
+        (b"\x1bOP", [("f1",)]),
+        (b"\x1b[Z", [("left_shift", "tab")]),
+        (b"\x1b[99~\x1b[", [("left_alt", "left_bracket")]),
+        ("é".encode(), []),
+    ],
+)
+def test_terminal_bytes_become_keys(data: bytes, chords: list[Chord]) -> None:
+    assert list(decode(data)) == chords
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=40))
+def test_any_bytes_become_known_keys(data: bytes) -> None:
+    from devices.scancodes import KEYS
+
+    assert {key for chord in decode(data) for key in chord} <= set(KEYS)
+
+
+class KeyRig:
+    """A keyboard whose chords, commands and mistakes are kept."""
+
+    def __init__(self, descriptor: int = -1) -> None:
+        self.chords: list[Chord] = []
+        self.commands: list[str] = []
+        self.unknown: list[str] = []
+        self.keyboard = TerminalKeyboard(
+            descriptor, self.chords.append, {"q": lambda: self.commands.append("q")}, self.unknown.append
+        )
+
+
+def test_monitor_key_takes_the_next_key_for_itself() -> None:
+    rig = KeyRig()
+    for data in (b"a\x1dqb", b"\x1d", b"Q", b"\x1dz"):
+        rig.keyboard.feed(data)
+    assert rig.chords == [("a",), ("b",)]
+    assert rig.commands == ["q", "q"]
+    assert rig.unknown == ["z"]
+
+
+def test_monitor_key_twice_goes_to_the_guest() -> None:
+    rig = KeyRig()
+    rig.keyboard.feed(b"\x1d\x1d")
+    assert rig.chords == [("left_ctrl", "right_bracket")]
+
+
+def test_terminal_is_raw_while_open_and_restored_after() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        before = termios.tcgetattr(theirs)
+        rig = KeyRig(theirs)
+        with rig.keyboard:
+            assert not termios.tcgetattr(theirs)[3] & (termios.ICANON | termios.ECHO)
+            rig.keyboard.poll()
+            os.write(ours, b"\x03")
+            rig.keyboard.poll()
+        assert rig.chords == [("left_ctrl", "c")]
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        os.close(ours)
+        os.close(theirs)
