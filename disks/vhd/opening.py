@@ -54,7 +54,9 @@ def open_vhd(file: ByteFile, sync: SyncPolicy = SyncPolicy.ON_FLUSH) -> VhdImage
     warnings = (*found.warnings, *_geometry_warnings(footer))
     if footer.disk_type == layout.TYPE_DIFFERENCING:
         raise UnsupportedImageError(
-            file.path, "a differencing VHD", "Chains are not supported: flatten it, or use its parent"
+            file.path,
+            "a differencing VHD",
+            "Chains cannot be used: flatten it into a dynamic or fixed one first",
         )
     if found.is_copy and not file.read_only:
         damage = "the footer at the end is missing or damaged; its copy at offset 0 allows reading only"
