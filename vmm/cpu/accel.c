@@ -149,29 +149,28 @@ static uint64_t machine_ns(struct accel *a)
 
 /* ---- leaving generated code */
 
-/* Return to QEMU's main loop at the end of this block, to look at interrupts; the run goes on. */
-static void kick(struct accel *a) { AT(uint16_t, a->h.cpu, CPU_ICOUNT_DECR_HIGH) = 0xffff; }
+/*
+ * Unicorn skips every instruction hook while a stop is requested: an IN then reads 0, an OUT is lost,
+ * SYSENTER does nothing, silently. So a stop is only *asked for* here, and requested by
+ * on_interrupt_window, between two blocks, where no hook can come before the exit. That function is
+ * called at each turn of QEMU's main loop because an interrupt request bit is always set.
+ */
 
-/* Show QEMU's main loop whether there is anything for the interrupt window. */
-static void update_request(struct accel *a)
-{
-    uint32_t *pending = &AT(uint32_t, a->h.cpu, CPU_INTERRUPT_REQUEST);
-    if (a->s.interrupt_line || a->s.inject_vector >= 0) {
-        *pending |= INTERRUPT_HARD;
-        kick(a);
-    } else {
-        *pending &= ~INTERRUPT_HARD;
-    }
-}
+/* Return to QEMU's main loop at the end of this block. */
+static void kick(struct accel *a) { AT(volatile uint16_t, a->h.cpu, CPU_ICOUNT_DECR_HIGH) = 0xffff; }
 
 static void inject(struct accel *a, int vector, uint32_t error_code)
 {
     a->s.inject_vector = vector;
     a->s.inject_error = error_code;
-    update_request(a);
+    kick(a);
 }
 
-static void stop(struct accel *a) { a->s.stopping = 1; a->h.emu_stop(a->h.uc); }
+static void stop(struct accel *a)
+{
+    __atomic_store_n(&a->s.stopping, 1, __ATOMIC_SEQ_CST);
+    kick(a);
+}
 
 /* ---- calling Python */
 
@@ -247,7 +246,6 @@ static void deliver(struct accel *a)
         AT(uint32_t, a->h.env, ENV_ERROR_CODE) = (uint32_t)a->s.inject_error;
         AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
         a->s.inject_vector = -1;
-        update_request(a);
         remember(a, KIND_EXCEPTION, AT(uint32_t, a->h.cpu, CPU_EXCEPTION_INDEX), a->s.inject_error);
     }
     a->h.do_interrupt(a->h.cpu); /* may longjmp: a nested fault */
@@ -303,12 +301,16 @@ static bool on_interrupt_window(void *cpu, int request)
     struct accel *a = engine_of(cpu);
     void *env = a->h.env;
     uint32_t *pending = &AT(uint32_t, cpu, CPU_INTERRUPT_REQUEST);
-    int64_t began = host_ns();
     if (a->s.inject_vector >= 0) {
         deliver(a);
         return true;
     }
+    if (__atomic_load_n(&a->s.stopping, __ATOMIC_SEQ_CST)) {
+        a->h.emu_stop(a->h.uc);
+        return false;
+    }
     if ((request & INTERRUPT_NMI) && !(AT(uint32_t, env, ENV_HFLAGS2) & HF2_NMI_BLOCKED)) {
+        int64_t began = host_ns();
         *pending &= ~INTERRUPT_NMI;
         AT(uint32_t, env, ENV_HFLAGS2) |= HF2_NMI_BLOCKED;
         remember(a, KIND_NMI, 2, 0);
@@ -316,8 +318,9 @@ static bool on_interrupt_window(void *cpu, int request)
         a->h.hardirq(env, 2, 1);
         return true;
     }
-    if ((request & INTERRUPT_HARD) && (AT(uint32_t, env, ENV_HFLAGS2) & HF2_GIF) &&
+    if (a->s.interrupt_line && (AT(uint32_t, env, ENV_HFLAGS2) & HF2_GIF) &&
         (AT(uint64_t, env, ENV_EFLAGS) & EFLAGS_IF) && !(AT(uint32_t, env, ENV_HFLAGS) & HF_INHIBIT_IRQ)) {
+        int64_t began = host_ns();
         uint64_t vector = call(a, a->h.acknowledge, 0, NULL, 0x100);
         if (vector > 0xff)
             return false;
@@ -553,8 +556,8 @@ static void *watch(void *opaque)
             continue;
         }
         int64_t until = a->deadline_ns, now = host_ns();
-        if (now >= until) { /* again until it took: a stop that falls before emu_start is lost */
-            a->h.emu_stop(a->h.uc);
+        if (now >= until) { /* again until it took: QEMU may just be clearing the kick */
+            stop(a);
             until = now + 100000;
         }
         struct timespec t = {until / 1000000000, until % 1000000000};
@@ -626,6 +629,7 @@ int accel_run(struct accel *a, int64_t deadline_ns)
 {
     latest = a;
     a->s.stopping = 0;
+    AT(uint32_t, a->h.cpu, CPU_INTERRUPT_REQUEST) |= INTERRUPT_HARD;
     if (a->s.virtual_clock) {
         a->s.virtual_deadline = deadline_ns;
     } else {
@@ -661,7 +665,8 @@ void accel_inject(struct accel *a, int vector, uint32_t error_code) { inject(a, 
 void accel_interrupt_line(struct accel *a, int level)
 {
     a->s.interrupt_line = level;
-    update_request(a);
+    if (level)
+        kick(a);
 }
 
 void accel_nmi(struct accel *a)

@@ -292,6 +292,8 @@ class AcceleratedEngine(Engine):
     def run(self, deadline_ns: int) -> StopReason:
         """Run until the deadline, a stop, HLT or a triple fault."""
         state = self.view.state
+        if self._stop_requested():
+            return StopReason.STOPPED
         error = self._lib.accel_run(self._accel, deadline_ns)
         if error in _FETCH_ERRORS:
             self.inject(6)  # a hole reads FFh, and FF FF is no instruction
