@@ -18,11 +18,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from disks.image import SECTOR_BYTES, BlockImage
+if TYPE_CHECKING:
+    from disks.image import BlockImage
 
+SECTOR_BYTES: Final = 512
 HERE: Final = Path(__file__).resolve().parent
+PROJECT: Final = HERE.parents[1]
 PROGRAM: Final = HERE / "selftest.bin"
 PROGRAM_SECTORS: Final = 16
 PATTERN_LBA: Final = 32
@@ -64,10 +67,13 @@ def make_raw(target: Path) -> None:
 
 def make_vhd(target: Path) -> None:
     """Write a dynamic VHD."""
-    from disks.vhd import create_dynamic, open_vhd
+    from disks.newfile import new_file
+    from disks.open import open_image
+    from disks.vhd.create import write_dynamic
 
-    create_dynamic(target, DISK_BYTES)
-    disk = open_vhd(target, read_only=False)
+    with new_file(target, replace=True) as file:
+        write_dynamic(file, DISK_BYTES)
+    disk = open_image(target)
     try:
         fill(disk)
     finally:
@@ -105,4 +111,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(PROJECT))  # run from a checkout that is not installed
     main()

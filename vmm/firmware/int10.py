@@ -35,6 +35,20 @@ CRTC_START_HIGH: Final = 0x0C
 CRTC_CURSOR_HIGH: Final = 0x0E
 VGA_COLOUR: Final = 0x08  # display combination code: VGA with a colour monitor
 BELL, BACKSPACE, LINE_FEED, CARRIAGE_RETURN = 7, 8, 10, 13
+CONTROLS: Final = frozenset({BELL, BACKSPACE, LINE_FEED, CARRIAGE_RETURN})
+
+
+def _advance(row: int, column: int, byte: int) -> tuple[int, int]:
+    """Return where the cursor is after `byte`; row 25 asks for scrolling."""
+    if byte == BACKSPACE:
+        column = max(column - 1, 0)
+    elif byte == LINE_FEED:
+        row += 1
+    elif byte == CARRIAGE_RETURN:
+        column = 0
+    elif byte != BELL:
+        column += 1
+    return (row + 1, 0) if column >= COLUMNS else (row, column)
 
 
 class Int10:
@@ -71,12 +85,12 @@ class Int10:
 
     def set_text_mode(self, clear: bool = True) -> None:
         """Enter mode 3 with the cursor at the top left."""
-        screen = BLANK * (FRAME_BUFFER_BYTES // CELL_BYTES)
-        if not clear:
-            screen = self._host.memory.read(FRAME_BUFFER, FRAME_BUFFER_BYTES)
-        if self._host.display is not None:
-            self._host.display.set_text_mode_3()
-        self._host.memory.write(FRAME_BUFFER, screen)
+        display, memory = self._host.display, self._host.memory
+        kept = None if clear else memory.read(FRAME_BUFFER, FRAME_BUFFER_BYTES)
+        if display is not None:
+            display.set_text_mode_3()
+        if kept is not None or display is None:
+            memory.write(FRAME_BUFFER, kept or BLANK * (FRAME_BUFFER_BYTES // CELL_BYTES))
         data = self._bda
         data.set_byte(b.VIDEO_MODE, TEXT_MODE)
         data.set_word(b.COLUMNS, COLUMNS)
@@ -99,8 +113,7 @@ class Int10:
 
     def put(self, text: str) -> None:
         """Write `text` on page 0 as a teletype does."""
-        for byte in text.encode("cp437", "replace"):
-            self._type(byte, 0, None)
+        self._type_text(0, text.encode("cp437", "replace"), None)
 
     # -- cells and cursor
 
@@ -123,24 +136,32 @@ class Int10:
             self._host.bus.write(CRTC, 1, register)
             self._host.bus.write(CRTC + 1, 1, byte)
 
-    def _type(self, byte: int, page: int, attribute: int | None) -> None:
+    def _type(self, page: int, byte: int) -> None:
         """Write one character at the cursor and move it, scrolling at the end of the screen."""
         row, column = self._position(page)
-        if byte == BACKSPACE:
-            column = max(column - 1, 0)
-        elif byte == LINE_FEED:
-            row += 1
-        elif byte == CARRIAGE_RETURN:
-            column = 0
-        elif byte != BELL:
-            cell = bytes((byte,)) if attribute is None else bytes((byte, attribute))
-            self._host.memory.write(self._cell(page, row, column), cell)
-            column += 1
-        if column >= COLUMNS:
-            row, column = row + 1, 0
+        if byte not in CONTROLS:
+            self._host.memory.write(self._cell(page, row, column), bytes((byte,)))
+        row, column = _advance(row, column, byte)
         if row >= ROWS:
             self._scroll(page, (0, 0, ROWS - 1, COLUMNS - 1), 1, self._last_attribute(page))
             row = ROWS - 1
+        self._place(page, row, column)
+
+    def _type_text(self, page: int, text: bytes, attributes: bytes | None) -> None:
+        """Do the same for a whole text, on a copy of the page: its scrolling costs memory one write."""
+        start = self._cell(page, 0, 0)
+        cells = bytearray(self._host.memory.read(start, ROWS * ROW_BYTES))
+        row, column = self._position(page)
+        for index, byte in enumerate(text):
+            at = row * ROW_BYTES + column * CELL_BYTES
+            if byte not in CONTROLS and at < len(cells):
+                cells[at] = byte
+                cells[at + 1] = cells[at + 1] if attributes is None else attributes[index]
+            row, column = _advance(row, column, byte)
+            if row >= ROWS:
+                row = ROWS - 1
+                cells = cells[ROW_BYTES:] + bytes((0x20, cells[row * ROW_BYTES + 1])) * COLUMNS
+        self._host.memory.write(start, cells)
         self._place(page, row, column)
 
     def _last_attribute(self, page: int) -> int:
@@ -223,7 +244,7 @@ class Int10:
         return FRAME_BUFFER + FRAME_BUFFER_BYTES - self._cell(page, *self._position(page))
 
     def _teletype(self, caller: Caller) -> None:
-        self._type(caller.al, caller.bh % PAGES, None)
+        self._type(caller.bh % PAGES, caller.al)
 
     def _get_mode(self, caller: Caller) -> None:
         caller.al = self._bda.byte(b.VIDEO_MODE)
@@ -241,9 +262,9 @@ class Int10:
         before = self._position(page)
         cell = 2 if caller.al & 2 else 1
         data = caller.read(caller.address(r.ES, caller.bp), caller.cx * cell)
+        attributes = data[1::2] if cell == CELL_BYTES else bytes((caller.bl,)) * len(data)
         self._place(page, caller.dh, caller.dl)
-        for index in range(0, len(data), cell):
-            self._type(data[index], page, data[index + 1] if cell == CELL_BYTES else caller.bl)
+        self._type_text(page, data[::cell], attributes)
         if not caller.al & 1:
             self._place(page, *before)
 

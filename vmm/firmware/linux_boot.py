@@ -125,9 +125,18 @@ def parse_kernel(data: bytes, name: str = "kernel") -> KernelHeader:
 
 
 def load_linux(
-    kernel: bytes, initrd: bytes | None, command_line: str, ram_bytes: int, *, name: str = "kernel"
+    kernel: bytes,
+    initrd: bytes | None,
+    command_line: str,
+    ram_bytes: int,
+    *,
+    name: str = "kernel",
+    long_mode: bool = True,
 ) -> BootState:
     """Return memory contents and processor state with which `kernel` starts.
+
+    The 64-bit entry is taken where the kernel has one and the processor has `long_mode`; without,
+    an amd64 kernel says by its 32-bit entry that it cannot run.
 
     Raises:
         ConfigError: the kernel is unusable, or kernel, initrd or command line do not fit.
@@ -149,7 +158,7 @@ def load_linux(
         chunks.append(Chunk(initrd_at, initrd))
     parameters = boot_params(parsed, initrd_at, len(initrd or b""), memory_map(ram_bytes))
     chunks.append(Chunk(BOOT_PARAMS, parameters))
-    long_mode = parsed.has_64bit_entry
+    long_mode = long_mode and parsed.has_64bit_entry
     entry = KERNEL + (ENTRY_64_OFFSET if long_mode else 0)
     return enter_kernel(entry, chunks, {r.RSI: BOOT_PARAMS}, long_mode=long_mode)
 
