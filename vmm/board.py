@@ -118,7 +118,7 @@ class Board:
     def _add_keyboard(self) -> None:
         self.keyboard = Keyboard(self.clock)
         self.i8042 = I8042(
-            self.clock, self.keyboard, self._irq(1), self._irq(12), self.outside.set_a20, self.outside.request_reset
+            self.clock, self.keyboard, self._irq(1), self._irq(12), self.control.set_a20, self.outside.request_reset
         )
 
     def _add_ide(self, fittings: Fittings) -> None:

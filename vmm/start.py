@@ -124,8 +124,8 @@ class _Display:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
-    def load_font(self) -> None:
-        """Load the 8x16 font as the VGA's own ROM would."""
+    def set_text_mode_3(self) -> None:
+        """Program mode 3 and load the font, as the VGA's own ROM would."""
         self._machine.board.vga.set_text_mode_3()
 
 
