@@ -39,7 +39,7 @@ ALLOWED: Final = {
     "clock": '"host" or "virtual"',
     "engine": '"auto", "portable" or "accelerated"',
     "msr": '"fault" or "ignore"',
-    "rtc": '"host", or a date and time without zone such as 2005-10-17T08:00:00',
+    "rtc": "a date and time without zone such as 2005-10-17T08:00:00; left out, the host's",
     "snapshot": "true or false",
 }
 """What each key may hold, by its path without list positions."""
@@ -85,7 +85,7 @@ class MachineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock: c.ClockSource = "host"
     engine: c.Engine = "auto"
     msr: c.MsrPolicy = "fault"
-    rtc: str | datetime.datetime = "host"
+    rtc: datetime.datetime | None = None
     snapshot: bool = False
 
 
@@ -191,9 +191,9 @@ class _Reader:
             self._fail(f"serial[{number}]", f"found {text!r}")
         return c.SerialConfig(port.kind, self._file(port.path))
 
-    def _rtc(self, base: str | datetime.datetime) -> int | None:
-        if isinstance(base, str):
-            return None if base == "host" else self._fail("rtc", f"found {base!r}")
+    def _rtc(self, base: datetime.datetime | None) -> int | None:
+        if base is None:
+            return None
         if base.tzinfo is not None:
             self._fail("rtc", f"found {base.isoformat()}")
         return calendar.timegm(base.timetuple())

@@ -16,17 +16,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from devices.scancodes import keystrokes
 from vmm.errors import ConfigError
 
-if TYPE_CHECKING:
-    from vmm.machine import Machine
-
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "e": "\x1b", "b": "\b", "\\": "\\"}
 _ESCAPE: Final = re.compile(r"\\(x[0-9A-Fa-f]{2}|.|$)", re.DOTALL)
 _CHANNELS: Final = {"keys": None, "serial": 0, "serial2": 1}
+
+
+class Talker(Protocol):
+    """What a dialogue needs of a machine."""
+
+    def serial_output(self, number: int = 0) -> bytes:
+        """Return all a serial port has sent."""
+
+    def debug_output(self) -> bytes:
+        """Return all the debug port was given."""
+
+    def screen_text(self) -> list[str]:
+        """Return the rows of the text screen."""
+
+    def send_serial(self, data: bytes, number: int = 0) -> None:
+        """Let bytes arrive at a serial port."""
+
+    def send_keys(self, text: str) -> None:
+        """Type text on the keyboard."""
 
 
 class Sending(NamedTuple):
@@ -97,22 +113,22 @@ class Dialogue:
         """Return the next text expected, or None when all were seen."""
         return next((step for step in self._steps[self._position :] if isinstance(step, str)), None)
 
-    def advance(self, machine: Machine) -> bool:
+    def advance(self, guest: Talker) -> bool:
         """Take as many steps as possible now; return whether the run is to end."""
         while self._position < len(self._steps):
             step = self._steps[self._position]
             if isinstance(step, Sending):
-                _send(machine, step)
-            elif not self._appeared(step, machine):
+                _send(guest, step)
+            elif not self._appeared(step, guest):
                 break
             self._position += 1
         return self.finished
 
-    def _appeared(self, text: str, machine: Machine) -> bool:
+    def _appeared(self, text: str, guest: Talker) -> bool:
         streams: tuple[Callable[[], bytes], ...] = (
-            lambda: machine.serial_output(0),
-            lambda: machine.serial_output(1),
-            machine.debug_output,
+            lambda: guest.serial_output(0),
+            lambda: guest.serial_output(1),
+            guest.debug_output,
         )
         wanted = text.encode()
         for number, read in enumerate(streams):
@@ -124,10 +140,10 @@ class Dialogue:
                 self._searched.clear()
                 return True
             self._searched[number] = len(data)
-        return self._appeared_on_screen(text, machine)
+        return self._appeared_on_screen(text, guest)
 
-    def _appeared_on_screen(self, text: str, machine: Machine) -> bool:
-        times = sum(line.count(text) for line in machine.screen_text()) if text else 1
+    def _appeared_on_screen(self, text: str, guest: Talker) -> bool:
+        times = sum(line.count(text) for line in guest.screen_text()) if text else 1
         before = min(self._on_screen.get(text, 0), times)
         self._on_screen[text] = times
         if text and times <= before:
@@ -136,8 +152,8 @@ class Dialogue:
         return True
 
 
-def _send(machine: Machine, sending: Sending) -> None:
+def _send(guest: Talker, sending: Sending) -> None:
     if sending.port is None:
-        machine.send_keys(sending.text)
+        guest.send_keys(sending.text)
     else:
-        machine.send_serial(sending.text.encode("latin-1", "replace"), sending.port)
+        guest.send_serial(sending.text.encode("latin-1", "replace"), sending.port)
