@@ -34,7 +34,7 @@ def scribble(path: Path, seed: int) -> bytes:
 
 def seven_zip(path: Path) -> bytes:
     """Return the contents of an image as 7-Zip reads it."""
-    command = [require_tool("7zz"), "x", "-so", str(path)]
+    command = [require_tool("7zz"), "x", "-tvhd", "-so", str(path)]
     return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
 
 
