@@ -17,6 +17,7 @@ from disks.vhd.header import MAX_BLOCKS, DynamicHeader
 from disks.vhd.layout import BLOCK_ABSENT
 
 _ENTRIES_PER_SECTOR: Final = SECTOR_BYTES // 4
+_ALL_ABSENT: Final = b"\xff" * SECTOR_BYTES
 
 
 class BlockAllocationTable:
@@ -55,11 +56,18 @@ class BlockAllocationTable:
 
     def used(self) -> list[tuple[int, int]]:
         """Return (first sector, block) of every block present, in the order of the file."""
-        return sorted(
-            (sector, block)
-            for block, sector in enumerate(self.entries[: self.blocks])
-            if sector != BLOCK_ABSENT
-        )
+        found: list[tuple[int, int]] = []
+        contents = self.entries.tobytes()
+        for first in range(0, self.blocks, _ENTRIES_PER_SECTOR):
+            if contents[first * 4 : first * 4 + SECTOR_BYTES] == _ALL_ABSENT:
+                continue  # most of a large, young image
+            last = min(self.blocks, first + _ENTRIES_PER_SECTOR)
+            found.extend(
+                (sector, block)
+                for block, sector in enumerate(self.entries[first:last], first)
+                if sector != BLOCK_ABSENT
+            )
+        return sorted(found)
 
 
 def check_table_place(file: ByteFile, header: DynamicHeader, disk_bytes: int, at: int, end: int) -> None:

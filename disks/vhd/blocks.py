@@ -70,6 +70,7 @@ class BlockStore:
         self._dirty: set[int] = set()
         self._unsynced = False
         self._per_block = header.block_sectors
+        self._full = (1 << header.block_sectors) - 1
 
     def runs(self, lba: int, sectors: int) -> list[Run]:
         """Return the runs that make up the range, in order, neighbours merged."""
@@ -80,7 +81,11 @@ class BlockStore:
                 _append(found, length, None)
                 continue
             data = start * SECTOR_BYTES + self.header.bitmap_bytes
-            for at, count, present in bits.runs(self._bitmap(block), self._per_block, first, length):
+            bitmap = self._bitmap(block)
+            if bitmap == self._full:
+                _append(found, length, data + first * SECTOR_BYTES)
+                continue
+            for at, count, present in bits.runs(bitmap, self._per_block, first, length):
                 _append(found, count, data + at * SECTOR_BYTES if present else None)
         return found
 
