@@ -268,7 +268,7 @@ class Machine:
 
     def screen_text(self) -> list[str]:
         """Return the rows of the text screen; none in a graphics mode."""
-        return self.board.vga.text_screen().text.splitlines() if not self.board.vga.is_graphics else []
+        return self.board.vga.text_screen().text().splitlines() if not self.board.vga.is_graphics else []
 
     def screenshot(self, path: str | Path) -> None:
         """Write the screen as a PNG."""

@@ -228,9 +228,21 @@ static void remember(struct accel *a, int kind, uint64_t x, uint64_t y)
     r->sequence = ++a->s.ring_next;
 }
 
+/* Under the virtual clock code costs 1 ns a byte, and these what the buses of the time took. */
+enum { PORT_CYCLE_NS = 1000, MMIO_CYCLE_NS = 100 };
+
+static void spend(struct accel *a, uint64_t ns)
+{
+    a->s.virtual_ns += ns;
+    if (a->s.virtual_ns >= a->s.virtual_deadline && a->s.virtual_clock)
+        stop(a);
+}
+
 static void account(struct accel *a, int kind, uint64_t x, uint64_t y, uint64_t z, int64_t began)
 {
     uint64_t took = host_ns() - began;
+    if (a->s.virtual_clock && kind <= KIND_MMIO_WRITE)
+        spend(a, kind <= KIND_OUT ? PORT_CYCLE_NS : MMIO_CYCLE_NS);
     a->s.kinds[kind].count++;
     a->s.kinds[kind].host_ns += took;
     if (a->trace)
@@ -541,9 +553,7 @@ static int on_cpuid(void *uc, void *opaque)
 static void on_block(void *uc, uint64_t address, uint32_t size, void *opaque)
 {
     struct accel *a = opaque;
-    a->s.virtual_ns += size;
-    if (a->s.virtual_ns >= a->s.virtual_deadline && !a->s.stopping)
-        stop(a);
+    spend(a, size);
 }
 
 static void *watch(void *opaque)

@@ -44,6 +44,7 @@ NS_PER_INSTRUCTION: Final = 3
 _CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_X86_REG_CR4}
 _FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
 _SHUTDOWN: Final = 0x17F
+_CYCLE_NS: Final = {Kind.IN: 1000, Kind.OUT: 1000, Kind.MMIO_READ: 100, Kind.MMIO_WRITE: 100}  # as in accel.c
 _HF2_NMI_BLOCKED: Final = 4
 
 
@@ -123,6 +124,7 @@ class PortableEngine(Engine):
 
     def _account(self, kind: Kind, a: int, b: int, c: int, began: int, detail: int = 0) -> None:
         took = self._host_ns() - began
+        self._virtual_ns += _CYCLE_NS.get(kind, 0)
         count = self._counts.get((kind, detail))
         if count is None:
             count = self._counts[kind, detail] = Count()
