@@ -7,7 +7,7 @@ addresses; `vmm/machine.py` plugs it in. A guest access never raises.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -145,7 +145,10 @@ class DeviceState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     version: int = 1
 
 
-class Device(Protocol):
+StateT = TypeVar("StateT", bound=DeviceState)
+
+
+class Device(Protocol[StateT]):
     """What the contract suite demands of every chip, whatever its registers are."""
 
     @property
@@ -155,8 +158,8 @@ class Device(Protocol):
     def reset(self) -> None:
         """Become the chip after a hardware reset."""
 
-    def save(self) -> DeviceState:
+    def save(self) -> StateT:
         """Return the state as a value; pure."""
 
-    def load(self, state: DeviceState) -> None:
+    def load(self, state: StateT) -> None:
         """Become `state`, then drive outputs to match it."""

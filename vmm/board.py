@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from devices.backplane import Clock, Device, IrqLine, PortBank, PortRange, Tracer
 from devices.debug_ports import DebugConsole, ExitPort, PostPort
@@ -25,7 +25,7 @@ from devices.ide.channel import IdeChannel
 from devices.ide.disk import AtaDisk
 from devices.keyboard import Keyboard
 from devices.pci.bus import ConfigMechanism1, PciBus
-from devices.pci.display import OptionRom, PciDisplay
+from devices.pci.display import OptionRom, PciDisplay, ignore_move
 from devices.pci.host_i440fx import I440fx, pam_segments
 from devices.pci.interrupts import PciInterruptRouter
 from devices.pci.piix3 import Piix3Ide, Piix3Isa
@@ -78,7 +78,9 @@ class Fittings:
 class Board:
     """All chips of one machine, plugged in. `devices` lists them for reset, save and load."""
 
-    def __init__(self, memory: Memory, bus: PortBus, clock: Clock, outside: Outside, fittings: Fittings) -> None:
+    def __init__(
+        self, memory: Memory, bus: PortBus, clock: Clock, outside: Outside, fittings: Fittings
+    ) -> None:
         self.memory, self.bus, self.clock, self.outside = memory, bus, clock, outside
         self.pic = Pic8259Pair(IrqLine(outside.set_interrupt))
         self._irqs = [self.pic.shared_input(irq) for irq in range(IRQS)]
@@ -95,7 +97,7 @@ class Board:
         self.exit_port = ExitPort(outside.on_exit)
         self.consoles = [DebugConsole(outside.on_debug, name) for name in ("debug E9h", "debug 402h")]
         self._attach()
-        self.devices: list[Device] = [
+        self.devices: list[Device[Any]] = [
             self.pic, self.pit, self.rtc, self.keyboard, self.i8042, self.control, *self.serial, self.vga,
             *self.ide, self.bus_master, self.host, self.isa, self.ide_function, self.display, self.config,
             self.post, self.exit_port, *self.consoles,
@@ -118,7 +120,12 @@ class Board:
     def _add_keyboard(self) -> None:
         self.keyboard = Keyboard(self.clock)
         self.i8042 = I8042(
-            self.clock, self.keyboard, self._irq(1), self._irq(12), self.control.set_a20, self.outside.request_reset
+            self.clock,
+            self.keyboard,
+            self._irq(1),
+            self._irq(12),
+            self.control.set_a20,
+            self.outside.request_reset,
         )
 
     def _add_ide(self, fittings: Fittings) -> None:
@@ -140,7 +147,7 @@ class Board:
             "piix3 ide", self._on_ide_decode, self.bus_master.set_master, self._on_bus_master_move
         )
         rom = None if fittings.vga_rom is None else OptionRom("vga bios", fittings.vga_rom)
-        move = (lambda old, new: None) if rom is None else partial(self.pci_window.move, rom, rom.size)
+        move = ignore_move if rom is None else partial(self.pci_window.move, rom, rom.size)
         self.display = PciDisplay("display", rom, move)
         self.pci.attach(SLOT_HOST, 0, self.host)
         self.pci.attach(SLOT_PIIX3, FUNCTION_ISA, self.isa)
@@ -155,7 +162,8 @@ class Board:
             (0x20, 2, pic.master_ports), (0xA0, 2, pic.slave_ports), (0x4D0, 2, pic.elcr_ports),
             (0x40, 4, self.pit.ports), (0x60, 1, i8042.data_port), (0x64, 1, i8042.command_port),
             (0x61, 1, control.port61), (0x92, 1, control.port92), (0x70, 2, self.rtc.ports),
-            (0x80, 1, self.post.ports), (0x3B0, 12, vga.mono), (0x3C0, 16, vga.common), (0x3D0, 16, vga.colour),
+            (0x80, 1, self.post.ports),
+            (0x3B0, 12, vga.mono), (0x3C0, 16, vga.common), (0x3D0, 16, vga.colour),
             (0xE9, 1, self.consoles[0].ports), (0x402, 1, self.consoles[1].ports),
         ):  # fmt: skip
             plug(bank, PortRange(first, length))

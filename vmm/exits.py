@@ -7,9 +7,10 @@ from typing import Final
 from devices.backplane import Tracer
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
-from vmm.cpu.engine import Engine, EngineView, Kind
+from vmm.cpu.engine import Engine, Kind
 from vmm.cpu.intercepts import name_of
 from vmm.cpu.paging import probe
+from vmm.cpu.view import EngineView
 from vmm.firmware.rom import TRAP_PORT
 from vmm.memory import Memory
 from vmm.trace.events import Exit, ExitCount, Mode

@@ -1,8 +1,8 @@
 """A machine: memory, processor and board put together, run, watched and shown.
 
-    machine = Machine(MachineConfig(hd=(DriveConfig(path="disk.vhd"),)))
-    result = machine.run(until="login:", timeout_s=60)
-    print(machine.serial_output(0), machine.registers()["eip"], machine.exits)
+machine = Machine(MachineConfig(hd=(DriveConfig(path="disk.vhd"),)))
+result = machine.run(until="login:", timeout_s=60)
+print(machine.serial_output(0), machine.registers()["eip"], machine.exits)
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ class Machine:
             on_debug=self._on_debug,
         )
         fittings = Fittings(
-            config.power_on_time_s(wall_clock_s()), cmos_contents(config, self.drives), self.drives.by_place, vga_rom
+            config.power_on_time_s(wall_clock_s()),
+            cmos_contents(config, self.drives),
+            self.drives.by_place,
+            vga_rom,
         )
         self.starter: Starter = starter_for(self)
         self.memory.add_rom(ROM_END - len(self.starter.rom), self.starter.rom)
@@ -159,7 +162,9 @@ class Machine:
         Calling `run` again goes on where it stopped, except after a triple fault or an exit.
         """
         self._result = None
-        self._wanted = until.encode() if isinstance(until, str) else until if isinstance(until, bytes) else b""
+        self._wanted = (
+            until.encode() if isinstance(until, str) else until if isinstance(until, bytes) else b""
+        )
         asked = until if callable(until) else None
         give_up = NEVER_NS if timeout_s is None else host_ns() + int(timeout_s * 1e9)
         poll = host_ns()
@@ -316,4 +321,3 @@ def _deaf_until(machine: Machine, outside: Outside) -> Outside:
     outside.set_interrupt = lambda level: None if machine._building else real(level)
     outside.set_a20 = lambda enabled: None if machine._building else real_a20(enabled)
     return outside
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.engine import Engine
@@ -56,5 +55,3 @@ class InstructionTracer:
         for i, name in enumerate(r.SEGMENT_NAMES):
             values[name] = view.segs[i].selector
         return values
-
-

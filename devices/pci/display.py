@@ -17,6 +17,10 @@ IDENTITY: Final = FunctionIdentity(0x1234, 0x1111, 0x03_0000, revision=2)
 ROM_UNIT: Final = 2048
 
 
+def ignore_move(old: int | None, new: int | None) -> None:
+    """Stand in for the listener of a function without BARs."""
+
+
 class OptionRom:
     """A read-only memory of a power-of-two size behind an expansion ROM BAR."""
 

@@ -15,10 +15,11 @@ from devices.backplane import PortRange
 from vmm.clock import host_ns
 from vmm.cpu import layout
 from vmm.cpu.cpuid import CpuModel
-from vmm.cpu.engine import Count, Engine, EngineView, Kind, StopReason, TraceCall, Wiring
+from vmm.cpu.engine import Count, Engine, Kind, StopReason, TraceCall, Wiring
 from vmm.cpu.ring import SIZE
 from vmm.cpu.state import CpuState
 from vmm.cpu.string_io import StringIo
+from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
 
 LIBRARY: Final = Path(__file__).with_name("_accel.so")
@@ -33,10 +34,14 @@ class _Host(ctypes.Structure):
         *(
             (name, ctypes.c_void_p)
             for name in (
-                "do_interrupt", "hardirq", "tlb_reset_dirty", "read_eflags", "write_eflags", "emu_start", "emu_stop",
+                "do_interrupt", "hardirq", "tlb_reset_dirty", "read_eflags", "write_eflags",
+                "emu_start", "emu_stop",
             )
         ),
-        *((name, ctypes.py_object) for name in ("on_event", "acknowledge", "bulk_in", "bulk_out", "on_cpuid")),
+        *(
+            (name, ctypes.py_object)
+            for name in ("on_event", "acknowledge", "bulk_in", "bulk_out", "on_cpuid")
+        ),
         ("ram_pages", ctypes.c_uint64),
     ]  # fmt: skip
 
@@ -140,8 +145,7 @@ class AcceleratedEngine(Engine):
         self._mapped_ports: dict[int, tuple[Any, Any]] = {}
         self._stopping = self._asleep = False
         self._trace: TraceCall | None = None
-        handle = self.uc._uch.value
-        assert handle is not None
+        handle = self.handle
         self.uc.mem_map(0x5000_0000_0000, 4096)  # any mapping makes Unicorn build its CPU now
         self.uc.mem_unmap(0x5000_0000_0000, 4096)
         self._cpu, env, cpu_class = layout.prove_internals(self.uc)
@@ -214,7 +218,8 @@ class AcceleratedEngine(Engine):
         hook = ctypes.c_size_t()
         status = uclib.uc_hook_add(
             self.uc._uch, ctypes.byref(hook), kind, ctypes.c_void_p(self._entries[entry]),
-            ctypes.c_void_p(self._accel), ctypes.c_uint64(1), ctypes.c_uint64(0), *(ctypes.c_int(e) for e in extra),
+            ctypes.c_void_p(self._accel), ctypes.c_uint64(1), ctypes.c_uint64(0),
+            *(ctypes.c_int(e) for e in extra),
         )  # fmt: skip
         if status:
             raise EngineError(f"unicorn refused the {entry} hook: {unicorn.UcError(status)}")

@@ -97,7 +97,7 @@ class Cpuid:
         self._leaves[1] = (eax, ebx, ecx, edx)
         self._leaves.update(extra or {})
 
-    def __call__(self, leaf: int, subleaf: int) -> Leaf:
+    def __call__(self, leaf: int, subleaf: int) -> Leaf:  # noqa: ARG002 - no leaf here has subleaves
         """Return EAX, EBX, ECX, EDX. A basic leaf beyond the last answers as the last, as Intel's do."""
         if leaf in self._leaves:
             return self._leaves[leaf]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import unicorn
@@ -20,12 +21,12 @@ from unicorn.unicorn_py3.unicorn import uclib
 from devices.backplane import PortRange
 from vmm.bus import PORTS, PortBus
 from vmm.clock import host_ns
+from vmm.cpu import layout
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.cpuid import CpuModel
-from vmm.cpu.layout import symbol
 from vmm.cpu.ring import ExitRing
-from vmm.cpu.state import CpuState, SegmentCache
+from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
 from vmm.memory import Memory
 
@@ -98,83 +99,6 @@ class Count:
     host_ns: int = 0
 
 
-class EngineView:
-    """The `CpuView` of the real processor, over the engine's state."""
-
-    def __init__(self, engine: Engine, state: CpuState, memory: Memory) -> None:
-        self._engine = engine
-        self.state = state
-        self.memory = memory
-        self.regs: MutableSequence[int] = state.regs
-        self.segs: MutableSequence[SegmentCache] = state.segs
-        self.gdt, self.idt, self.ldt, self.tr = state.gdt, state.idt, state.ldt, state.tr
-        self.cr: MutableSequence[int] = state.cr
-
-    @property
-    def rip(self) -> int:
-        """Instruction pointer, without the base of CS."""
-        return self.state.rip
-
-    @rip.setter
-    def rip(self, value: int) -> None:
-        self.state.rip = value
-
-    @property
-    def cpl(self) -> int:
-        """Current privilege level."""
-        return self.state.hflags & s.HF_CPL
-
-    @property
-    def efer(self) -> int:
-        """IA32_EFER."""
-        return self.state.efer
-
-    @property
-    def rflags(self) -> int:
-        """RFLAGS, with the lazily kept arithmetic flags worked out."""
-        return self._engine.read_rflags()
-
-    @rflags.setter
-    def rflags(self, value: int) -> None:
-        state = self.state
-        state.cc_op = s.CC_OP_EFLAGS
-        state.cc_src = value & r.ARITHMETIC_FLAGS
-        state.df = -1 if value & r.DF else 1
-        state.eflags = (value & ~(r.ARITHMETIC_FLAGS | r.DF) & 0xFFFF_FFFF) | 2
-
-    def load_segment(self, index: int, selector: int, base: int, limit: int, flags: int) -> None:
-        """Load a segment with its hidden part and recompute the mode, as QEMU's own loader does."""
-        state = self.state
-        segment = state.segs[index]
-        segment.selector, segment.base, segment.limit, segment.flags = selector, base, limit, flags
-        hflags = state.hflags
-        if index == r.CS:
-            hflags &= ~(s.HF_CS32 | s.HF_CS64)
-            if hflags & s.HF_LMA and flags & r.DESC_L:
-                hflags |= s.HF_CS32 | s.HF_CS64
-            elif flags & r.DESC_B:
-                hflags |= s.HF_CS32
-        elif index == r.SS:
-            hflags = (hflags & ~s.HF_CPL) | (flags >> r.DESC_DPL_SHIFT & 3)
-        hflags &= ~(s.HF_SS32 | s.HF_ADDSEG)
-        if hflags & s.HF_CS64:
-            hflags |= s.HF_SS32
-        else:
-            if state.segs[r.SS].flags & r.DESC_B:
-                hflags |= s.HF_SS32
-            flat = hflags & s.HF_CS32 and state.cr[0] & r.CR0_PE and not state.eflags & r.VM
-            if not flat or state.segs[r.DS].base or state.segs[r.ES].base or state.segs[r.SS].base:
-                hflags |= s.HF_ADDSEG
-        state.hflags = hflags
-
-    def write_cr(self, index: int, value: int) -> None:
-        """Write CR0, CR2, CR3 or CR4 with its side effects."""
-        if index == 2:
-            self.state.cr[2] = value
-        else:
-            self._engine.write_cr(index, value)
-
-
 class Engine(ABC):
     """One processor. `fetch()` before and `commit()` after touching `view` from outside a callback."""
 
@@ -190,6 +114,11 @@ class Engine(ABC):
         self._hidden = ctypes.create_string_buffer(HIDDEN_BYTES + 4096)
         self._deltas: list[tuple[int, int, int]] = []  # (first, last, ram_addr - physical)
         self.view: EngineView
+
+    @property
+    def handle(self) -> int:
+        """Address of the uc_struct."""
+        return layout.handle_of(self.uc)
 
     # -- state
 
@@ -289,11 +218,11 @@ class Engine(ABC):
     def hook_instructions(self, before: Callable[[int], None]) -> None:
         """Call `before(linear address)` ahead of every instruction from now on. Slow."""
 
-        def on_instruction(uc: Any, address: int, size: int, data: Any) -> None:  # noqa: ANN401, ARG001
+        def on_instruction(uc: Any, address: int, size: int, data: Any) -> None:  # noqa: ANN401
             before(address)
 
         self.uc.hook_add(unicorn.UC_HOOK_CODE, on_instruction)
-        self.uc.ctl_flush_tb()
+        self.uc.ctl(unicorn.UC_CTL_TB_FLUSH, unicorn.UC_CTL_IO_WRITE)
 
     @abstractmethod
     def counts(self) -> dict[tuple[Kind, int], Count]:
@@ -363,7 +292,7 @@ class Engine(ABC):
             spans.append((offset, offset + length))
             self._deltas.append((address, address + length, offset - address))
         spans.sort()
-        if any(first[1] > second[0] for first, second in zip(spans, spans[1:], strict=False)):
+        if any(first[1] > second[0] for first, second in pairwise(spans)):
             raise EngineError("unicorn gave two memory blocks the same RAM offset; report this")
         self._deltas.sort()
 
@@ -411,4 +340,4 @@ class Engine(ABC):
 _invalidate = uclib.tb_invalidate_phys_range_x86_64
 _invalidate.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
 _invalidate.restype = None
-assert symbol("tb_invalidate_phys_range_x86_64")
+assert layout.symbol("tb_invalidate_phys_range_x86_64")

@@ -53,6 +53,14 @@ def symbol(name: str) -> int:
     return address
 
 
+def handle_of(uc: unicorn.Uc) -> int:
+    """Return the address of an instance's uc_struct."""
+    pointer = uc._uch
+    assert pointer is not None
+    assert pointer.value is not None
+    return int(pointer.value)
+
+
 def _needed() -> str:
     return f"Trapline needs unicorn {VERSION} (pip install 'unicorn=={VERSION}')"
 
@@ -82,10 +90,10 @@ _MSR_PROBES: Final = (
     (0xC0000084, CpuState.fmask.offset, 8),  # type: ignore[attr-defined]
 )
 _TABLE_PROBES: Final = (
-    (x86.UC_X86_REG_GDTR, CpuState.gdt.offset),  # type: ignore[attr-defined]
-    (x86.UC_X86_REG_IDTR, CpuState.idt.offset),  # type: ignore[attr-defined]
-    (x86.UC_X86_REG_LDTR, CpuState.ldt.offset),  # type: ignore[attr-defined]
-    (x86.UC_X86_REG_TR, CpuState.tr.offset),  # type: ignore[attr-defined]
+    (x86.UC_X86_REG_GDTR, CpuState.gdt.offset),
+    (x86.UC_X86_REG_IDTR, CpuState.idt.offset),
+    (x86.UC_X86_REG_LDTR, CpuState.ldt.offset),
+    (x86.UC_X86_REG_TR, CpuState.tr.offset),
 )
 
 
@@ -135,8 +143,7 @@ def prove_internals(uc: unicorn.Uc) -> tuple[int, int, int]:
             raise EngineError(f"unicorn {unicorn.__version__}: {name} is not at {offset}; {_needed()}")
     if struct.pack("<I", CPU_EXCEPTION_INDEX) not in code:
         raise EngineError(f"unicorn {unicorn.__version__}: exception_index is elsewhere; {_needed()}")
-    handle = uc._uch.value
-    assert handle is not None
+    handle = handle_of(uc)
     cpu = ctypes.c_uint64.from_address(handle + UC_CPU).value
     if ctypes.c_uint64.from_address(cpu + CPU_ENV_POINTER).value != cpu + CPU_ENV:
         raise EngineError(f"unicorn {unicorn.__version__}: the CPU is not where 2.1.4 has it; {_needed()}")

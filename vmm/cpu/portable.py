@@ -25,7 +25,6 @@ from vmm.cpu.engine import (
     Action,
     Count,
     Engine,
-    EngineView,
     Kind,
     StopReason,
     TraceCall,
@@ -35,6 +34,7 @@ from vmm.cpu.paging import GuestFault
 from vmm.cpu.state import CpuState
 from vmm.cpu.string_io import StringIo
 from vmm.cpu.syscall_entry import syscall, sysenter
+from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
 
 SLICE: Final = 10_000  # instructions, when nothing is pending
@@ -74,7 +74,7 @@ class PortableEngine(Engine):
         self.reset()
 
     def _install_hooks(self) -> None:
-        hook = self.uc.hook_add
+        hook: Callable[..., int] = self.uc.hook_add
         hook(unicorn.UC_HOOK_INTR, self._on_event)
         hook(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid)
         hook(unicorn.UC_HOOK_MEM_WRITE_PROT, lambda *_: True)

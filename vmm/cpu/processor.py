@@ -108,7 +108,7 @@ class Processor:
     def _on_route(self, vector: int, to_python: bool) -> None:
         self.live.route_to_python(vector, to_python)
 
-    def _on_intercept(self, vector: int) -> Action:
+    def _on_intercept(self, vector: int) -> Action:  # noqa: ARG002 - the instruction itself says all
         """Emulate an intercepted instruction; one we have no emulation for does not exist here."""
         view = self.live.fetch()
         try:
@@ -149,7 +149,7 @@ class Processor:
         """Return what RDTSC reads."""
         return self.live.read_tsc()
 
-    def invlpg(self, linear: int) -> None:
+    def invlpg(self, linear: int) -> None:  # noqa: ARG002
         """Forget the translation of one page; all are forgotten, which is allowed."""
         self.live.flush_tlb()
 

@@ -16,7 +16,8 @@ from vmm.cpu import state as s
 from vmm.cpu.paging import probe
 
 if TYPE_CHECKING:
-    from vmm.cpu.engine import Engine, EngineView, Wiring
+    from vmm.cpu.engine import Engine, Wiring
+    from vmm.cpu.view import EngineView
 
 _PREFIXES: Final = frozenset({0x66, 0x67, 0xF2, 0xF3, 0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65})
 _SEGMENT_OVERRIDE: Final = {0x26: r.ES, 0x2E: r.CS, 0x36: r.SS, 0x3E: r.DS, 0x64: r.FS, 0x65: r.GS}

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from vmm.cpu import registers as r
-from vmm.cpu.engine import EngineView
 from vmm.cpu.paging import GuestFault
+from vmm.cpu.view import EngineView
 
 _LENGTH: Final = 2  # both are 0F xx
 _FLAT_CODE: Final = r.DESC_G | r.DESC_P | r.DESC_S | r.DESC_CODE | r.DESC_WRITABLE | r.DESC_ACCESSED

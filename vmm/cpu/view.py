@@ -1,0 +1,91 @@
+"""The `CpuView` of the real processor, over the engine's own state."""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence
+from typing import TYPE_CHECKING
+
+from vmm.cpu import registers as r
+from vmm.cpu import state as s
+from vmm.cpu.state import CpuState, SegmentCache
+from vmm.memory import Memory
+
+if TYPE_CHECKING:
+    from vmm.cpu.engine import Engine
+
+
+class EngineView:
+    """The `CpuView` of the real processor, over the engine's state."""
+
+    def __init__(self, engine: Engine, state: CpuState, memory: Memory) -> None:
+        self._engine = engine
+        self.state = state
+        self.memory = memory
+        self.regs: MutableSequence[int] = state.regs
+        self.segs: MutableSequence[SegmentCache] = state.segs
+        self.gdt, self.idt, self.ldt, self.tr = state.gdt, state.idt, state.ldt, state.tr
+        self.cr: MutableSequence[int] = state.cr
+
+    @property
+    def rip(self) -> int:
+        """Instruction pointer, without the base of CS."""
+        return self.state.rip
+
+    @rip.setter
+    def rip(self, value: int) -> None:
+        self.state.rip = value
+
+    @property
+    def cpl(self) -> int:
+        """Current privilege level."""
+        return self.state.hflags & s.HF_CPL
+
+    @property
+    def efer(self) -> int:
+        """IA32_EFER."""
+        return self.state.efer
+
+    @property
+    def rflags(self) -> int:
+        """RFLAGS, with the lazily kept arithmetic flags worked out."""
+        return self._engine.read_rflags()
+
+    @rflags.setter
+    def rflags(self, value: int) -> None:
+        state = self.state
+        state.cc_op = s.CC_OP_EFLAGS
+        state.cc_src = value & r.ARITHMETIC_FLAGS
+        state.df = -1 if value & r.DF else 1
+        state.eflags = (value & ~(r.ARITHMETIC_FLAGS | r.DF) & 0xFFFF_FFFF) | 2
+
+    def load_segment(self, index: int, selector: int, base: int, limit: int, flags: int) -> None:
+        """Load a segment with its hidden part and recompute the mode, as QEMU's own loader does."""
+        state = self.state
+        segment = state.segs[index]
+        segment.selector, segment.base, segment.limit, segment.flags = selector, base, limit, flags
+        hflags = state.hflags
+        if index == r.CS:
+            hflags &= ~(s.HF_CS32 | s.HF_CS64)
+            if hflags & s.HF_LMA and flags & r.DESC_L:
+                hflags |= s.HF_CS32 | s.HF_CS64
+            elif flags & r.DESC_B:
+                hflags |= s.HF_CS32
+        elif index == r.SS:
+            hflags = (hflags & ~s.HF_CPL) | (flags >> r.DESC_DPL_SHIFT & 3)
+        hflags &= ~(s.HF_SS32 | s.HF_ADDSEG)
+        if hflags & s.HF_CS64:
+            hflags |= s.HF_SS32
+        else:
+            if state.segs[r.SS].flags & r.DESC_B:
+                hflags |= s.HF_SS32
+            flat = hflags & s.HF_CS32 and state.cr[0] & r.CR0_PE and not state.eflags & r.VM
+            if not flat or state.segs[r.DS].base or state.segs[r.ES].base or state.segs[r.SS].base:
+                hflags |= s.HF_ADDSEG
+        state.hflags = hflags
+
+    def write_cr(self, index: int, value: int) -> None:
+        """Write CR0, CR2, CR3 or CR4 with its side effects."""
+        if index == 2:
+            self.state.cr[2] = value
+        else:
+            self._engine.write_cr(index, value)
