@@ -18,6 +18,8 @@ from vmm.cli.doctor import BAD, MISSING
 from vmm.config import SerialConfig
 
 ROOT = Path(__file__).parents[2]
+RUN_OPTIONS = """--hd --cd --boot --memory --bios --vgabios --kernel --initrd --append --serial --display
+--snapshot --expect --send --timeout --screenshot --engine --clock --trace --explain --json --msr"""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -53,9 +55,7 @@ def test_help_of_run_tells_options_and_statuses(capsys: pytest.CaptureFixture[st
     assert run_command(["run", "--help"]) == status.OK
 
     text = ANSI.sub("", capsys.readouterr().out)
-    for option in ("--hd", "--cd", "--boot", "--memory", "--bios", "--vgabios", "--kernel", "--initrd",
-                   "--append", "--serial", "--display", "--snapshot", "--expect", "--send", "--timeout", "--screenshot",
-                   "--engine", "--clock", "--trace", "--explain", "--json", "--msr"):  # fmt: skip
+    for option in RUN_OPTIONS.split():
         assert option in text
     for code, meaning in status.MEANINGS.items():
         assert f"{code}  {meaning}" in text

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from vmm.cli import status, supervisor
+from vmm.cli import process, status
 from vmm.cli.job import Job, RunOptions
+from vmm.cli.process import MachineProcess
 from vmm.cli.supervisor import check_disks, supervise
 from vmm.config import DriveConfig, MachineConfig
 
@@ -27,8 +28,12 @@ RECORD = """
 """
 
 
-def child(text: str) -> list[str]:
+def python(text: str) -> list[str]:
     return [sys.executable, "-c", textwrap.dedent(text)]
+
+
+def child(text: str) -> MachineProcess:
+    return MachineProcess(python(text))
 
 
 def job(tmp_path: Path, *, timeout_s: float | None = None, snapshot: bool = False) -> Job:
@@ -78,7 +83,7 @@ def test_an_engine_that_dies_before_any_exit_is_told_as_well(
 def test_a_machine_that_overruns_its_time_out_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(supervisor, "GRACE_S", 0.2)
+    monkeypatch.setattr(process, "GRACE_S", 0.2)
 
     outcome = supervise(job(tmp_path, timeout_s=0.1), child("import time; time.sleep(60)"))
 
@@ -100,12 +105,13 @@ def start_supervised(tmp_path: Path, script: str) -> subprocess.Popen[bytes]:
     runner = f"""
         import sys
         from vmm.cli.job import Job, RunOptions
+        from vmm.cli.process import MachineProcess
         from vmm.cli.supervisor import supervise
         from vmm.config import MachineConfig
         child = [sys.executable, "-c", {textwrap.dedent(script)!r}]
-        raise SystemExit(supervise(Job(MachineConfig(), RunOptions()), child))
+        raise SystemExit(supervise(Job(MachineConfig(), RunOptions()), MachineProcess(child)))
     """
-    started = subprocess.Popen(child(runner), cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    started = subprocess.Popen(python(runner), cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert started.stdout is not None
     assert started.stdout.readline() == b"up\n"
     return started
@@ -135,7 +141,7 @@ def test_a_machine_that_ignores_ctrl_c_is_killed_by_the_next(tmp_path: Path) -> 
     with start_supervised(tmp_path, script) as started:
         started.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
-            started.wait(supervisor.PATIENCE_NS / 1e9 + 0.3)
+            started.wait(process.PATIENCE_NS / 1e9 + 0.3)
         started.send_signal(signal.SIGINT)
 
         assert started.wait(20) == status.SIGNAL_BASE + signal.SIGINT
@@ -148,15 +154,16 @@ def test_the_terminal_is_restored_when_the_machine_dies_raw(tmp_path: Path) -> N
     script = """
         import os, sys, tty
         from vmm.cli.job import Job, RunOptions
+        from vmm.cli.process import MachineProcess
         from vmm.cli.supervisor import supervise
         from vmm.config import MachineConfig
         child = [sys.executable, "-c", "import os, tty; tty.setraw(0); os.abort()"]
-        raise SystemExit(supervise(Job(MachineConfig(), RunOptions()), child))
+        raise SystemExit(supervise(Job(MachineConfig(), RunOptions()), MachineProcess(child)))
     """
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
     done = subprocess.run(
-        child(script), cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, timeout=30, check=False
+        python(script), cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, timeout=30, check=False
     )
     after = termios.tcgetattr(slave)
     os.close(master)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import typer
+
+    from vmm.cli.process import MachineProcess
+
+COMPLETION_VARIABLE: Final = "_TRAPLINE_COMPLETE"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -16,7 +21,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run_command(arguments: list[str]) -> int:
     """Parse and run; return the exit status. Wrong usage and errors are one line on stderr."""
-    from typer.exceptions import TyperException
+    process = _start_early(arguments)
+    try:
+        return _run_command(arguments, process)
+    finally:
+        if process is not None:
+            process.discard()
+
+
+def _start_early(arguments: list[str]) -> MachineProcess | None:
+    """Start the machine's process if one will be needed: it loads the engine while we parse."""
+    if arguments[:1] != ["run"] or "--help" in arguments or COMPLETION_VARIABLE in os.environ:
+        return None
+    from vmm.cli.process import MachineProcess
+
+    return MachineProcess()
+
+
+def _run_command(arguments: list[str], process: MachineProcess | None) -> int:
+    from typer.exceptions import Abort, TyperException
     from typer.main import get_command
 
     from vmm.cli import status
@@ -25,15 +48,15 @@ def run_command(arguments: list[str]) -> int:
     app = build_app(arguments)
     with one_line() as failure:
         try:
-            outcome = get_command(app).main(arguments, prog_name="trapline", standalone_mode=False)
+            outcome = get_command(app).main(
+                arguments, prog_name="trapline", standalone_mode=False, obj=process
+            )
         except TyperException as error:
             if message := error.format_message():
                 print_error(f"{message} (try --help)")
             return status.USAGE
-        except (KeyboardInterrupt, RuntimeError) as error:
-            if type(error).__name__ not in ("Abort", "KeyboardInterrupt"):
-                raise
-            return status.SIGNAL_BASE + 2
+        except (KeyboardInterrupt, Abort):
+            return status.INTERRUPTED
         return outcome if isinstance(outcome, int) else status.OK
     return failure.status
 

@@ -24,18 +24,17 @@ PR_SET_PDEATHSIG: Final = 1
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job on the first descriptor, recording exits on the second."""
+    """Load the engine, wait for the job on the first descriptor, run it with the ring on the second."""
     job_descriptor, ring_descriptor = map(int, arguments)
-    with os.fdopen(job_descriptor, "rb") as file:
-        job = msgspec.json.decode(file.read(), type=Job)
     _end_with_parent()
-    stop = _StopSignal()
     with one_line() as failure:
         from vmm.cli.session import Session
         from vmm.cpu.ring import BYTES, ExitRing
 
-        pages = mmap.mmap(ring_descriptor, BYTES)
-        return Session(job, ExitRing(pages), stop.seen).run()
+        with os.fdopen(job_descriptor, "rb") as pipe:
+            job = msgspec.json.decode(pipe.read(), type=Job)
+        stop = _StopSignal()
+        return Session(job, ExitRing(mmap.mmap(ring_descriptor, BYTES)), stop.seen).run()
     return failure.status
 
 

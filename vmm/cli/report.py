@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from vmm.cpu.registers import SEGMENT_NAMES
 from vmm.trace.events import ExitCount
 from vmm.trace.table import exit_rows, print_exits
 from vmm.trace.text import time_text
@@ -28,13 +29,26 @@ def record_line(record: ExitRecord) -> str:
         reason = reason_of(kind, record.a)
     except (ValueError, KeyError):
         return f"{time_text(record.time_ns)}  unreadable record, kind {record.kind}"
-    ports = {Kind.IN: "gave", Kind.OUT: "took", Kind.MMIO_READ: "gave", Kind.MMIO_WRITE: "took"}
-    if kind in ports:
-        what = f"{record.a:x}h {ports[kind]} {record.b:x}h"
-    else:
-        what = f"{record.a:x}h {record.b & 0xFFFF_FFFF:x}h"
+    reason, what = _described(kind.name, reason, record.a, record.b)
     where = f"{record.cs:04x}:{record.ip:08x}"
-    return f"{time_text(record.time_ns)}  {where:<22} ring {record.cpl}  {reason:<20} {what}"
+    return f"{time_text(record.time_ns)}  {where:<15}ring {record.cpl}  {reason:<20} {what}".rstrip()
+
+
+def _described(kind: str, reason: str, a: int, b: int) -> tuple[str, str]:
+    """Return the reason, firmware services told apart from other ports, and the numbers in words."""
+    from vmm.firmware.rom import TRAP_PORT
+
+    if kind == "OUT" and a == TRAP_PORT:
+        return "firmware", f"service {b:02x}h"
+    if kind in ("IN", "MMIO_READ"):
+        return reason, f"{a:x}h gave {b:x}h"
+    if kind in ("OUT", "MMIO_WRITE"):
+        return reason, f"{a:x}h took {b:x}h"
+    if kind == "EXCEPTION":
+        return reason, f"error code {b & 0xFFFF_FFFF:x}h"
+    if kind in ("SOFTWARE_INT", "INTERRUPT", "NMI"):
+        return reason, f"vector {a:02x}h"
+    return reason, f"leaf {a:x}h" if kind == "CPUID" else ""
 
 
 def print_records(records: Sequence[ExitRecord], stream: TextIO) -> None:
@@ -49,10 +63,14 @@ def print_records(records: Sequence[ExitRecord], stream: TextIO) -> None:
 
 
 def print_registers(registers: Mapping[str, int], stream: TextIO) -> None:
-    """Print registers, four a line."""
-    cells = [f"{name.upper():>6} {value:016x}" for name, value in registers.items()]
+    """Print registers, four a line, with the digits of the mode."""
+    digits = 16 if "rip" in registers else 8
+    cells = []
+    for name, value in registers.items():
+        number = f"{value:04x}" if name in SEGMENT_NAMES else f"{value:0{digits}x}"
+        cells.append(f"{name.upper():>6} {number:<{digits}}")
     for start in range(0, len(cells), REGISTERS_A_LINE):
-        print(" ".join(cells[start : start + REGISTERS_A_LINE]), file=stream)
+        print(" ".join(cells[start : start + REGISTERS_A_LINE]).rstrip(), file=stream)
 
 
 def print_screen(lines: Iterable[str], stream: TextIO) -> None:
@@ -62,22 +80,20 @@ def print_screen(lines: Iterable[str], stream: TextIO) -> None:
         kept.pop()
     if not kept:
         return
-    width = max(map(len, kept))
-    print(f"+-- the guest's screen {'-' * max(0, width - 19)}-+", file=stream)
+    title = "-- the guest's screen "
+    width = max(len(title), *map(len, kept))
+    print(f"+{title:-<{width + 2}}+", file=stream)
     for line in kept:
-        print(f"| {line:<{max(width, 20)}} |", file=stream)
-    print(f"+-{'-' * max(width, 20)}-+", file=stream)
+        print(f"| {line:<{width}} |", file=stream)
+    print(f"+{'-' * (width + 2)}+", file=stream)
 
 
-def print_end(
-    outcome: str, virtual_ns: int, host_ns: int, exits: Mapping[str, ExitCount], to: TextIO
-) -> None:
+def print_end(line: str, exits: Mapping[str, ExitCount], stream: TextIO) -> None:
     """Print how the run ended, then the exit table."""
-    if to.isatty():
-        print(file=to)
-    ended = f"{outcome} after {virtual_ns / 1e9:.3f} s of virtual time, {host_ns / 1e9:.3f} s on the host"
-    print(f"trapline: {ended}", file=to)
-    print_exits(exits, to)
+    if stream.isatty():
+        print(file=stream)
+    print(f"trapline: {line}", file=stream)
+    print_exits(exits, stream)
 
 
 def print_json(facts: dict[str, Any], exits: Mapping[str, ExitCount]) -> None:

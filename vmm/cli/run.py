@@ -73,6 +73,7 @@ EPILOG: Final = "\n".join(
 
 
 def run(
+    context: typer.Context,
     image: Annotated[
         Path | None,
         typer.Argument(
@@ -268,7 +269,7 @@ def run(
     job = Job(_replaced(base, changes).check(), _checked(options))
     from vmm.cli.supervisor import supervise
 
-    raise typer.Exit(supervise(job))
+    raise typer.Exit(supervise(job, context.obj))
 
 
 def _machine(image: Path | None) -> MachineConfig:

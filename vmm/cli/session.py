@@ -16,14 +16,15 @@ from vmm.cli.errors import print_error
 from vmm.cli.job import Job, TraceOptions
 from vmm.clock import host_ns
 from vmm.errors import ConfigError
+from vmm.machine import Machine, RunResult
 from vmm.trace.events import ExitFilter, FilteredTracer
 
 if TYPE_CHECKING:
     from vmm.cpu.ring import ExitRing
-    from vmm.machine import Machine, RunResult
 
+NS_PER_S: Final = 1e9
 OUTCOMES: Final = {
-    "exit": "the guest wrote the exit port",
+    "exit": "the guest ended the run",
     "until": "ended on request",
     "timeout": "time-out",
     "triple-fault": "triple fault",
@@ -43,8 +44,6 @@ class Session:
 
     def run(self) -> int:
         """Run the machine; return the status to exit with."""
-        from vmm.machine import Machine
-
         options = self._job.options
         with ExitStack() as cleanup:
             exits = self._tracer("exits", cleanup)
@@ -107,7 +106,9 @@ class Session:
             if not console.shown:
                 report.print_screen(machine.screen_text(), sys.stdout)
                 sys.stdout.flush()
-            report.print_end(outcome, machine.now_ns(), spent_ns, machine.exits, sys.stderr)
+            times = f"{machine.now_ns() / NS_PER_S:.3f} s virtual, {spent_ns / NS_PER_S:.3f} s host"
+            line = f"{outcome}; {times}, {machine.engine_name} engine"
+            report.print_end(line, machine.exits, sys.stderr)
         return code
 
     def _tell_failure(self, machine: Machine, code: int) -> None:
@@ -115,7 +116,9 @@ class Session:
         if expected is not None and code in (status.TIMEOUT, status.NOT_EXPECTED):
             print_error(f"the text {expected!r} did not come")
         if code in (status.TRIPLE_FAULT, status.HALTED_FOREVER):
-            print_error(OUTCOMES["triple-fault" if code == status.TRIPLE_FAULT else "halted"])
+            said = next((line.strip() for line in reversed(machine.screen_text()) if line.strip()), "")
+            what = OUTCOMES["triple-fault" if code == status.TRIPLE_FAULT else "halted"]
+            print_error(f"{what}; last on the screen: {said}" if said else what)
             report.print_registers(machine.registers(), sys.stderr)
             report.print_records(self._ring.last(), sys.stderr)
 

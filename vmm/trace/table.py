@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 NS_PER_US: Final = 1000
 BAR_CELLS: Final = 12
+BARS_FROM_COLUMNS: Final = 100  # a narrower terminal has no room for them
+GAP_COLUMNS: Final = 3
 FULL_CELL: Final = "█"
 PART_CELLS: Final = " ▏▎▍▌▋▊▉"
 
@@ -43,26 +45,37 @@ def _bar(share: float) -> str:
     return (FULL_CELL * (eighths // 8) + PART_CELLS[eighths % 8]).rstrip()
 
 
-def _build(exits: Mapping[str, ExitCount], bars: bool) -> Table:
+def _cells(row: dict[str, Any]) -> list[str]:
+    each = row["host_us"] / row["count"]
+    return [f"{row['count']:,}", f"{row['share'] * 100:.1f} %", f"{row['host_us']:,.0f}", f"{each:,.2f}"]
+
+
+def _build(exits: Mapping[str, ExitCount], width: int, utf8: bool) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD if bars else box.ASCII2, show_footer=True, pad_edge=False)
     rows = exit_rows(exits)
     count, host_us = sum(row["count"] for row in rows), sum(row["host_us"] for row in rows)
-    table.add_column("reason", f"{len(rows)} reasons", style="bold cyan", no_wrap=True)
-    table.add_column("what left the guest", "", overflow="ellipsis", no_wrap=True)
-    table.add_column("count", f"{count:,}", justify="right", no_wrap=True)
-    table.add_column("share", "100.0 %" if rows else "", justify="right", no_wrap=True)
+    total = _cells({"count": count, "share": 1, "host_us": host_us}) if count else ["0", "", "", ""]
+    names = ("count", "share", "host µs" if utf8 else "host us", "each")
+    cells = [_cells(row) for row in rows]
+    bars = utf8 and width >= BARS_FROM_COLUMNS
+    widths = [max(map(len, column)) for column in zip(names, total, *cells, strict=True)]
+    reason_width = max([len(row["reason"]) for row in rows], default=10)
+    gaps = (len(widths) + 2 + bars) * GAP_COLUMNS
+    left = width - reason_width - sum(widths) - bars * BAR_CELLS - gaps
+    table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, show_footer=True, pad_edge=False)
+    table.add_column(
+        "reason", f"{len(rows)} reasons", style="bold cyan", no_wrap=True, min_width=reason_width
+    )
+    table.add_column("what left the guest", "", overflow="ellipsis", no_wrap=True, max_width=max(left, 1))
+    for name, footer, wide in zip(names, total, widths, strict=True):
+        table.add_column(name, footer, justify="right", no_wrap=True, min_width=wide)
     if bars:
-        table.add_column("", "", style="green", min_width=BAR_CELLS, no_wrap=True)
-    table.add_column("host µs" if bars else "host us", f"{host_us:,.0f}", justify="right", no_wrap=True)
-    table.add_column("each", f"{host_us / count:,.2f}" if count else "", justify="right", no_wrap=True)
-    for row in rows:
-        cells = [row["reason"], row["title"], f"{row['count']:,}", f"{row['share'] * 100:.1f} %"]
-        cells += [_bar(row["share"])] if bars else []
-        each = row["host_us"] / row["count"]
-        table.add_row(*cells, f"{row['host_us']:,.0f}", f"{each:,.2f}")
+        table.add_column("", "", style="green", no_wrap=True, min_width=BAR_CELLS)
+    for row, columns in zip(rows, cells, strict=True):
+        bar = [_bar(row["share"])] if bars else []
+        table.add_row(row["reason"], row["title"], *columns, *bar)
     return table
 
 
@@ -71,4 +84,4 @@ def print_exits(exits: Mapping[str, ExitCount], stream: TextIO, width: int | Non
     from rich.console import Console
 
     console = Console(file=stream, width=width, highlight=False)
-    console.print(_build(exits, bars=console.encoding.startswith("utf")))
+    console.print(_build(exits, console.width, console.encoding.startswith("utf")))
