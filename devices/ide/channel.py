@@ -33,6 +33,7 @@ from devices.ide.registers import (
     SR_BSY,
     SR_DRQ,
     STATUS,
+    TaskFile,
 )
 
 ABSENT_STATUS: Final = 0x00  # [ATA-6] §9.16.1
@@ -55,6 +56,7 @@ class IdeChannel:
         self._irq = irq
         self._tracer = tracer
         self._drives: list[AtaDisk | AtapiDrive | None] = [None, None]
+        self._task_files: list[TaskFile] = []
         self._selected_index = 0
         self._control = 0
         self.selected: IdeDrive | None = None
@@ -74,6 +76,7 @@ class IdeChannel:
         if taken is not None:
             raise ValueError(f"{self.name}: device {index} is already {taken.name}")
         self._drives[index] = drive
+        self._task_files.append(drive.registers)
         drive.connect(self.name, index, self._tracer, self._update_irq, self._dma_wanted)
         self._tables = [self._read_table(at) for at in range(2)]
         self._select(self._selected_index)
@@ -98,14 +101,16 @@ class IdeChannel:
         return value
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """Guest OUT."""
+        """Guest OUT. A wide access beside the data port is as many byte accesses."""
         if offset == DATA:
             if self.selected is not None:
                 self.selected.write_data(size, value)
-            return
-        for at in range(offset, min(offset + size, COMMAND_BLOCK_PORTS)):
-            self._write_register(at, value & 0xFF)
-            value >>= 8
+        elif size == 1 and offset < COMMAND_BLOCK_PORTS:
+            self._write_register(offset, value)
+        else:
+            for at in range(offset, min(offset + size, COMMAND_BLOCK_PORTS)):
+                self._write_register(at, value & 0xFF)
+                value >>= 8
 
     def read_block(self, size: int, count: int) -> bytes:
         """REP INS from the data port."""
@@ -118,16 +123,18 @@ class IdeChannel:
     def _write_register(self, offset: int, value: int) -> None:
         self._control &= ~DC_HOB  # [ATA-6] §7.8: any write of the command block clears it
         selected = self.selected
-        busy = selected is not None and selected.status & (SR_BSY | SR_DRQ)
-        if offset == COMMAND:
-            if not busy or (value == DEVICE_RESET and selected is not None and selected.is_packet):
+        if selected is not None and selected.status & (SR_BSY | SR_DRQ):
+            if offset == COMMAND and value == DEVICE_RESET and selected.is_packet:
                 self._execute(value)
-        elif not busy:
-            for drive in self._drives:
-                if drive is not None:
-                    drive.registers.write(offset, value)
+        elif offset == COMMAND:
+            self._execute(value)
+        else:
+            for registers in self._task_files:
+                registers.write(offset, value)
             if offset == DEVICE:
-                self._select(1 if value & DEV_SELECT else 0)
+                index = 1 if value & DEV_SELECT else 0
+                if index != self._selected_index:
+                    self._select(index)
 
     def _execute(self, opcode: int) -> None:
         if opcode == EXECUTE_DEVICE_DIAGNOSTIC:

@@ -163,7 +163,7 @@ class IdeDrive:
             self.write_data(2, value >> 16)
             return
         position = self._position
-        assert isinstance(self._buffer, bytearray)  # noqa: S101 - DATA_OUT fills a bytearray
+        assert isinstance(self._buffer, bytearray)
         self._buffer[position] = value & 0xFF
         self._buffer[position + 1] = value >> 8
         self._position = position + 2
@@ -189,7 +189,7 @@ class IdeDrive:
             return 0
         taken = min(len(data), self._end - position) // size
         length = taken * size
-        assert isinstance(self._buffer, bytearray)  # noqa: S101 - DATA_OUT fills a bytearray
+        assert isinstance(self._buffer, bytearray)
         self._buffer[position : position + length] = data[:length]
         self._position = position + length
         if length and self._position >= self._end:
@@ -214,7 +214,7 @@ class IdeDrive:
 
     def dma_give(self, data: bytes) -> None:
         """Take bytes from memory, no more than `dma_wanted`."""
-        assert isinstance(self._buffer, bytearray)  # noqa: S101 - DMA_OUT fills a bytearray
+        assert isinstance(self._buffer, bytearray)
         self._buffer += data
         if len(self._buffer) >= self._end:
             self._dma_written()

@@ -141,5 +141,5 @@ def _put_number(words: list[int], first: int, length: int, value: int) -> None:
 
 def _pack(words: list[int]) -> bytes:
     data = struct.pack(f"<{WORDS}H", *words)
-    assert len(data) == SECTOR  # noqa: S101 - the table above is ours
+    assert len(data) == SECTOR
     return data

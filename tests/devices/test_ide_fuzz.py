@@ -48,7 +48,7 @@ def step(rig: Rig, action: int, value: int, extra: int) -> None:
         rig.bus_master.write(4, 4, extra % 256 * TABLES)
         rig.start(to_memory=bool(value & 1))
     elif action == 4:
-        rig.bus_master.write(value % 16, 1 << value % 3, extra)
+        rig.bus_master.write(value % 16, 1 + value % 2, extra & 0xFF)
     elif action == 5:
         rig.ports.read_block(2 + 2 * (value & 1), extra % 600)
     elif action == 6:
@@ -56,7 +56,7 @@ def step(rig: Rig, action: int, value: int, extra: int) -> None:
     elif action == 7:
         rig.control.write(0, 1, value)
     elif action == 8:
-        rig.ports.write(value % 8, 1 << extra % 3, extra)
+        rig.ports.write(value % 8, 1 + extra % 2, extra & 0xFF)
     else:
         rig.ports.read(value % 8, 1 << extra % 3)
 
