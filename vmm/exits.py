@@ -31,6 +31,7 @@ _SIMPLE: Final = {
 }
 _SHUTDOWN: Final = 0x17F
 _CODE_BYTES: Final = 15
+_INT_N: Final = 0xCD
 _NO_INSTRUCTION: Final = frozenset({Kind.INTERRUPT, Kind.NMI})
 _PAGE: Final = 4096
 
@@ -68,10 +69,11 @@ def mode_of(view: EngineView) -> Mode:
     return "prot32" if state.hflags & s.HF_CS32 else "prot16"
 
 
-def code_at(view: EngineView, memory: Memory) -> bytes:
-    """Return the bytes at CS:IP, up to the end of the page; nothing where none is mapped."""
+def code_at(view: EngineView, memory: Memory, offset: int = 0) -> bytes:
+    """Return the bytes at CS:IP + `offset`, up to the end of the page; nothing where none is mapped."""
     state = view.state
-    linear = state.rip if state.hflags & s.HF_CS64 else (state.segs[r.CS].base + state.rip) & 0xFFFF_FFFF
+    ip = state.rip + offset
+    linear = ip if state.hflags & s.HF_CS64 else (state.segs[r.CS].base + ip) & 0xFFFF_FFFF
     physical = probe(view, linear)
     if physical is None:
         return b""
@@ -118,22 +120,35 @@ class ExitReporter:
         if kind is Kind.OUT and a == TRAP_PORT:
             reason = "firmware"
         view = self._engine.view
-        code = b"" if kind in _NO_INSTRUCTION else code_at(view, self._memory)
+        ip = view.rip
+        if kind is Kind.SOFTWARE_INT:  # it has already passed the instruction
+            ip -= 2 if code_at(view, self._memory, -2)[:2] == bytes((_INT_N, a)) else 1
+        code = b"" if kind in _NO_INSTRUCTION else code_at(view, self._memory, ip - view.rip)
         if kind in (Kind.IN, Kind.OUT) and _is_string_io(code):
             reason += "s"
-        self._emit(reason, _detail(kind, a, b, c), code, host_ns)
+        detail = self._service() if reason == "firmware" else _detail(kind, a, b, c)
+        self._emit(reason, detail, code, host_ns, ip)
+
+    def _service(self) -> str:
+        """Name the service: the ROM's stub has pushed its vector."""
+        view = self._engine.view
+        stack = (view.segs[r.SS].base + (view.regs[r.RSP] & 0xFFFF)) & 0xFFFF_FFFF
+        physical = probe(view, stack)
+        vector = 0 if physical is None else self._memory.read(physical, 1)[0]
+        return f"INT {vector:02x}h served" if vector else "power-on self-test done"
 
     def note(self, reason: str, detail: str = "") -> None:
         """Report what the run loop itself does: HLT, a reset."""
-        self._emit(reason, detail, code_at(self._engine.fetch(), self._memory), 0)
+        view = self._engine.fetch()
+        self._emit(reason, detail, code_at(view, self._memory), 0, view.rip)
 
-    def _emit(self, reason: str, detail: str, code: bytes, host_ns: int) -> None:
+    def _emit(self, reason: str, detail: str, code: bytes, host_ns: int, ip: int) -> None:
         view = self._engine.view
         self._tracer.emit(
             Exit(
                 time_ns=self._engine.wiring.now_ns(),
                 cs=view.segs[r.CS].selector,
-                ip=view.rip,
+                ip=ip,
                 cpl=view.cpl,
                 mode=mode_of(view),
                 reason=reason,
@@ -155,7 +170,7 @@ def _detail(kind: Kind, a: int, b: int, c: int) -> str:
     if kind is Kind.IN:
         return f"port {a:x}h gave {c:0{2 * b}x}h"
     if kind is Kind.OUT:
-        return f"service {c:02x}h" if a == TRAP_PORT else f"port {a:x}h took {c:0{2 * b}x}h"
+        return f"port {a:x}h took {c:0{2 * b}x}h"
     if kind is Kind.MMIO_READ:
         return f"{a:08x}h gave {c:0{2 * b}x}h"
     if kind is Kind.MMIO_WRITE:

@@ -41,10 +41,11 @@ Until = Callable[[], bool] | str | bytes | None
 
 @dataclass(frozen=True)
 class RunResult:
-    """Why a run ended: `exit`, `until`, `timeout`, `triple-fault` or `halted` (for ever)."""
+    """Why a run ended: `exit`, `until`, `timeout`, `triple-fault`, `halted` (for ever) or `no-boot`."""
 
     reason: str
     exit_code: int | None = None  # what the guest wrote to port F4h
+    detail: str = ""  # no-boot: what was tried, and why not
 
 
 class Machine:
@@ -142,6 +143,10 @@ class Machine:
 
     def _on_debug(self, byte: int) -> None:
         self._take(self._debug, byte)
+
+    def report_no_boot(self, why: str) -> None:
+        """End the run: the firmware has found nothing to start."""
+        self._end(RunResult("no-boot", detail=why))
 
     def _take(self, stream: bytearray, byte: int) -> None:
         stream.append(byte)

@@ -88,6 +88,7 @@ class OurFirmware:
             boot_order=machine.config.boot,
             display=_Display(machine),
             set_up_board=lambda: set_up_pci(machine.board),
+            on_no_boot=machine.report_no_boot,
         )
 
     def connect(self) -> None:

@@ -28,6 +28,7 @@ OUTCOMES: Final = {
     "until": "ended on request",
     "timeout": "time-out",
     "triple-fault": "triple fault",
+    "no-boot": "nothing to boot",
     "halted": "halted for ever: interrupts are off and nothing can wake the processor",
 }
 """What `RunResult.reason` means to the user."""
@@ -75,6 +76,7 @@ class Session:
             "timeout": status.TIMEOUT,
             "triple-fault": status.TRIPLE_FAULT,
             "halted": status.HALTED_FOREVER,
+            "no-boot": status.ERROR,
         }
         code = failures.get(result.reason, guest)
         if code == status.OK and self._dialogue.waiting_for is not None:
@@ -91,6 +93,8 @@ class Session:
         elif result.exit_code is not None:
             outcome += f" with {result.exit_code}"
         self._tell_failure(machine, code)
+        if result.detail:
+            print_error(result.detail)
         if self._job.options.json:
             facts = {
                 "status": code,
