@@ -43,7 +43,8 @@ write_data() {
     seq 1 170000 | head -c 1048576 >/tmp/base
     block=0
     while [ $block -lt 64 ]; do
-        { printf '%*d' $((block * 7 + 9)) $block; cat /tmp/base; } | head -c 1048576
+        printf '%*d' $((block * 7 + 9)) $block
+        dd if=/tmp/base bs=$((1048576 - block * 7 - 9)) count=1 2>/dev/null
         block=$((block + 1))
     done
 }
