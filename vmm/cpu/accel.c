@@ -48,7 +48,11 @@ enum {
     ENV_OLD_EXCEPTION = 5496,
 };
 enum { INTERRUPT_HARD = 0x2, INTERRUPT_NMI = 0x200 };
-enum { HF2_GIF = 1, HF2_NMI_BLOCKED = 4, HF_INHIBIT_IRQ = 1 << 3, HF_GUEST = 1 << 21 };
+enum { HF2_GIF = 1, HF2_NMI_BLOCKED = 4 };
+enum {
+    HF_INHIBIT_IRQ = 1 << 3, HF_CS32 = 1 << 4, HF_SS32 = 1 << 5, HF_ADDSEG = 1 << 6, HF_LMA = 1 << 14,
+    HF_CS64 = 1 << 15, HF_VM = 1 << 17, HF_GUEST = 1 << 21,
+};
 enum { EFLAGS_IF = 0x200 };
 
 #define AT(type, base, offset) (*(type *)((char *)(base) + (offset)))
@@ -66,6 +70,7 @@ struct host {
     void (*write_eflags)(void *, uint64_t, uint32_t);
     int (*emu_start)(void *, uint64_t, uint64_t, uint64_t, size_t);
     int (*emu_stop)(void *);
+    int (*read_linear)(void *, uint64_t, void *, uint64_t, bool);
     PyObject *on_event;       /* on_event(vector) -> action */
     PyObject *acknowledge;    /* acknowledge() -> vector: the PIC's INTA cycle */
     PyObject *bulk_in;        /* bulk_in(port, size) -> first element */
@@ -251,14 +256,35 @@ static void account(struct accel *a, int kind, uint64_t x, uint64_t y, uint64_t 
 
 /* ---- 1. exceptions, software interrupts, intercepts */
 
+/* The instruction that raised a software interrupt starts this many bytes before EIP. */
+static unsigned software_int_length(struct accel *a)
+{
+    int vector = AT(int32_t, a->h.cpu, CPU_EXCEPTION_INDEX);
+    uint64_t at = AT(uint64_t, a->h.env, ENV_EIP) - 1;
+    uint8_t last = 0;
+    if (vector != 3 && vector != 4)
+        return 2;
+    if (!(AT(uint32_t, a->h.env, ENV_HFLAGS) & HF_CS64))
+        at = (uint32_t)(at + AT(uint64_t, a->h.env, ENV_SEGS + 24 + 8));
+    a->h.read_linear(a->h.cpu, at, &last, 1, false);
+    return last == (vector == 3 ? 0xcc : 0xce) ? 1 : 2; /* INT3, INTO; or CDh with the vector */
+}
+
+/* QEMU promotes a fault met while one of these is delivered: [SDM3] table 6-5. */
+static bool escalates(int vector) { return vector == 0 || vector == 8 || (vector >= 10 && vector <= 14); }
+
 static void deliver(struct accel *a)
 {
     if (a->s.inject_vector >= 0) {
         AT(int32_t, a->h.cpu, CPU_EXCEPTION_INDEX) = (int32_t)a->s.inject_vector;
         AT(uint32_t, a->h.env, ENV_ERROR_CODE) = (uint32_t)a->s.inject_error;
         AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
+        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = escalates(a->s.inject_vector) ? a->s.inject_vector : -1;
         a->s.inject_vector = -1;
         remember(a, KIND_EXCEPTION, AT(uint32_t, a->h.cpu, CPU_EXCEPTION_INDEX), a->s.inject_error);
+    } else if (AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT)) {
+        /* Unicorn has moved EIP on; a fault met by the delivery must be reported at the instruction */
+        AT(uint64_t, a->h.env, ENV_EIP) -= software_int_length(a);
     }
     a->h.do_interrupt(a->h.cpu); /* may longjmp: a nested fault */
     AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* QEMU leaves it set after INT3 */
@@ -303,8 +329,12 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
     struct count *c = vector < 0x100 ? &a->s.exceptions[vector & 31] : &a->s.intercepts[(vector - 0x100) % 0x500];
     c->count++;
     c->host_ns += took;
-    if (action == ACTION_DELIVER) /* this vector, or the one Python put in inject_vector */
+    if (action == ACTION_DELIVER) { /* this vector, or the one Python put in inject_vector */
         deliver(a);
+    } else {
+        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
+        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
+    }
 }
 
 /* CPUClass.cpu_exec_interrupt: the interrupt window, exactly where the hardware has it. */
@@ -447,7 +477,6 @@ static bool on_tlb_fill(void *cpu, uint64_t address, int size, int access, int m
 enum {
     D_G = 1 << 23, D_B = 1 << 22, D_L = 1 << 21, D_P = 1 << 15, D_S = 1 << 12,
     D_CODE = 1 << 11, D_WRITABLE = 1 << 9, D_ACCESSED = 1 << 8,
-    HF_CS32 = 1 << 4, HF_SS32 = 1 << 5, HF_ADDSEG = 1 << 6, HF_LMA = 1 << 14, HF_CS64 = 1 << 15, HF_VM = 1 << 17,
 };
 enum { CS = 1, SS = 2 };
 
@@ -694,6 +723,8 @@ void accel_trace(struct accel *a, PyObject *trace) { a->trace = trace; }
 
 /* Forget which pages held code; only with an empty translation cache. */
 void accel_forget_code(struct accel *a) { memset(a->code_pages, 0, a->h.ram_pages); }
+
+const size_t accel_sizes[2] = {sizeof(struct host), sizeof(struct shared)};
 
 struct entry { const char *name; void *function; };
 const struct entry accel_entries[] = {

@@ -35,7 +35,7 @@ class _Host(ctypes.Structure):
             (name, ctypes.c_void_p)
             for name in (
                 "do_interrupt", "hardirq", "tlb_reset_dirty", "read_eflags", "write_eflags",
-                "emu_start", "emu_stop",
+                "emu_start", "emu_stop", "read_linear",
             )
         ),
         *(
@@ -102,6 +102,12 @@ def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
         raise EngineError(
             f"the accelerated engine is not built ({error}); TRAPLINE_ENGINE=portable works"
         ) from error
+    try:
+        sizes = tuple((ctypes.c_size_t * 2).in_dll(lib, "accel_sizes"))
+    except ValueError:
+        sizes = ()
+    if sizes != (ctypes.sizeof(_Host), ctypes.sizeof(_Shared)):
+        raise EngineError(f"{LIBRARY.name} was built from another accel.c: install Trapline again")
     handle, i64, u32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
     signatures: dict[str, tuple[list[Any], Any]] = {
         "accel_open": ([ctypes.POINTER(_Host)], handle),
@@ -163,6 +169,7 @@ class AcceleratedEngine(Engine):
             read_eflags=layout.symbol("helper_read_eflags_x86_64"),
             write_eflags=layout.symbol("helper_write_eflags_x86_64"),
             emu_start=layout.symbol("uc_emu_start"), emu_stop=layout.symbol("uc_emu_stop"),
+            read_linear=layout.symbol("cpu_memory_rw_debug_x86_64"),
             on_event=wiring.on_event, acknowledge=wiring.acknowledge,
             bulk_in=string_io.bulk_in, bulk_out=string_io.bulk_out, on_cpuid=self._on_cpuid,
             ram_pages=wiring.memory.ram_bytes >> 12,

@@ -30,7 +30,7 @@ from vmm.cpu.engine import (
     TraceCall,
     Wiring,
 )
-from vmm.cpu.paging import GuestFault
+from vmm.cpu.paging import MASK_32, MASK_64, GuestFault, probe
 from vmm.cpu.state import CpuState
 from vmm.cpu.string_io import StringIo
 from vmm.cpu.syscall_entry import syscall, sysenter
@@ -46,6 +46,7 @@ _FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETC
 _SHUTDOWN: Final = 0x17F
 _CYCLE_NS: Final = {Kind.IN: 1000, Kind.OUT: 1000, Kind.MMIO_READ: 100, Kind.MMIO_WRITE: 100}  # as in accel.c
 _HF2_NMI_BLOCKED: Final = 4
+_ONE_BYTE_INT: Final = {r.BP: 0xCC, r.OF_TRAP: 0xCE}  # INT3, INTO
 
 
 class PortableEngine(Engine):
@@ -163,6 +164,7 @@ class PortableEngine(Engine):
         self.remember(kind, vector, state.error_code)
         detail = 0 if software else vector & 0xFF if kind is Kind.EXCEPTION else vector - INTERCEPT_VECTOR
         action = self.wiring.on_event(vector)
+        state.old_exception, state.exception_is_int = -1, 0  # again: a handler may have fetched
         if action is Action.DELIVER:
             self._deliver(self._injected or self._event(vector, software))
             self._injected = None
@@ -170,11 +172,23 @@ class PortableEngine(Engine):
         self.commit()
 
     def _event(self, vector: int, software: bool) -> Event:
-        state = self.view.state
-        if software:
-            return Event(vector, software=True, next_rip=state.rip)
+        view, state = self.view, self.view.state
+        if software:  # Unicorn has moved RIP on; a fault met by the delivery belongs to the instruction
+            following = state.rip
+            state.rip -= self._software_int_bytes(vector)
+            return Event(vector, software=True, next_rip=following)
         code = state.error_code if vector in r.VECTORS_WITH_ERROR_CODE else None
-        return Event(vector, code, cr2=state.cr[2] if vector == r.PF_FAULT else None)
+        return Event(vector, code, cr2=view.cr[2] if vector == r.PF_FAULT else None)
+
+    def _software_int_bytes(self, vector: int) -> int:
+        """Return the length of the INT n, INT3 or INTO that ends at RIP."""
+        if vector not in _ONE_BYTE_INT:
+            return 2
+        state = self.view.state
+        base, mask = (0, MASK_64) if state.hflags & s.HF_CS64 else (state.segs[r.CS].base, MASK_32)
+        physical = probe(self.view, base + state.rip - 1 & mask)
+        last = None if physical is None else self.wiring.memory.read(physical, 1)[0]
+        return 1 if last == _ONE_BYTE_INT[vector] else 2
 
     def _deliver(self, event: Event) -> None:
         if deliver_event(self.view, event) is DeliveryOutcome.TRIPLE_FAULT:
