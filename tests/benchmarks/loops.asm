@@ -47,7 +47,11 @@ protected:
         mov esp, 0x90000        ; not the page of the code: stores there are slow on any translator
         cld
 
-        call mark               ; A: integer arithmetic in registers
+        call mark               ; A: a tight loop
+        repeat 200000000
+        again
+
+        call mark               ; B: integer arithmetic in registers
         repeat 200000000
         add eax, ebx
         rol eax, 3
@@ -56,7 +60,7 @@ protected:
         sub esi, edx
         again
 
-        call mark               ; B: a copy loop of loads and stores
+        call mark               ; C: a copy loop of loads and stores
         repeat 8000
         xor edx, edx
 .copy:  mov eax, [BUFFER + edx]
@@ -66,7 +70,7 @@ protected:
         jb .copy
         again
 
-        call mark               ; C: REP MOVSD
+        call mark               ; D: REP MOVSD
         repeat 6000
         mov esi, BUFFER
         mov edi, BUFFER + LENGTH
@@ -74,7 +78,7 @@ protected:
         rep movsd
         again
 
-        call mark               ; D: REP MOVSB
+        call mark               ; E: REP MOVSB
         repeat 1500
         mov esi, BUFFER
         mov edi, BUFFER + LENGTH
@@ -82,12 +86,12 @@ protected:
         rep movsb
         again
 
-        call mark               ; E: CALL and RET
+        call mark               ; F: CALL and RET
         repeat 40000000
         call return
         again
 
-        call mark               ; F: PUSH and POP
+        call mark               ; G: PUSH and POP
         repeat 60000000
         push eax
         push edx
@@ -95,7 +99,7 @@ protected:
         pop edx
         again
 
-        call mark               ; G: reads of a port that does nothing: COM1's scratch register
+        call mark               ; H: reads of a port that does nothing: COM1's scratch register
         mov edx, COM1 + 7
         repeat 100000
         in al, dx
