@@ -32,7 +32,7 @@ class HostTime:
 
     def __call__(self) -> int:
         """Return the nanoseconds elapsed."""
-        return time.monotonic_ns() - self.base_ns
+        return host_ns() - self.base_ns
 
 
 class ManualTime:

@@ -76,6 +76,8 @@ struct host {
     PyObject *bulk_in;        /* bulk_in(port, size) -> first element */
     PyObject *bulk_out;       /* bulk_out(port, size, value) */
     PyObject *on_cpuid;       /* on_cpuid(): writes the registers itself */
+    uint64_t (*physical_page)(void *, uint64_t, uint32_t *); /* side-effect free page walk, or -1 */
+    uint8_t *ram;             /* host address of physical address 0 */
     uint64_t ram_pages;
 };
 
@@ -110,6 +112,8 @@ struct shared {
     uint32_t virtual_clock, failed, interrupt_line, stopping, triple_fault, unused;
     struct record *ring;
     uint64_t ring_mask, ring_next;
+    uint64_t code_length;              /* of an intercept: the bytes at CS:EIP, to the end of the page */
+    uint8_t code[16];
 };
 
 struct accel {
@@ -290,6 +294,24 @@ static void deliver(struct accel *a)
     AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* QEMU leaves it set after INT3 */
 }
 
+/* Read the intercepted instruction, so that Python need not walk the page tables for it. */
+static void read_code(struct accel *a)
+{
+    void *env = a->h.env;
+    bool wide = AT(uint32_t, env, ENV_HFLAGS) & (1 << 15); /* CS64 */
+    uint64_t linear = AT(uint64_t, env, ENV_EIP);
+    uint32_t attributes;
+    if (!wide)
+        linear = (uint32_t)(linear + AT(uint64_t, env, ENV_SEGS + 24 + 8));
+    uint64_t physical = a->h.physical_page(a->h.cpu, linear & ~0xfffull, &attributes);
+    a->s.code_length = 0;
+    if (physical == (uint64_t)-1 || physical >> 12 >= a->h.ram_pages || physical >> 17 == 0xa0000 >> 17)
+        return;
+    uint64_t offset = linear & 0xfff;
+    a->s.code_length = offset <= 0xff1 ? 15 : 0x1000 - offset;
+    memcpy(a->s.code, a->h.ram + physical + offset, a->s.code_length);
+}
+
 enum { SHUTDOWN = 0x17f }; /* the SVM exit that QEMU raises in guest mode for a triple fault */
 
 static void on_exception(void *uc, uint32_t vector, void *opaque)
@@ -321,6 +343,7 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
     if (vector >= 0x100) { /* QEMU's cpu_vmexit leaves these stale; both corrupt the next event */
         AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
         AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
+        read_code(a);
     }
     uint64_t action = CALL(a, a->h.on_event, ACTION_RESUME, vector);
     uint64_t took = host_ns() - began;
@@ -351,7 +374,8 @@ static bool on_interrupt_window(void *cpu, int request)
         a->h.emu_stop(a->h.uc);
         return false;
     }
-    if ((request & INTERRUPT_NMI) && !(AT(uint32_t, env, ENV_HFLAGS2) & HF2_NMI_BLOCKED)) {
+    bool shadow = AT(uint32_t, env, ENV_HFLAGS) & HF_INHIBIT_IRQ; /* of STI and of loads of SS */
+    if ((request & INTERRUPT_NMI) && !shadow && !(AT(uint32_t, env, ENV_HFLAGS2) & HF2_NMI_BLOCKED)) {
         int64_t began = host_ns();
         *pending &= ~INTERRUPT_NMI;
         AT(uint32_t, env, ENV_HFLAGS2) |= HF2_NMI_BLOCKED;
@@ -361,7 +385,7 @@ static bool on_interrupt_window(void *cpu, int request)
         return true;
     }
     if (a->s.interrupt_line && (AT(uint32_t, env, ENV_HFLAGS2) & HF2_GIF) &&
-        (AT(uint64_t, env, ENV_EFLAGS) & EFLAGS_IF) && !(AT(uint32_t, env, ENV_HFLAGS) & HF_INHIBIT_IRQ)) {
+        (AT(uint64_t, env, ENV_EFLAGS) & EFLAGS_IF) && !shadow) {
         int64_t began = host_ns();
         uint64_t vector = call(a, a->h.acknowledge, 0, NULL, 0x100);
         if (vector > 0xff)

@@ -42,6 +42,8 @@ class _Host(ctypes.Structure):
             (name, ctypes.py_object)
             for name in ("on_event", "acknowledge", "bulk_in", "bulk_out", "on_cpuid")
         ),
+        ("physical_page", ctypes.c_void_p),
+        ("ram", ctypes.c_void_p),
         ("ram_pages", ctypes.c_uint64),
     ]  # fmt: skip
 
@@ -75,6 +77,8 @@ class _Shared(ctypes.Structure):
         ("ring", ctypes.c_void_p),
         ("ring_mask", ctypes.c_uint64),
         ("ring_next", ctypes.c_uint64),
+        ("code_length", ctypes.c_uint64),
+        ("code", ctypes.c_uint8 * 16),
     ]
 
 
@@ -172,12 +176,14 @@ class AcceleratedEngine(Engine):
             read_linear=layout.symbol("cpu_memory_rw_debug_x86_64"),
             on_event=wiring.on_event, acknowledge=wiring.acknowledge,
             bulk_in=string_io.bulk_in, bulk_out=string_io.bulk_out, on_cpuid=self._on_cpuid,
-            ram_pages=wiring.memory.ram_bytes >> 12,
+            physical_page=layout.symbol("x86_cpu_get_phys_page_attrs_debug_x86_64"),
+            ram=wiring.memory.blocks()[0].host_address, ram_pages=wiring.memory.ram_bytes >> 12,
         )  # fmt: skip
         self._host = host
         self._accel = self._lib.accel_open(ctypes.byref(host))
         self.shared = _Shared.from_address(self._accel)
         self.shared.virtual_clock = virtual_clock
+        self._code = memoryview(self.shared.code).cast("B")
         self.shared.ring, self.shared.ring_mask = wiring.ring.address, SIZE - 1
         now = wiring.now_ns()
         self.shared.virtual_ns = now
@@ -268,6 +274,10 @@ class AcceleratedEngine(Engine):
     def fetch(self) -> EngineView:
         """Return the view: it lies on the live state."""
         return self.view
+
+    def intercepted_code(self) -> bytes | None:
+        """Return the bytes accel.c read at the intercepted instruction."""
+        return self._code[: self.shared.code_length].tobytes() or None
 
     def commit(self) -> None:
         """Nothing to do: the view is the state."""

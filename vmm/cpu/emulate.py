@@ -25,24 +25,21 @@ from vmm.cpu.state import CpuView
 
 __all__ = ["Outcome", "Services", "emulate"]
 
+_DONE, _HALTED = Outcome.DONE, Outcome.HALTED  # reading a member of an enum costs as much as a call
 _CR4_TSD: Final = 1 << 2
 _RIP_MASKS: Final = {16: 0xFFFF, 32: MASK_32, 64: MASK_64}
 _POPF_ALWAYS: Final = r.ARITHMETIC_FLAGS | r.TF | r.DF | r.NT | r.AC | r.ID
 _ALWAYS_ONE: Final = 2  # EFLAGS bit 1
 
 
-def emulate(view: CpuView, services: Services) -> Outcome:
-    """Emulate the instruction at CS:RIP and advance RIP past it.
+def emulate(view: CpuView, services: Services, code: bytes | None = None) -> Outcome:
+    """Emulate the instruction at CS:RIP and advance RIP past it. `code`: its bytes, where they are known.
 
     Raises:
         GuestFault: what the instruction raises; nothing has changed.
     """
     bits = code_bits(view)
-    code, cut = _fetch(view, bits)
-    try:
-        instruction = parse(code, bits)
-    except IndexError:
-        raise cut or GuestFault(r.GP, 0) from None
+    instruction = _parse(view, bits, code)
     handler = _HANDLERS.get(instruction.key)
     if handler is None:
         return Outcome.UNHANDLED
@@ -53,9 +50,22 @@ def emulate(view: CpuView, services: Services) -> Outcome:
     if outcome is Outcome.UNHANDLED:
         return outcome
     view.rip = next_rip
-    if outcome is Outcome.HALTED:
+    if outcome is _HALTED:
         services.halt()
     return outcome
+
+
+def _parse(view: CpuView, bits: int, code: bytes | None) -> Encoded:
+    if code is not None:
+        try:
+            return parse(code, bits)
+        except IndexError:
+            pass  # it goes on in the next page
+    code, cut = _fetch(view, bits)
+    try:
+        return parse(code, bits)
+    except IndexError:
+        raise cut or GuestFault(r.GP, 0) from None
 
 
 def _fetch(view: CpuView, bits: int) -> tuple[bytes, GuestFault | None]:
@@ -97,7 +107,7 @@ def _flags_bytes(view: CpuView, instruction: Encoded) -> int:
 def _pushf(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
     _require_iopl_in_vm86(view)
     push(view, view.rflags & ~(r.VM | r.RF) | _ALWAYS_ONE, _flags_bytes(view, instruction))
-    return Outcome.DONE
+    return _DONE
 
 
 def _popf(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
@@ -113,20 +123,20 @@ def _popf(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
         changeable &= 0xFFFF
     view.rflags = view.rflags & ~(changeable | r.RF) | value & changeable
     view.regs[r.RSP] = rsp
-    return Outcome.DONE
+    return _DONE
 
 
 def _cli(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
     _require_iopl(view)
     view.rflags &= ~r.IF
-    return Outcome.DONE
+    return _DONE
 
 
 def _sti(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
     _require_iopl(view)
     rflags = view.rflags
     if rflags & r.IF:
-        return Outcome.DONE
+        return _DONE
     view.rflags = rflags | r.IF
     return Outcome.INTERRUPT_SHADOW
 
@@ -138,7 +148,7 @@ def _hlt(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
 
 def _invalidate_caches(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
     require_ring_0(view)  # INVD and WBINVD; there are no caches to flush
-    return Outcome.DONE
+    return _DONE
 
 
 def _cpuid(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
@@ -146,7 +156,7 @@ def _cpuid(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
     answer = services.cpuid(regs[r.RAX] & MASK_32, regs[r.RCX] & MASK_32)
     for index, value in zip((r.RAX, r.RBX, r.RCX, r.RDX), answer, strict=True):
         regs[index] = value & MASK_32
-    return Outcome.DONE
+    return _DONE
 
 
 def _put_edx_eax(view: CpuView, value: int) -> None:
@@ -160,7 +170,7 @@ def _rdmsr(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
     if value is None:
         raise GuestFault(r.GP, 0)
     _put_edx_eax(view, value)
-    return Outcome.DONE
+    return _DONE
 
 
 def _wrmsr(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
@@ -168,14 +178,14 @@ def _wrmsr(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
     value = view.regs[r.RAX] & MASK_32 | (view.regs[r.RDX] & MASK_32) << 32
     if not services.write_msr(view.regs[r.RCX] & MASK_32, value):
         raise GuestFault(r.GP, 0)
-    return Outcome.DONE
+    return _DONE
 
 
 def _rdtsc(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
     if view.cpl and view.cr[4] & _CR4_TSD:
         raise GuestFault(r.GP, 0)
     _put_edx_eax(view, services.read_tsc())
-    return Outcome.DONE
+    return _DONE
 
 
 _HANDLERS: Final[dict[int, Handler]] = {

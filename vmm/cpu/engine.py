@@ -126,6 +126,10 @@ class Engine(ABC):
     def fetch(self) -> EngineView:
         """Return the view, up to date."""
 
+    def intercepted_code(self) -> bytes | None:
+        """Return the bytes at an intercepted instruction (maybe cut at its page's end), if known."""
+        return None
+
     @abstractmethod
     def commit(self) -> None:
         """Make the processor be what the view says."""

@@ -1,8 +1,9 @@
 """The portable engine: Unicorn's public API and the proved overlay, no compiler needed.
 
 Every exception and interrupt is delivered in Python (`delivery.py`). The guest runs in slices of
-a fixed number of instructions, the only stop of the public API that never lands inside one;
-interrupts are taken between slices, HLT arrives as an intercept.
+a number of instructions, the only stop of the public API that never lands inside one; interrupts
+are taken between slices, HLT arrives as an intercept. An interrupt, NMI or stop that an OUT brings
+about ends the slice behind that OUT (no other callback may: INS and MMIO stop within instructions).
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
 
 SLICE: Final = 10_000  # instructions, when nothing is pending
-WINDOW_SLICE: Final = 100  # while an interrupt waits for IF
+WINDOW_STEPS: Final = 32  # single steps when an interrupt begins to wait for IF
+WINDOW_SLICES: Final = (97, 101, 103, 107, 109, 113)  # then; primes, to meet even the shortest window of a loop
 VIRTUAL_SLICE: Final = 1_000  # under the virtual clock: the step in which time moves
 NS_PER_INSTRUCTION: Final = 3
 _CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_X86_REG_CR4}
@@ -68,6 +70,8 @@ class PortableEngine(Engine):
         self._virtual = virtual_clock
         self._virtual_ns = 0
         self._line = self._nmi = self._halted = self._stopping = self._tripled = False
+        self._within_out = False
+        self._waited = 0  # slices that something has waited to be taken
         self._injected: Event | None = None
         self._string_io = StringIo(self, wiring)
         self.map_memory()
@@ -215,10 +219,14 @@ class PortableEngine(Engine):
         bus = self.wiring.bus
         value &= (1 << 8 * size) - 1
         self.remember(Kind.OUT, port, value)
-        if port in bus.block_writers:
-            self._string_io.bulk_out(port, size, value)
-        else:
-            bus.write(port, size, value)
+        self._within_out = True
+        try:
+            if port in bus.block_writers:
+                self._string_io.bulk_out(port, size, value)
+            else:
+                bus.write(port, size, value)
+        finally:
+            self._within_out = False
         self._account(Kind.OUT, port, size, value, began)
 
     def _map_window(self, address: int, length: int, read: Any, write: Any) -> None:  # noqa: ANN401
@@ -319,7 +327,10 @@ class PortableEngine(Engine):
 
     def _slice(self, deadline_ns: int) -> int:
         if self._line or self._nmi:
-            return WINDOW_SLICE
+            self._waited += 1
+            if self._waited < WINDOW_STEPS or self.view.state.hflags & s.HF_INHIBIT_IRQ:
+                return 1
+            return WINDOW_SLICES[self._waited % len(WINDOW_SLICES)]
         if self._virtual:
             return max(2, min(VIRTUAL_SLICE, (deadline_ns - self._virtual_ns) // NS_PER_INSTRUCTION + 1))
         return SLICE
@@ -358,13 +369,19 @@ class PortableEngine(Engine):
 
     def _interrupt(self, kind: Kind, vector: int) -> None:
         began = self._host_ns()
+        self._waited = 0
         self.remember(kind, vector, 0)
         self._account(kind, vector, 0, 0, began)
         self._deliver(Event(vector, external=True))
 
     def stop(self) -> None:
-        """Return after the current slice."""
+        """Return after the current slice, or after the OUT that is under way."""
         self._stopping = True
+        self._end_slice()
+
+    def _end_slice(self) -> None:
+        if self._within_out:
+            self.uc.emu_stop()
 
     def halt(self) -> None:
         """HLT was emulated: leave the slice; the intercept is an instruction boundary."""
@@ -376,11 +393,15 @@ class PortableEngine(Engine):
 
     def set_interrupt(self, level: bool) -> None:
         """Drive INTR; looked at between slices."""
+        if level and not self._line:
+            self._waited = 0
+            self._end_slice()
         self._line = level
 
     def raise_nmi(self) -> None:
         """Latch one NMI."""
         self._nmi = True
+        self._end_slice()
 
     def inject(self, vector: int, error_code: int = 0) -> None:
         """Queue one exception."""

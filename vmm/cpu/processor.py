@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from unicorn.x86_const import UC_X86_REG_DR0
+
 from vmm.bus import PortBus
 from vmm.cpu import cpuid, msr
 from vmm.cpu import registers as r
@@ -24,7 +26,11 @@ from vmm.memory import Memory
 
 ENGINE_VARIABLE: Final = "TRAPLINE_ENGINE"
 ENGINES: Final = ("auto", "accelerated", "portable")
+# Looked up once: reading a member of an enum costs as much as a call
+_RESUME, _DELIVER = Action.RESUME, Action.DELIVER
+_UNHANDLED, _SHADOW = Outcome.UNHANDLED, Outcome.INTERRUPT_SHADOW
 _DR_FIXED: Final = {6: 0xFFFF_0FF0, 7: 0x400}
+_DR6_BS: Final = 1 << 14  # single step, [SDM3] §17.2.3
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,6 @@ class Processor:
         self.engine_name, self.engine_reason = choose_engine(options.engine)
         self.router = EventRouter(self._on_intercept, self._on_route)
         self.ring = ring if ring is not None else ExitRing()
-        self._debug_registers = [0, 0, 0, 0, 0, 0, _DR_FIXED[6], _DR_FIXED[7]]
         self.engine: Engine | None = None
         wiring = Wiring(
             memory, bus, acknowledge, self.router.dispatch, cpuid.Cpuid(model, apic=options.apic),
@@ -110,23 +115,31 @@ class Processor:
 
     def _on_intercept(self, vector: int) -> Action:  # noqa: ARG002 - the instruction itself says all
         """Emulate an intercepted instruction; one we have no emulation for does not exist here."""
-        view = self.live.fetch()
+        engine = self.live
+        view = engine.fetch()
+        stepping = view.state.eflags & r.TF
         try:
-            outcome = emulate(view, self)
+            outcome = emulate(view, self, engine.intercepted_code())
         except GuestFault as fault:
             if fault.cr2 is not None:
                 view.write_cr(2, fault.cr2)
-            self.live.commit()
-            self.live.inject(fault.vector, fault.error_code or 0)
-            return Action.DELIVER
-        if outcome is Outcome.UNHANDLED:
-            self.live.inject(r.UD)
-            return Action.DELIVER
-        view.state.hflags &= ~HF_INHIBIT_IRQ  # the shadow of STI and MOV SS ends with the next instruction
-        if outcome is Outcome.INTERRUPT_SHADOW:
-            view.state.hflags |= HF_INHIBIT_IRQ
-        self.live.commit()
-        return Action.RESUME
+            engine.commit()
+            engine.inject(fault.vector, fault.error_code or 0)
+            return _DELIVER
+        if outcome is _UNHANDLED:
+            engine.inject(r.UD)
+            return _DELIVER
+        hflags = view.state.hflags
+        if outcome is _SHADOW:
+            view.state.hflags = hflags | HF_INHIBIT_IRQ
+        elif hflags & HF_INHIBIT_IRQ:  # the shadow of STI and MOV SS ends with the next instruction
+            view.state.hflags = hflags & ~HF_INHIBIT_IRQ
+        engine.commit()
+        if stepping:
+            self.write_dr(6, self.read_dr(6) | _DR6_BS)
+            engine.inject(r.DB)
+            return _DELIVER
+        return _RESUME
 
     # -- what emulated instructions need (emulate.Services)
 
@@ -159,8 +172,10 @@ class Processor:
 
     def read_dr(self, index: int) -> int:
         """Return a debug register."""
-        return self._debug_registers[index]
+        return int(self.live.uc.reg_read(UC_X86_REG_DR0 + index))
 
     def write_dr(self, index: int, value: int) -> None:
         """Set a debug register; the engine raises no debug exceptions from them."""
-        self._debug_registers[index] = value | _DR_FIXED.get(index, 0)
+        self.live.commit()
+        self.live.uc.reg_write(UC_X86_REG_DR0 + index, value | _DR_FIXED.get(index, 0))
+        self.live.fetch()

@@ -22,7 +22,8 @@ class EngineView:
         self.state = state
         self.memory = memory
         self.regs: MutableSequence[int] = state.regs
-        self.segs: MutableSequence[SegmentCache] = state.segs
+        # Overlays made once: indexing a ctypes array makes a new one each time
+        self.segs: MutableSequence[SegmentCache] = [state.segs[index] for index in range(6)]
         self.gdt, self.idt, self.ldt, self.tr = state.gdt, state.idt, state.ldt, state.tr
         self.cr: MutableSequence[int] = state.cr
 
@@ -61,7 +62,7 @@ class EngineView:
     def load_segment(self, index: int, selector: int, base: int, limit: int, flags: int) -> None:
         """Load a segment with its hidden part and recompute the mode, as QEMU's own loader does."""
         state = self.state
-        segment = state.segs[index]
+        segment = self.segs[index]
         segment.selector, segment.base, segment.limit, segment.flags = selector, base, limit, flags
         hflags = state.hflags
         if index == r.CS:
@@ -76,10 +77,10 @@ class EngineView:
         if hflags & s.HF_CS64:
             hflags |= s.HF_SS32
         else:
-            if state.segs[r.SS].flags & r.DESC_B:
+            if self.segs[r.SS].flags & r.DESC_B:
                 hflags |= s.HF_SS32
             flat = hflags & s.HF_CS32 and state.cr[0] & r.CR0_PE and not state.eflags & r.VM
-            if not flat or state.segs[r.DS].base or state.segs[r.ES].base or state.segs[r.SS].base:
+            if not flat or self.segs[r.DS].base or self.segs[r.ES].base or self.segs[r.SS].base:
                 hflags |= s.HF_ADDSEG
         state.hflags = hflags
 
