@@ -14,6 +14,7 @@ import pytest
 
 from tests.guests.assets.initramfs import LinuxGuest, linux_guest
 from tests.oracles import MissingError, missing, require_file
+from vmm.cpu.accelerated import LIBRARY
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,6 +50,16 @@ def linux_i386() -> LinuxGuest:
 def linux_amd64() -> LinuxGuest:
     """Debian's amd64 kernel with our initramfs."""
     return linux_guest("amd64")
+
+
+@pytest.fixture(scope="session")
+def accelerated() -> str:
+    """The name of the accelerated engine, where it is built."""
+    if not LIBRARY.exists():
+        raise MissingError(
+            "the accelerated engine is not built: a C compiler is missing (Debian package gcc)"
+        )
+    return "accelerated"
 
 
 @pytest.fixture(scope="session")
