@@ -23,6 +23,7 @@ SHADOW_FIRST: Final = 0xC0000
 SHADOW_END: Final = 0x100000
 SHADOW_SEGMENT: Final = 0x4000
 BIOS_SEGMENT: Final = 0xF0000  # one 64-KiB segment, [440FX] PAM0
+_MASKS: Final = {1: 0xFF, 4: 0xFFFF_FFFF}
 TOP_OF_RAM_MAX: Final = 0xE000_0000  # PCI devices and ROM live above
 
 
@@ -45,6 +46,15 @@ class Window(NamedTuple):
 
 def _host_address(buffer: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+def _words(offset: int, length: int) -> list[tuple[int, int]]:
+    """Split an access to a device into aligned dwords with bytes around them: (place, size)."""
+    head = min(-offset % 4, length)
+    whole = (length - head) // 4 * 4
+    pieces = [(i, 1) for i in range(head)]
+    pieces += [(i, 4) for i in range(head, head + whole, 4)]
+    return pieces + [(i, 1) for i in range(head + whole, length)]
 
 
 class Memory:
@@ -151,7 +161,10 @@ class Memory:
         window = self._window(address)
         if window is not None:
             offset = address - window.address
-            return bytes(window.device.read(offset + i, 1) & 0xFF for i in range(length))
+            read = window.device.read
+            return b"".join(
+                (read(offset + i, n) & _MASKS[n]).to_bytes(n, "little") for i, n in _words(offset, length)
+            )
         if address < self.ram_bytes and not CONVENTIONAL_END <= address < SHADOW_FIRST:
             return bytes(self.ram[address : address + length])
         for start, rom in self._roms:
@@ -162,8 +175,9 @@ class Memory:
     def _write_piece(self, address: int, data: bytes) -> None:
         window = self._window(address)
         if window is not None:
-            for i, byte in enumerate(data):
-                window.device.write(address - window.address + i, 1, byte)
+            offset = address - window.address
+            for i, n in _words(offset, len(data)):
+                window.device.write(offset + i, n, int.from_bytes(data[i : i + n], "little"))
             return
         if address >= self.ram_bytes or CONVENTIONAL_END <= address < SHADOW_FIRST:
             return

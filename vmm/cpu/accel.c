@@ -32,6 +32,7 @@ extern PyObject *PyLong_FromUnsignedLongLong(unsigned long long);
 extern unsigned long long PyLong_AsUnsignedLongLongMask(PyObject *);
 extern void Py_IncRef(PyObject *);
 extern void Py_DecRef(PyObject *);
+extern PyObject *PyErr_Occurred(void);
 extern PyObject _Py_NoneStruct;
 extern void PyErr_Fetch(PyObject **, PyObject **, PyObject **);
 extern void PyErr_Restore(PyObject *, PyObject *, PyObject *);
@@ -77,6 +78,7 @@ struct host {
     PyObject *bulk_out;       /* bulk_out(port, size, value) */
     PyObject *on_cpuid;       /* on_cpuid(): writes the registers itself */
     uint64_t (*physical_page)(void *, uint64_t, uint32_t *); /* side-effect free page walk, or -1 */
+    void (*invalidate)(void *, uint64_t, uint64_t); /* forget code, by offsets in QEMU's RAM space */
     uint8_t *ram;             /* host address of physical address 0 */
     uint64_t ram_pages;
 };
@@ -212,6 +214,8 @@ static uint64_t call(struct accel *a, PyObject *f, int n, const uint64_t *values
         if (r != &_Py_NoneStruct)
             result = PyLong_AsUnsignedLongLongMask(r);
         Py_DecRef(r);
+        if (result == (uint64_t)-1 && PyErr_Occurred())
+            keep_error(a);
     } else {
         keep_error(a);
     }
@@ -745,8 +749,21 @@ void accel_port(struct accel *a, uint32_t port, PyObject *read, PyObject *write,
 
 void accel_trace(struct accel *a, PyObject *trace) { a->trace = trace; }
 
-/* Forget which pages held code; only with an empty translation cache. */
-void accel_forget_code(struct accel *a) { memset(a->code_pages, 0, a->h.ram_pages); }
+/*
+ * A bus master or the monitor wrote physical memory that lies at `ram_offset` in QEMU's RAM space:
+ * forget code translated from there. Only pages that were ever fetched from can have any.
+ */
+void accel_written(struct accel *a, uint64_t physical, uint64_t ram_offset, uint64_t length)
+{
+    uint64_t end = physical + length;
+    for (uint64_t page = physical >> 12; page << 12 < end; page++) {
+        if (page < a->h.ram_pages && !a->code_pages[page])
+            continue;
+        uint64_t first = page << 12 > physical ? page << 12 : physical;
+        uint64_t last = (page + 1) << 12 < end ? (page + 1) << 12 : end;
+        a->h.invalidate(a->h.uc, first - physical + ram_offset, last - physical + ram_offset);
+    }
+}
 
 const size_t accel_sizes[2] = {sizeof(struct host), sizeof(struct shared)};
 

@@ -43,6 +43,7 @@ class _Host(ctypes.Structure):
             for name in ("on_event", "acknowledge", "bulk_in", "bulk_out", "on_cpuid")
         ),
         ("physical_page", ctypes.c_void_p),
+        ("invalidate", ctypes.c_void_p),
         ("ram", ctypes.c_void_p),
         ("ram_pages", ctypes.c_uint64),
     ]  # fmt: skip
@@ -124,7 +125,7 @@ def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
         "accel_nmi": ([handle], None),
         "accel_port": ([handle, u32, ctypes.py_object, ctypes.py_object, u32, u32], None),
         "accel_trace": ([handle, ctypes.c_void_p], None),
-        "accel_forget_code": ([handle], None),
+        "accel_written": ([handle, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64], None),
     }
     for name, (arguments, result) in signatures.items():
         function = getattr(lib, name)
@@ -177,6 +178,7 @@ class AcceleratedEngine(Engine):
             on_event=wiring.on_event, acknowledge=wiring.acknowledge,
             bulk_in=string_io.bulk_in, bulk_out=string_io.bulk_out, on_cpuid=self._on_cpuid,
             physical_page=layout.symbol("x86_cpu_get_phys_page_attrs_debug_x86_64"),
+            invalidate=layout.symbol("tb_invalidate_phys_range_x86_64"),
             ram=wiring.memory.blocks()[0].host_address, ram_pages=wiring.memory.ram_bytes >> 12,
         )  # fmt: skip
         self._host = host
@@ -268,6 +270,13 @@ class AcceleratedEngine(Engine):
         )  # fmt: skip
         if status:
             raise EngineError(f"unicorn refused MMIO at {address:#x}: {unicorn.UcError(status)}")
+
+    def invalidate_code(self, address: int, length: int) -> None:
+        """Forget code translated from this range, where any was."""
+        for first, last, delta in self._deltas:
+            if first <= address < last:
+                self._lib.accel_written(self._accel, address, address + delta, length)
+                return
 
     # -- state
 
