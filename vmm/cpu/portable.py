@@ -40,7 +40,7 @@ from vmm.errors import EngineError
 
 SLICE: Final = 10_000  # instructions, when nothing is pending
 WINDOW_STEPS: Final = 32  # single steps when an interrupt begins to wait for IF
-WINDOW_SLICES: Final = (97, 101, 103, 107, 109, 113)  # then; primes, to meet even the shortest window of a loop
+WINDOW_SLICES: Final = (97, 101, 103, 107, 109, 113)  # then; primes, to meet any loop's shortest window
 VIRTUAL_SLICE: Final = 1_000  # under the virtual clock: the step in which time moves
 NS_PER_INSTRUCTION: Final = 3
 _CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_X86_REG_CR4}

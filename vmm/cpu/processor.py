@@ -175,7 +175,7 @@ class Processor:
         return int(self.live.uc.reg_read(UC_X86_REG_DR0 + index))
 
     def write_dr(self, index: int, value: int) -> None:
-        """Set a debug register; the engine raises no debug exceptions from them."""
+        """Set a debug register. Breakpoints set this way are never hit."""
         self.live.commit()
         self.live.uc.reg_write(UC_X86_REG_DR0 + index, value | _DR_FIXED.get(index, 0))
         self.live.fetch()
