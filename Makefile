@@ -64,7 +64,7 @@ $(STAMPS)/install: $(STAMPS)/venv $(PACKAGE)
 	@touch $@
 
 $(STAMPS)/test: $(STAMPS)/venv $(PACKAGE)
-	$(PIP) --editable '.[test]'
+	$(PIP) --editable '.[test,docs]'
 	@touch $@ $(STAMPS)/install
 
 $(STAMPS)/docs: $(STAMPS)/venv $(PACKAGE)

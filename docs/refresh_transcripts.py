@@ -40,6 +40,7 @@ PROMPT: Final = "$ "
 CUT: Final = "[...]"
 WHOLE_TRACE: Final = "trapline run selftest.vhd -q --clock virtual --trace exits=trace.txt"
 PICTURES: Final = {"selftest.png": "trapline run selftest.vhd -q --screenshot selftest.png"}
+OF_PIP: Final = "WARNING: "  # about the host's package index, of no interest to a reader
 TIMEOUT_S: Final = 300
 COLUMNS: Final = 100
 
@@ -139,7 +140,7 @@ class Stage:
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1bc", "", text)
         for folder in (self._folder, ROOT):
             text = text.replace(f"{folder}/", "")
-        lines = [line.rstrip() for line in text.splitlines()]
+        lines = [line.rstrip() for line in text.splitlines() if not line.startswith(OF_PIP)]
         while lines and not lines[-1]:
             lines.pop()
         return lines

@@ -1,0 +1,175 @@
+"""The documents speak of what is: options, files, tests, links and examples exist and work."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+from guests.selftest import build
+from tests.oracles import MissingError, run_tool
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+DOCS: Final = ROOT / "docs"
+PAGES: Final = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted(DOCS.rglob("*.md"))]
+CODE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE: Final = re.compile(r"`([^`\n]+)`")
+LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
+SOURCE: Final = re.compile(r"^(?:vmm|devices|disks|tests|guests|docs)/[\w./-]*$")
+OPTION: Final = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
+TEST: Final = re.compile(r"^(tests/[\w/]+\.py)::(test_\w+)$")
+VERBS: Final = (("run",), ("disk", "create"), ("disk", "info"), ("doctor",), ("version",))
+HAPPENED: Final = ("trapline: error:", "Traceback (most recent call last)", "No such file or directory")
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def load(name: str) -> ModuleType:
+    """Import a module of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+tables = load("tables")
+refresh_transcripts = load("refresh_transcripts")
+
+
+def options_of(verb: tuple[str, ...]) -> set[str]:
+    known = {name for parameter in tables.parameters(*verb) for name in parameter.opts}
+    return known | {"--help"}
+
+
+def commands(page: Path) -> list[str]:
+    """Return every `trapline ...` of the page's blocks, continued lines joined, pipes cut off."""
+    found = []
+    for language, body in CODE.findall(page.read_text()):
+        if language not in ("sh", "console"):
+            continue
+        for line in body.replace("\\\n", " ").splitlines():
+            command = line.removeprefix("$ ").strip()
+            if language == "sh" or line.startswith("$ "):
+                found += [part.strip() for part in re.split(r" \| | && ", command)]
+    return [re.sub(r"^(\w+=\w+ )+", "", command) for command in found]
+
+
+def prose(page: Path) -> str:
+    return CODE.sub("", page.read_text())
+
+
+@every_page
+def test_options_in_commands_are_options_of_their_verb(page: Path) -> None:
+    for command in commands(page):
+        words = shlex.split(command, comments=True)
+        if words[:1] != ["trapline"]:
+            continue
+        verb = next((verb for verb in VERBS if tuple(words[1 : 1 + len(verb)]) == verb), None)
+        assert verb is not None, command
+        values = {"--append", "--send", "--expect"}  # what follows these is not for us
+        given = [
+            word.partition("=")[0]
+            for before, word in itertools.pairwise(words)
+            if before not in values and OPTION.fullmatch(word.partition("=")[0])
+        ]
+        assert set(given) <= options_of(verb), command
+
+
+@every_page
+def test_options_in_the_text_exist(page: Path) -> None:
+    known = {option for verb in VERBS for option in options_of(verb)}
+    for text in INLINE.findall(prose(page)):
+        if text.startswith("--"):
+            assert re.split(r"[ =]", text)[0] in known, text
+
+
+@every_page
+def test_files_named_exist(page: Path) -> None:
+    for text in INLINE.findall(prose(page)):
+        if SOURCE.match(text) and text.isascii() and not re.search("NAME|_build", text):
+            assert (ROOT / text).exists(), text
+
+
+@every_page
+def test_tests_named_exist(page: Path) -> None:
+    for text in INLINE.findall(prose(page)):
+        if named := TEST.match(text):
+            assert f"def {named[2]}(" in (ROOT / named[1]).read_text(), text
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(prose(page)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert anchor in slugs, target
+
+
+@every_page
+def test_transcripts_show_commands_that_worked(page: Path) -> None:
+    text = page.read_text()
+    blocks = list(refresh_transcripts.BLOCK.finditer(text))
+    assert len(blocks) == text.count("<!-- transcript")
+    for block in blocks:
+        assert refresh_transcripts.transcript_of(block).commands
+        assert not [word for word in HAPPENED if word in block["body"]]
+        assert str(ROOT) not in block["body"]
+
+
+@every_page
+def test_tables_can_be_made_from_the_code(page: Path) -> None:
+    expanded = tables.expand(page.read_text())
+    assert not re.search(r"^@[A-Z_]+.*@$", expanded, re.MULTILINE)
+
+
+def test_every_option_of_the_command_is_in_the_reference() -> None:
+    page = tables.expand((DOCS / "reference" / "command.md").read_text())
+    for verb in VERBS:
+        assert not [
+            name for name in options_of(verb) - {"--help"} if name not in page and name.startswith("-")
+        ]
+
+
+def test_examples_in_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.make_vhd(tmp_path / "selftest.vhd")
+    monkeypatch.chdir(tmp_path)
+    session: dict[str, object] = {}
+    for language, body in CODE.findall((DOCS / "guide" / "python.md").read_text()):
+        if language == "python":
+            exec(compile(body, "docs/guide/python.md", "exec"), session)
+    addresses = session["addresses"]
+    assert isinstance(addresses, list)
+    assert addresses[:2] == [0x300123, 0x300456]
+
+
+def test_pictures_are_there_and_can_be_drawn_again() -> None:
+    shown = {
+        Path(target).name for page in PAGES for target in LINK.findall(prose(page)) if target.endswith(".png")
+    }
+    assert shown == set(refresh_transcripts.PICTURES)
+
+
+def test_site_builds_without_warnings(tmp_path: Path) -> None:
+    if importlib.util.find_spec("sphinx") is None:
+        raise MissingError("Sphinx is missing (pip install -e '.[docs]')")
+    run_tool(
+        sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "doctrees",
+        DOCS, tmp_path / "html",
+    )  # fmt: skip
+    assert (tmp_path / "html" / "index.html").is_file()
