@@ -14,7 +14,7 @@ import pytest
 
 from tests.guests.assets.initramfs import LinuxGuest, linux_guest
 from tests.oracles import MissingError, missing, require_file
-from vmm.cpu.accelerated import LIBRARY
+from vmm.cpu.accel import LIBRARY
 
 
 @pytest.hookimpl(wrapper=True)

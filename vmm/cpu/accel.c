@@ -61,7 +61,7 @@ enum { EFLAGS_IF = 0x200 };
 typedef bool (*tlb_fill_fn)(void *, uint64_t, int, int, int, bool, uintptr_t);
 typedef bool (*exec_interrupt_fn)(void *, int);
 
-/* What Python fills in before accel_open; mirrored field by field in vmm/cpu/accelerated.py. */
+/* What Python fills in before accel_open; mirrored field by field in vmm/cpu/accel.py. */
 struct host {
     void *uc, *cpu, *env, *cpu_class;
     void (*do_interrupt)(void *);
@@ -99,7 +99,7 @@ struct port { PyObject *read, *write; uint32_t offset, bulk; };
 
 struct mmio { struct accel *accel; PyObject *read, *write; uint64_t base; };
 
-/* What both sides touch while the guest runs; mirrored in vmm/cpu/accelerated.py. */
+/* What both sides touch while the guest runs; mirrored in vmm/cpu/accel.py. */
 struct shared {
     uint64_t route[4];                 /* bit set: the vector is Python's */
     struct count kinds[KINDS];

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import unicorn
@@ -14,6 +12,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 from devices.backplane import PortRange
 from vmm.clock import host_ns
 from vmm.cpu import layout
+from vmm.cpu.accel import Host, Mmio, Shared, library
 from vmm.cpu.cpuid import CpuModel
 from vmm.cpu.engine import Count, Engine, Kind, StopReason, TraceCall, Wiring
 from vmm.cpu.ring import SIZE
@@ -22,120 +21,7 @@ from vmm.cpu.string_io import StringIo
 from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
 
-LIBRARY: Final = Path(__file__).with_name("_accel.so")
 _FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
-
-
-class _Host(ctypes.Structure):
-    """struct host of accel.c."""
-
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("uc", "cpu", "env", "cpu_class")),
-        *(
-            (name, ctypes.c_void_p)
-            for name in (
-                "do_interrupt", "hardirq", "tlb_reset_dirty", "read_eflags", "write_eflags",
-                "emu_start", "emu_stop", "read_linear",
-            )
-        ),
-        *(
-            (name, ctypes.py_object)
-            for name in ("on_event", "acknowledge", "bulk_in", "bulk_out", "on_cpuid")
-        ),
-        ("physical_page", ctypes.c_void_p),
-        ("invalidate", ctypes.c_void_p),
-        ("ram", ctypes.c_void_p),
-        ("ram_pages", ctypes.c_uint64),
-    ]  # fmt: skip
-
-
-class _Count(ctypes.Structure):
-    _fields_ = [("count", ctypes.c_uint64), ("host_ns", ctypes.c_uint64)]
-
-
-class _Shared(ctypes.Structure):
-    """struct shared of accel.c."""
-
-    _fields_ = [
-        ("route", ctypes.c_uint64 * 4),
-        ("kinds", _Count * 15),
-        ("exceptions", _Count * 32),
-        ("intercepts", _Count * 0x500),
-        ("inject_vector", ctypes.c_int64),
-        ("inject_error", ctypes.c_uint64),
-        ("virtual_ns", ctypes.c_uint64),
-        ("virtual_deadline", ctypes.c_uint64),
-        ("host_base_ns", ctypes.c_int64),
-        ("tsc_offset", ctypes.c_int64),
-        ("store_fills", ctypes.c_uint64),
-        ("fetch_fills", ctypes.c_uint64),
-        ("virtual_clock", ctypes.c_uint32),
-        ("failed", ctypes.c_uint32),
-        ("interrupt_line", ctypes.c_uint32),
-        ("stopping", ctypes.c_uint32),
-        ("triple_fault", ctypes.c_uint32),
-        ("unused", ctypes.c_uint32),
-        ("ring", ctypes.c_void_p),
-        ("ring_mask", ctypes.c_uint64),
-        ("ring_next", ctypes.c_uint64),
-        ("code_length", ctypes.c_uint64),
-        ("code", ctypes.c_uint8 * 16),
-    ]
-
-
-class _Mmio(ctypes.Structure):
-    """struct mmio of accel.c."""
-
-    _fields_ = [
-        ("accel", ctypes.c_void_p),
-        ("read", ctypes.c_void_p),
-        ("write", ctypes.c_void_p),
-        ("base", ctypes.c_uint64),
-    ]
-
-
-class _Entry(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p)]
-
-
-@cache
-def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
-    """Load accel.c's library; return it and the addresses of its callbacks."""
-    try:
-        lib = ctypes.PyDLL(str(LIBRARY))
-    except OSError as error:
-        raise EngineError(
-            f"the accelerated engine is not built ({error}); TRAPLINE_ENGINE=portable works"
-        ) from error
-    try:
-        sizes = tuple((ctypes.c_size_t * 2).in_dll(lib, "accel_sizes"))
-    except ValueError:
-        sizes = ()
-    if sizes != (ctypes.sizeof(_Host), ctypes.sizeof(_Shared)):
-        raise EngineError(f"{LIBRARY.name} was built from another accel.c: install Trapline again")
-    handle, i64, u32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
-    signatures: dict[str, tuple[list[Any], Any]] = {
-        "accel_open": ([ctypes.POINTER(_Host)], handle),
-        "accel_close": ([handle], None),
-        "accel_run": ([handle, i64], ctypes.c_int),
-        "accel_deadline": ([handle, i64], None),
-        "accel_stop": ([handle], None),
-        "accel_inject": ([handle, ctypes.c_int, u32], None),
-        "accel_interrupt_line": ([handle, ctypes.c_int], None),
-        "accel_nmi": ([handle], None),
-        "accel_port": ([handle, u32, ctypes.py_object, ctypes.py_object, u32, u32], None),
-        "accel_trace": ([handle, ctypes.c_void_p], None),
-        "accel_written": ([handle, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64], None),
-    }
-    for name, (arguments, result) in signatures.items():
-        function = getattr(lib, name)
-        function.argtypes, function.restype = arguments, result
-    entries = {}
-    for entry in (_Entry * 64).in_dll(lib, "accel_entries"):
-        if not entry.name:
-            break
-        entries[entry.name.decode()] = entry.function
-    return lib, entries
 
 
 def _internal(name: str, *arguments: Any, result: Any = None) -> Any:  # noqa: ANN401
@@ -166,7 +52,7 @@ class AcceleratedEngine(Engine):
         self._load_internals()
         self._references: list[Any] = []
         string_io = StringIo(self, wiring)
-        host = _Host(
+        host = Host(
             uc=handle, cpu=self._cpu, env=env, cpu_class=cpu_class,
             do_interrupt=layout.symbol("x86_cpu_do_interrupt_x86_64"),
             hardirq=layout.symbol("do_interrupt_x86_hardirq_x86_64"),
@@ -183,7 +69,7 @@ class AcceleratedEngine(Engine):
         )  # fmt: skip
         self._host = host
         self._accel = self._lib.accel_open(ctypes.byref(host))
-        self.shared = _Shared.from_address(self._accel)
+        self.shared = Shared.from_address(self._accel)
         self.shared.virtual_clock = virtual_clock
         self._code = memoryview(self.shared.code).cast("B")
         self.shared.ring, self.shared.ring_mask = wiring.ring.address, SIZE - 1
@@ -255,7 +141,7 @@ class AcceleratedEngine(Engine):
         self._lib.accel_port(self._accel, port, read, write, offset, bulk)
 
     def _map_window(self, address: int, length: int, read: Any, write: Any) -> None:  # noqa: ANN401
-        window = _Mmio(
+        window = Mmio(
             self._accel,
             id(read) if read is not None else None,
             id(write) if write is not None else None,

@@ -12,7 +12,8 @@ from unicorn.x86_const import UC_X86_REG_DR0
 from vmm.bus import PortBus
 from vmm.cpu import cpuid, msr
 from vmm.cpu import registers as r
-from vmm.cpu.accelerated import LIBRARY, AcceleratedEngine, library
+from vmm.cpu.accel import LIBRARY, library
+from vmm.cpu.accelerated import AcceleratedEngine
 from vmm.cpu.emulate import Outcome, emulate
 from vmm.cpu.engine import Action, Engine, Wiring
 from vmm.cpu.intercepts import Intercepts

@@ -1,0 +1,124 @@
+"""The other half of accel.c in Python: its structures, mirrored field by field, and how it is loaded."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from vmm.errors import EngineError
+
+LIBRARY: Final = Path(__file__).with_name("_accel.so")
+
+
+class Host(ctypes.Structure):
+    """struct host of accel.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("uc", "cpu", "env", "cpu_class")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in (
+                "do_interrupt", "hardirq", "tlb_reset_dirty", "read_eflags", "write_eflags",
+                "emu_start", "emu_stop", "read_linear",
+            )
+        ),
+        *(
+            (name, ctypes.py_object)
+            for name in ("on_event", "acknowledge", "bulk_in", "bulk_out", "on_cpuid")
+        ),
+        ("physical_page", ctypes.c_void_p),
+        ("invalidate", ctypes.c_void_p),
+        ("ram", ctypes.c_void_p),
+        ("ram_pages", ctypes.c_uint64),
+    ]  # fmt: skip
+
+
+class Count(ctypes.Structure):
+    _fields_ = [("count", ctypes.c_uint64), ("host_ns", ctypes.c_uint64)]
+
+
+class Shared(ctypes.Structure):
+    """struct shared of accel.c."""
+
+    _fields_ = [
+        ("route", ctypes.c_uint64 * 4),
+        ("kinds", Count * 15),
+        ("exceptions", Count * 32),
+        ("intercepts", Count * 0x500),
+        ("inject_vector", ctypes.c_int64),
+        ("inject_error", ctypes.c_uint64),
+        ("virtual_ns", ctypes.c_uint64),
+        ("virtual_deadline", ctypes.c_uint64),
+        ("host_base_ns", ctypes.c_int64),
+        ("tsc_offset", ctypes.c_int64),
+        ("store_fills", ctypes.c_uint64),
+        ("fetch_fills", ctypes.c_uint64),
+        ("virtual_clock", ctypes.c_uint32),
+        ("failed", ctypes.c_uint32),
+        ("interrupt_line", ctypes.c_uint32),
+        ("stopping", ctypes.c_uint32),
+        ("triple_fault", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+        ("ring", ctypes.c_void_p),
+        ("ring_mask", ctypes.c_uint64),
+        ("ring_next", ctypes.c_uint64),
+        ("code_length", ctypes.c_uint64),
+        ("code", ctypes.c_uint8 * 16),
+    ]
+
+
+class Mmio(ctypes.Structure):
+    """struct mmio of accel.c."""
+
+    _fields_ = [
+        ("accel", ctypes.c_void_p),
+        ("read", ctypes.c_void_p),
+        ("write", ctypes.c_void_p),
+        ("base", ctypes.c_uint64),
+    ]
+
+
+class Entry(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p)]
+
+
+@cache
+def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
+    """Load accel.c's library; return it and the addresses of its callbacks."""
+    try:
+        lib = ctypes.PyDLL(str(LIBRARY))
+    except OSError as error:
+        raise EngineError(
+            f"the accelerated engine is not built ({error}); TRAPLINE_ENGINE=portable works"
+        ) from error
+    try:
+        sizes = tuple((ctypes.c_size_t * 2).in_dll(lib, "accel_sizes"))
+    except ValueError:
+        sizes = ()
+    if sizes != (ctypes.sizeof(Host), ctypes.sizeof(Shared)):
+        raise EngineError(f"{LIBRARY.name} was built from another accel.c: install Trapline again")
+    handle, i64, u32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
+    signatures: dict[str, tuple[list[Any], Any]] = {
+        "accel_open": ([ctypes.POINTER(Host)], handle),
+        "accel_close": ([handle], None),
+        "accel_run": ([handle, i64], ctypes.c_int),
+        "accel_deadline": ([handle, i64], None),
+        "accel_stop": ([handle], None),
+        "accel_inject": ([handle, ctypes.c_int, u32], None),
+        "accel_interrupt_line": ([handle, ctypes.c_int], None),
+        "accel_nmi": ([handle], None),
+        "accel_port": ([handle, u32, ctypes.py_object, ctypes.py_object, u32, u32], None),
+        "accel_trace": ([handle, ctypes.c_void_p], None),
+        "accel_written": ([handle, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64], None),
+    }
+    for name, (arguments, result) in signatures.items():
+        function = getattr(lib, name)
+        function.argtypes, function.restype = arguments, result
+    entries = {}
+    for entry in (Entry * 64).in_dll(lib, "accel_entries"):
+        if not entry.name:
+            break
+        entries[entry.name.decode()] = entry.function
+    return lib, entries
