@@ -36,6 +36,8 @@ class Host(ctypes.Structure):
 
 
 class Count(ctypes.Structure):
+    """struct count of accel.c."""
+
     _fields_ = [("count", ctypes.c_uint64), ("host_ns", ctypes.c_uint64)]
 
 
@@ -81,6 +83,8 @@ class Mmio(ctypes.Structure):
 
 
 class Entry(ctypes.Structure):
+    """struct entry of accel.c."""
+
     _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p)]
 
 
