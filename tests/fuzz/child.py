@@ -1,0 +1,71 @@
+"""The process in which random guests run: one request a line on stdin, one answer a line on stdout.
+
+A request is `engine clock source`, where source is `blind:SEED`, `generated:SEED` or `file:PATH`. A
+fresh machine runs it; the answer is how that ended, in JSON. The parent, `runner.py`, watches the
+time and the process.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gzip
+import json
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from tests.fuzz import bootsectors
+from vmm.config import DriveConfig, MachineConfig
+from vmm.machine import Machine
+
+TIMEOUT_S = 0.25
+DISK_BYTES = 1 << 20
+CD_BYTES = 1 << 18
+MEMORY_BYTES = 16 << 20
+
+
+def image_of(source: str) -> bytes:
+    """The disk that `source` names."""
+    kind, _, what = source.partition(":")
+    if kind == "file":
+        return gzip.decompress(Path(what).read_bytes())
+    return {"blind": bootsectors.blind, "generated": bootsectors.generated}[kind](int(what))
+
+
+def run(directory: Path, engine: str, clock: str, source: str) -> dict[str, object]:
+    """Run one guest."""
+    disk, cd = directory / "disk.img", directory / "cd.iso"
+    disk.write_bytes(image_of(source).ljust(DISK_BYTES, b"\0"))
+    cd.write_bytes(bytes(CD_BYTES))
+    config = MachineConfig(
+        memory_bytes=MEMORY_BYTES,
+        hd=(DriveConfig(path=str(disk)),),
+        cd=(DriveConfig(path=str(cd)),),
+        engine=engine,  # type: ignore[arg-type]
+        clock=clock,  # type: ignore[arg-type]
+    )
+    with Machine(config) as machine:
+        began = time.monotonic()
+        result = machine.run(timeout_s=TIMEOUT_S)
+        took = time.monotonic() - began
+        return {"end": result.reason, "took": took, "exits": {k: v.count for k, v in machine.exits.items()}}
+
+
+def main() -> None:
+    """Serve requests until stdin ends."""
+    with tempfile.TemporaryDirectory(prefix="trapline-fuzz-") as name:
+        for line in sys.stdin:
+            engine, clock, source = line.split(maxsplit=2)
+            faulthandler.dump_traceback_later(8 * TIMEOUT_S, exit=False)
+            try:
+                answer = run(Path(name), engine, clock, source.strip())
+            except BaseException:
+                answer = {"error": traceback.format_exc()}
+            faulthandler.cancel_dump_traceback_later()
+            print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
