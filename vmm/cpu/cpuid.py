@@ -23,7 +23,10 @@ ECX_X2APIC: Final = 1 << 21
 ECX_TSC_DEADLINE: Final = 1 << 24
 ECX_HYPERVISOR: Final = 1 << 31
 EDX_ACPI: Final = 1 << 22  # thermal control through MSRs that the engine lacks
+EDX_INVARIANT_TSC: Final = 1 << 8  # of leaf 8000_0007h
 EXTENDED: Final = 0x8000_0000
+TSC_HZ: Final = 10**9  # RDTSC counts nanoseconds of virtual time
+CRYSTAL_HZ: Final = 25 * 10**6
 _NONE: Final[Leaf] = (0, 0, 0, 0)
 
 
@@ -53,6 +56,9 @@ def _model(name: str, engine_model: int, top: int, leaf1: Leaf, extended: Leaf, 
         2: (1, 0, 0, 0x2C_307D),
         EXTENDED: (EXTENDED + 8, *_INTEL),
         EXTENDED + 1: extended,
+        0x15: (1, TSC_HZ // CRYSTAL_HZ, CRYSTAL_HZ, 0),
+        0x16: (TSC_HZ // 10**6, TSC_HZ // 10**6, 100, 0),
+        EXTENDED + 7: (0, 0, 0, EDX_INVARIANT_TSC),
         EXTENDED + 8: (0x3028, 0, 0, 0),
     }
     leaves.update(zip(range(EXTENDED + 2, EXTENDED + 5), _text(brand), strict=True))
@@ -63,7 +69,7 @@ MODELS: Final = {
     model.name: model
     for model in (
         _model(
-            "core2duo", x86.UC_CPU_X86_CORE2DUO, 2,
+            "core2duo", x86.UC_CPU_X86_CORE2DUO, 0x16,  # so that leaf 15h tells the rate of the TSC
             (0x6FB, 0x800, 0x8000_2209, 0xFCB_FBFD), (0x6FB, 0, 0x1, 0x2010_0800),
             "Trapline virtual CPU (Core 2 class)",
         ),
