@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Final
+from typing import Any
 
 import unicorn
 from unicorn import x86_const as x86
@@ -12,16 +12,15 @@ from unicorn.unicorn_py3.unicorn import uclib
 from devices.backplane import PortRange
 from vmm.clock import host_ns
 from vmm.cpu import layout
+from vmm.cpu import registers as r
 from vmm.cpu.accel import Host, Mmio, Shared, library
 from vmm.cpu.cpuid import CpuModel
-from vmm.cpu.engine import Count, Engine, Kind, StopReason, TraceCall, Wiring
+from vmm.cpu.engine import FETCH_ERRORS, Count, Engine, Kind, StopReason, TraceCall, Wiring
 from vmm.cpu.ring import SIZE
 from vmm.cpu.state import CpuState
 from vmm.cpu.string_io import StringIo
 from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
-
-_FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
 
 
 def _internal(name: str, *arguments: Any, result: Any = None) -> Any:  # noqa: ANN401
@@ -212,8 +211,9 @@ class AcceleratedEngine(Engine):
         if self._stop_requested():
             return StopReason.STOPPED
         error = self._lib.accel_run(self._accel, deadline_ns)
-        if error in _FETCH_ERRORS:
-            self.inject(6)  # a hole reads FFh, and FF FF is no instruction
+        if error in FETCH_ERRORS:
+            if self._needs_the_hole():
+                self.inject(r.UD)
             return StopReason.DEADLINE
         if error:
             raise EngineError(

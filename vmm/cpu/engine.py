@@ -37,6 +37,7 @@ MSRPM_OFFSET: Final = 0x1000
 MSRPM_BYTES: Final = 0x2000
 INTERCEPT_VECTOR: Final = 0x100  # an intercept arrives as this + its SVM exit code
 TSS_AVAILABLE: Final = 0x8900
+FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
 _PHYSICAL_LIMIT: Final = 1 << 40
 
 
@@ -312,6 +313,16 @@ class Engine(ABC):
             if first <= address < last:
                 _invalidate(self.uc._uch, address + delta, address + delta + length)
                 return
+
+    def _needs_the_hole(self) -> bool:
+        """Say whether the instruction that could not be fetched lies in a hole: #UD, FF FF is none.
+
+        Unicorn translates whole blocks. The first time the instruction is only sent back to be
+        translated alone, as what follows the shadow of STI is: a hole may begin further on.
+        """
+        state = self.view.state
+        state.hflags ^= s.HF_INHIBIT_IRQ
+        return not state.hflags & s.HF_INHIBIT_IRQ
 
     def remember(self, kind: int, a: int, b: int) -> None:
         """Leave a record of an exit in the ring."""

@@ -22,6 +22,7 @@ from vmm.cpu import state as s
 from vmm.cpu.cpuid import CpuModel
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
 from vmm.cpu.engine import (
+    FETCH_ERRORS,
     INTERCEPT_VECTOR,
     Action,
     Count,
@@ -44,7 +45,6 @@ WINDOW_SLICES: Final = (97, 101, 103, 107, 109, 113)  # then; primes, to meet an
 VIRTUAL_SLICE: Final = 1_000  # under the virtual clock: the step in which time moves
 NS_PER_INSTRUCTION: Final = 3
 _CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_X86_REG_CR4}
-_FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
 _SHUTDOWN: Final = 0x17F
 _CYCLE_NS: Final = {Kind.IN: 1000, Kind.OUT: 1000, Kind.MMIO_READ: 100, Kind.MMIO_WRITE: 100}  # as in accel.c
 _HF2_NMI_BLOCKED: Final = 4
@@ -341,11 +341,12 @@ class PortableEngine(Engine):
             self.uc.emu_start(state.rip, 0, count=instructions)
         except unicorn.UcError as error:
             self.fetch()
-            if error.errno not in _FETCH_ERRORS:
+            if error.errno not in FETCH_ERRORS:
                 raise EngineError(
                     f"the engine failed at {state.segs[r.CS].selector:04x}:{state.rip:x}: {error}"
                 ) from error
-            self._deliver(Event(r.UD))  # a hole reads FFh, and FF FF is no instruction
+            if self._needs_the_hole():
+                self._deliver(Event(r.UD))
             self.commit()
         self._virtual_ns += instructions * NS_PER_INSTRUCTION
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from tests.oracles import MissingError, require_tool
 from vmm.bus import PortBus
 from vmm.clock import HostTime
 from vmm.cpu import registers as r
-from vmm.cpu.accelerated import LIBRARY
+from vmm.cpu.accel import LIBRARY
 from vmm.cpu.engine import EngineView, StopReason
 from vmm.cpu.processor import Processor, ProcessorOptions
 from vmm.memory import MIB, Memory
@@ -29,7 +30,8 @@ from vmm.memory import MIB, Memory
 ENGINES = ("accelerated", "portable")
 both_engines = pytest.mark.parametrize("engine", ENGINES)
 
-LOG, FRAME, INTR, NMI, STOP, A20, NUMBER, BLOCK = 0xE0, 0xE1, 0xE4, 0xE5, 0xE6, 0xE7, 0xE8, 0xD0
+LOG, FRAME, INTR, NMI, STOP, A20, NUMBER, SERVICE = 0xE0, 0xE1, 0xE4, 0xE5, 0xE6, 0xE7, 0xE8, 0xE9
+BLOCK = 0xD0
 ORIGIN = 0x7C00
 ROM_AT, ROM_BYTES = 0xFFFF_0000, 0x10000
 WINDOW_AT, WINDOW_BYTES = 0xA0000, 0x20000
@@ -96,6 +98,8 @@ class Ports:
             rig.engine.stop()
         elif port == A20:
             rig.engine.set_a20(bool(value))
+        elif port == SERVICE:
+            rig.service(value)
 
 
 class BlockPort:
@@ -160,6 +164,7 @@ class Rig:
             raise MissingError(f"{LIBRARY.name} is not built (it needs a C compiler on install)")
         self.log: list[int] = []
         self.words: list[int] = []
+        self.service: Callable[[int], None] = self.log.append  # what a write to port SERVICE does
         self.memory = Memory(ram_bytes)
         self.memory.add_rom(ROM_AT, bytes(ROM_BYTES))
         self.window, self.ports, self.block = Window(), Ports(self), BlockPort()
