@@ -107,9 +107,7 @@ class Machine:
         self.clock.on_earlier = self.processor.live.deadline_moved
         self._counts = ExitCounts(self.processor.live)
         self._reporter: ExitReporter | None = None
-        if tracer is not None:
-            self._reporter = ExitReporter(self.processor.live, self.memory, tracer)
-            self.processor.live.set_trace(self._reporter)
+        self.trace_exits(tracer)
         self.starter.connect()
         self._power_on()
 
@@ -187,6 +185,10 @@ class Machine:
             self._after(engine.run(deadline), min(give_up, now + IDLE_POLL_NS))
         self.drives.flush()
         return self._result
+
+    def run_until(self, until: Until, timeout_s: float | None = None) -> RunResult:
+        """Run until `until` comes true: see `run`."""
+        return self.run(until, timeout_s)
 
     def _after(self, stopped: StopReason, wake_ns: int) -> None:
         if self._reset_wanted is not None:
@@ -298,6 +300,12 @@ class Machine:
         values |= {f"cr{i}": view.cr[i] for i in (0, 2, 3, 4)}
         values["efer"] = view.efer
         return values
+
+    def trace_exits(self, tracer: Tracer | None) -> None:
+        """Have `tracer.emit` called with an `Exit` after each exit from now on; None ends that."""
+        engine = self.processor.live
+        self._reporter = None if tracer is None else ExitReporter(engine, self.memory, tracer)
+        engine.set_trace(self._reporter)
 
     def trace_instructions(self, recorder: InstructionRecorder) -> None:
         """Report every instruction to `recorder`; slow, and only before the first run."""
