@@ -62,6 +62,7 @@ class Machine:
         self._found = False
         self._result: RunResult | None = None
         self._reset_wanted: str | None = None
+        self._asleep = False  # after HLT: the processor is not run
         self.wait_fds: list[int] = []
         self.drives = Drives(self.config)
         try:
@@ -181,8 +182,13 @@ class Machine:
                     return RunResult("timeout")
                 if asked is not None and asked():
                     return RunResult("until")
-            deadline = min(clock.next_deadline_ns(), clock.now_ns() + POLL_NS)
-            self._after(engine.run(deadline), min(give_up, now + IDLE_POLL_NS))
+            if self._asleep:
+                if self._sleep(min(give_up, now + IDLE_POLL_NS)):
+                    poll = 0
+            else:
+                # of virtual time, so that no return for the host's sake shifts what the guest sees
+                poll_ns = (clock.now_ns() // POLL_NS + 1) * POLL_NS
+                self._after(engine.run(min(clock.next_deadline_ns(), poll_ns)))
         self.drives.flush()
         return self._result
 
@@ -190,13 +196,13 @@ class Machine:
         """Run until `until` comes true: see `run`."""
         return self.run(until, timeout_s)
 
-    def _after(self, stopped: StopReason, wake_ns: int) -> None:
+    def _after(self, stopped: StopReason) -> None:
         if self._reset_wanted is not None:
             self._reset()
         elif stopped is StopReason.TRIPLE_FAULT:
             self._end(RunResult("triple-fault"))
-        elif stopped is StopReason.HALTED and self._result is None:
-            self._sleep(wake_ns)
+        elif stopped is StopReason.HALTED:
+            self._fall_asleep()
 
     def _reset(self) -> None:
         reason, self._reset_wanted = self._reset_wanted, None
@@ -205,36 +211,50 @@ class Machine:
         self.board.reset()
         self.processor.reset()
         self.processor.live.set_a20(True)
+        self._asleep = False
         self._power_on()
 
-    def _sleep(self, wake_ns: int) -> None:
-        """HLT: wait for what can wake the processor, or find that nothing can."""
-        began = host_ns()
+    def _fall_asleep(self) -> None:
+        """HLT: from now on `_sleep` is run instead of the processor, unless nothing can wake it."""
         self._counts.hlt.count += 1
         if self._reporter is not None and self.processor.engine_name == "accelerated":
             self._reporter.note("hlt", "asleep")
         state = self.processor.live.fetch().state
-        if not state.eflags & r.IF:
+        if state.eflags & r.IF:
+            self._asleep = True
+        else:
             self._end(RunResult("halted"))
-            return
-        while not self.board.pic.output.level and self._result is None and self._reset_wanted is None:
-            now, deadline = self.clock.now_ns(), self.clock.next_deadline_ns()
-            if self._virtual:
-                if deadline == NEVER_NS:
-                    self._end(RunResult("halted"))
-                    break
-                self.processor.live.skip_to(deadline)
+
+    def _sleep(self, until_ns: int) -> bool:
+        """Let virtual time pass until something wakes the processor; True if the world outside calls.
+
+        The host's time is asked under the virtual clock too: deadlines that wake nobody may go on for ever.
+        """
+        began = now = host_ns()
+        called = False
+        while self._asleep and not called and now < until_ns and self._result is None:
+            if self._wakes():
+                self._asleep = False
+            elif self._virtual:
+                self._skip_to_deadline()
             else:
-                host_now = host_ns()
-                if host_now >= wake_ns:
-                    break
-                wait = min(deadline - now, wake_ns - host_now)
-                if wait > 0:
-                    ready, _, _ = select.select(self.wait_fds, [], [], wait / 1e9)
-                    if ready:
-                        break
+                wait = min(self.clock.next_deadline_ns() - self.clock.now_ns(), until_ns - now)
+                called = wait > 0 and bool(select.select(self.wait_fds, [], [], wait / 1e9)[0])
             self.clock.run_due()
-        self._counts.hlt.host_ns += host_ns() - began
+            now = host_ns()
+        self._counts.hlt.host_ns += now - began
+        return called
+
+    def _wakes(self) -> bool:
+        """Whether the processor has something to do: an interrupt, or a reset to be carried out."""
+        return self.board.pic.output.level or self._reset_wanted is not None
+
+    def _skip_to_deadline(self) -> None:
+        deadline = self.clock.next_deadline_ns()
+        if deadline == NEVER_NS:
+            self._end(RunResult("halted"))
+        else:
+            self.processor.live.skip_to(deadline)
 
     # -- talking to the guest
 
@@ -248,6 +268,7 @@ class Machine:
 
     def nmi(self) -> None:
         """Pulse the processor's NMI line."""
+        self._asleep = False
         self.processor.live.raise_nmi()
 
     def reset(self) -> None:

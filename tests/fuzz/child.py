@@ -55,15 +55,14 @@ def run(directory: Path, engine: str, clock: str, source: str) -> dict[str, obje
 
 def main() -> None:
     """Serve requests until stdin ends."""
+    faulthandler.enable()  # the parent ends a hanging child by SIGABRT: the stack says where it was
     with tempfile.TemporaryDirectory(prefix="trapline-fuzz-") as name:
         for line in sys.stdin:
             engine, clock, source = line.split(maxsplit=2)
-            faulthandler.dump_traceback_later(8 * TIMEOUT_S, exit=False)
             try:
                 answer = run(Path(name), engine, clock, source.strip())
             except BaseException:
                 answer = {"error": traceback.format_exc()}
-            faulthandler.cancel_dump_traceback_later()
             print(json.dumps(answer), flush=True)
 
 

@@ -52,7 +52,7 @@ class Runner:
         child.stdin.flush()
         ready, _, _ = select.select([child.stdout], [], [], HANG_S + (START_S if fresh else 5.0))
         if not ready:
-            child.kill()
+            child.send_signal(signal.SIGABRT)
             child.wait()
             return self._failure(source, f"still running after {HANG_S} s\n{self._stderr()}")
         line = child.stdout.readline()

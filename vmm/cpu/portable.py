@@ -46,7 +46,17 @@ VIRTUAL_SLICE: Final = 1_000  # under the virtual clock: the step in which time 
 NS_PER_INSTRUCTION: Final = 3
 _CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_X86_REG_CR4}
 _SHUTDOWN: Final = 0x17F
-_CYCLE_NS: Final = {Kind.IN: 1000, Kind.OUT: 1000, Kind.MMIO_READ: 100, Kind.MMIO_WRITE: 100}  # as in accel.c
+PATIENCE_NS: Final = 50_000_000  # host time after which `run` returns: virtual time may hardly move
+SLICE_EVENTS: Final = 100  # a slice ends after so many, too: a guest may fault for ever, running nothing
+_CYCLE_NS: Final = {  # as in accel.c
+    Kind.IN: 1000,
+    Kind.OUT: 1000,
+    Kind.MMIO_READ: 100,
+    Kind.MMIO_WRITE: 100,
+    Kind.EXCEPTION: 100,
+    Kind.SOFTWARE_INT: 100,
+    Kind.INTERCEPT: 100,
+}
 _HF2_NMI_BLOCKED: Final = 4
 _ONE_BYTE_INT: Final = {r.BP: 0xCC, r.OF_TRAP: 0xCE}  # INT3, INTO
 
@@ -71,6 +81,8 @@ class PortableEngine(Engine):
         self._virtual_ns = 0
         self._line = self._nmi = self._halted = self._stopping = self._tripled = False
         self._within_out = False
+        self._error: Exception | None = None
+        self._events_left = 0
         self._waited = 0  # slices that something has waited to be taken
         self._injected: Event | None = None
         self._string_io = StringIo(self, wiring)
@@ -174,6 +186,9 @@ class PortableEngine(Engine):
             self._injected = None
         self._account(kind, vector, state.error_code, 0, began, detail)
         self.commit()
+        self._events_left -= 1
+        if self._events_left <= 0:
+            self.uc.emu_stop()
 
     def _event(self, vector: int, software: bool) -> Event:
         view, state = self.view, self.view.state
@@ -306,7 +321,8 @@ class PortableEngine(Engine):
         self.flush_tlb()
 
     def run(self, deadline_ns: int) -> StopReason:
-        """Run slices until the deadline, a stop, HLT or a triple fault."""
+        """Run slices until the deadline, a stop, HLT or a triple fault, or until the host's patience ends."""
+        impatient_ns = self._host_ns() + PATIENCE_NS
         while True:
             self._take_interrupt()
             if self._tripled:
@@ -315,7 +331,7 @@ class PortableEngine(Engine):
             if self._stopping:
                 self._stopping = False
                 return StopReason.STOPPED
-            if self._now() >= deadline_ns:
+            if self._now() >= deadline_ns or self._host_ns() >= impatient_ns:
                 return StopReason.DEADLINE
             self._run_slice(self._slice(deadline_ns))
             if self._halted:
@@ -349,6 +365,7 @@ class PortableEngine(Engine):
                 self._deliver(Event(r.UD))
             self.commit()
         self._virtual_ns += instructions * NS_PER_INSTRUCTION
+        self._events_left = SLICE_EVENTS
 
     def _take_interrupt(self) -> None:
         if not (self._line or self._nmi or self._injected):
