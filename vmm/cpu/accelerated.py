@@ -264,6 +264,7 @@ class AcceleratedEngine(Engine):
 
     def set_a20(self, enabled: bool) -> None:
         """Use QEMU's A20 gate."""
+        self.view.gate_a20(enabled)
         self._set_a20(self._cpu, enabled)
 
     def set_trace(self, trace: TraceCall | None) -> None:

@@ -194,7 +194,7 @@ class Engine(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Make `run` return at the next instruction boundary; for use inside a callback."""
+        """Make `run` return soon, never within an instruction: see each engine. For use in a callback."""
 
     @abstractmethod
     def deadline_moved(self, deadline_ns: int) -> None:

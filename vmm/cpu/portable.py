@@ -224,10 +224,19 @@ class PortableEngine(Engine):
     def _on_in(self, uc: Any, port: int, size: int, data: Any) -> int:  # noqa: ANN401
         began = self._host_ns()
         bus = self.wiring.bus
-        value = self._string_io.bulk_in(port, size) if port in bus.block_readers else bus.read(port, size)
+        try:
+            value = self._string_io.bulk_in(port, size) if port in bus.block_readers else bus.read(port, size)
+        except Exception as error:  # re-raised by `_run_slice`
+            value = self._keep_error(error)
         self.remember(Kind.IN, port, value)
         self._account(Kind.IN, port, size, value, began)
         return value
+
+    def _keep_error(self, error: Exception) -> int:
+        """Keep an error for `run`: the binding keeps errors too, but then lacks a value to return."""
+        self._error = self._error or error
+        self.uc.emu_stop()
+        return 0
 
     def _on_out(self, uc: Any, port: int, size: int, value: int, data: Any) -> None:  # noqa: ANN401
         began = self._host_ns()
@@ -247,7 +256,10 @@ class PortableEngine(Engine):
     def _map_window(self, address: int, length: int, read: Any, write: Any) -> None:  # noqa: ANN401
         def on_read(uc: Any, offset: int, size: int, data: Any) -> int:  # noqa: ANN401
             began, mask = self._host_ns(), (1 << 8 * size) - 1
-            value = mask if read is None else read(offset, size) & mask
+            try:
+                value = mask if read is None else read(offset, size) & mask
+            except Exception as error:  # re-raised by `_run_slice`
+                value = self._keep_error(error)
             self._account(Kind.MMIO_READ, address + offset, size, value, began)
             return int(value)
 
@@ -353,6 +365,7 @@ class PortableEngine(Engine):
 
     def _run_slice(self, instructions: int) -> None:
         state = self.fetch().state
+        self._events_left = SLICE_EVENTS
         try:
             self.uc.emu_start(state.rip, 0, count=instructions)
         except unicorn.UcError as error:
@@ -364,8 +377,10 @@ class PortableEngine(Engine):
             if self._needs_the_hole():
                 self._deliver(Event(r.UD))
             self.commit()
+        if self._error is not None:
+            kept, self._error = self._error, None
+            raise kept
         self._virtual_ns += instructions * NS_PER_INSTRUCTION
-        self._events_left = SLICE_EVENTS
 
     def _take_interrupt(self) -> None:
         if not (self._line or self._nmi or self._injected):
@@ -428,6 +443,7 @@ class PortableEngine(Engine):
     def set_a20(self, enabled: bool) -> None:
         """Set the address mask in the CPU state."""
         view = self.fetch()
+        view.gate_a20(enabled)
         view.state.a20_mask = -1 if enabled else ~(1 << 20)
         self.commit()
         self.flush_tlb()

@@ -96,7 +96,7 @@ class StringIo:
         code_at = probe(view, base + state.rip)
         if state.df != 1 or code_at is None:
             return None
-        key = (self._memory.read(code_at, min(6, _PAGE - (code_at & (_PAGE - 1)))), bits)
+        key = (view.memory.read(code_at, min(6, _PAGE - (code_at & (_PAGE - 1)))), bits)
         if key not in self._decoded:
             self._decoded[key] = _decode(*key)
         instruction = self._decoded[key]
@@ -112,6 +112,8 @@ class StringIo:
         if count < 2:
             return None
         physical = probe(view, linear)
+        if physical is not None:
+            physical &= state.a20_mask
         if physical is None or not self._memory.is_ram(physical, count * size):
             return None
         return physical, count, mask

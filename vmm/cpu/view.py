@@ -14,18 +14,41 @@ if TYPE_CHECKING:
     from vmm.cpu.engine import Engine
 
 
+A20 = 1 << 20
+
+
+class GatedMemory:
+    """Physical memory with address line 20 held low. One access must lie in one page."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def read(self, address: int, length: int) -> bytes:
+        """Return `length` bytes."""
+        return self._memory.read(address & ~A20, length)
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Store `data`."""
+        self._memory.write(address & ~A20, data)
+
+
 class EngineView:
     """The `CpuView` of the real processor, over the engine's state."""
 
     def __init__(self, engine: Engine, state: CpuState, memory: Memory) -> None:
         self._engine = engine
         self.state = state
-        self.memory = memory
+        self._memory = memory
+        self.memory: Memory | GatedMemory = memory
         self.regs: MutableSequence[int] = state.regs
         # Overlays made once: indexing a ctypes array makes a new one each time
         self.segs: MutableSequence[SegmentCache] = [state.segs[index] for index in range(6)]
         self.gdt, self.idt, self.ldt, self.tr = state.gdt, state.idt, state.ldt, state.tr
         self.cr: MutableSequence[int] = state.cr
+
+    def gate_a20(self, enabled: bool) -> None:
+        """Let delivery, paging and emulation see memory as the processor does."""
+        self.memory = self._memory if enabled else GatedMemory(self._memory)
 
     @property
     def rip(self) -> int:

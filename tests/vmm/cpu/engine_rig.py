@@ -107,10 +107,12 @@ class BlockPort:
 
     name = "block port"
 
-    def __init__(self) -> None:
+    def __init__(self, *, bulk: bool) -> None:
         self.source = bytearray(bytes(range(256)) * 64)
         self.sink = bytearray()
         self.calls: list[tuple[str, int, int]] = []
+        self.read_block = self._read_block if bulk else None
+        self.write_block = self._write_block if bulk else None
 
     def _take(self, length: int) -> bytes:
         data = bytes(self.source[:length])
@@ -125,11 +127,11 @@ class BlockPort:
         self.calls.append(("out", size, 1))
         self.sink += value.to_bytes(size, "little")
 
-    def read_block(self, size: int, elements: int) -> bytes:
+    def _read_block(self, size: int, elements: int) -> bytes:
         self.calls.append(("in", size, elements))
         return self._take(size * elements)
 
-    def write_block(self, size: int, data: bytes | bytearray | memoryview) -> int:
+    def _write_block(self, size: int, data: bytes) -> int:
         self.calls.append(("out", size, len(data) // size))
         self.sink += data
         return len(data) // size
@@ -158,19 +160,29 @@ class Rig:
     """One processor of one engine, with everything a test guest talks to."""
 
     def __init__(
-        self, engine: str, options: ProcessorOptions | None = None, *, ram_bytes: int = RAM_BYTES
+        self,
+        engine: str,
+        options: ProcessorOptions | None = None,
+        *,
+        bulk: bool = True,
+        device: Callable[..., int] | None = None,
     ) -> None:
+        """Build it. Without `bulk` port BLOCK moves single elements; `device`: port NUMBER and the window."""
         if engine == "accelerated" and not LIBRARY.exists():
             raise MissingError(f"{LIBRARY.name} is not built (it needs a C compiler on install)")
         self.log: list[int] = []
         self.words: list[int] = []
         self.service: Callable[[int], None] = self.log.append  # what a write to port SERVICE does
-        self.memory = Memory(ram_bytes)
+        self.memory = Memory(RAM_BYTES)
         self.memory.add_rom(ROM_AT, bytes(ROM_BYTES))
-        self.window, self.ports, self.block = Window(), Ports(self), BlockPort()
+        self.window, self.ports, self.block = Window(), Ports(self), BlockPort(bulk=bulk)
+        if device is not None:
+            self.window.read = self.window.write = device  # type: ignore[method-assign,assignment]
         self.memory.add_window(WINDOW_AT, WINDOW_BYTES, self.window)
         self.bus = PortBus()
         self.bus.attach(self.ports, PortRange(LOG, 16))
+        if device is not None:
+            self.bus.readers[NUMBER], self.bus.writers[NUMBER] = (device, 0), (device, 0)
         self.bus.attach(self.block, PortRange(BLOCK, 1))
         self._vector: int | None = None
         options = options or ProcessorOptions()

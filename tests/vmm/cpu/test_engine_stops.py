@@ -1,0 +1,276 @@
+"""Stops: a deadline or a request ends the run between two instructions, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.vmm.cpu.engine_rig import Rig, both_engines, prot, real
+from vmm.cpu.engine import StopReason
+from vmm.cpu.processor import ProcessorOptions
+
+pytestmark = both_engines
+
+
+def run_in_slices(rig: Rig, slice_ns: int = 15_000, least: int = 40) -> None:
+    """Run to the end in slices so short that stops land everywhere (portable: 10,000 instructions)."""
+    stops = 0
+    while (reason := rig.engine.run(rig.engine.wiring.now_ns() + slice_ns)) is StopReason.DEADLINE:
+        stops += 1
+        assert stops < 1_000_000, rig.log[-3:]
+    assert reason is StopReason.HALTED
+    assert stops >= (least if rig.engine.name == "accelerated" else 5)
+
+
+def test_no_out_is_lost_and_none_doubled(engine: str) -> None:
+    """Unicorn skips every instruction hook while a stop is requested: an OUT in that time is lost."""
+    rig = Rig(engine).load(
+        prot("""
+        mov ecx, 60000
+    again:
+        mov eax, ecx
+        out LOG, eax
+        loop again
+        finish""")
+    )
+    run_in_slices(rig)
+    assert rig.log == list(range(60000, 0, -1))
+
+
+def test_no_in_is_lost_and_none_doubled(engine: str) -> None:
+    """A skipped IN reads 0, silently."""
+    rig = Rig(engine).load(
+        prot("""
+        xor ecx, ecx
+    again:
+        inc ecx
+        in eax, NUMBER
+        cmp eax, ecx
+        jne bad
+        cmp ecx, 60000
+        jb again
+    bad:
+        log ecx
+        finish""")
+    )
+    run_in_slices(rig)
+    assert (rig.log, rig.ports.number) == ([60000], 60000)
+
+
+def test_repeated_string_io_keeps_its_count_and_pointers(engine: str) -> None:
+    """A stop inside INS loses the element or the pointer's advance (C1, and skipped hooks)."""
+    rig = Rig(engine).load(
+        prot("""
+        mov ebx, 40
+    again:
+        mov edx, NUMBER
+        mov edi, 0x200000
+        mov ecx, 1000
+        rep insd
+        log edi
+        mov edx, LOG
+        mov esi, 0x200000
+        mov ecx, 1000
+        rep outsd
+        dec ebx
+        jnz again
+        finish""")
+    )
+    run_in_slices(rig)
+    expected = []
+    for turn in range(40):
+        expected += [0x200000 + 4000, *range(turn * 1000 + 1, turn * 1000 + 1001)]
+    assert rig.log == expected
+
+
+def test_sysenter_is_never_a_no_op(engine: str) -> None:
+    """Skipped, SYSENTER falls through in ring 3."""
+    rig = Rig(engine).load(
+        prot("""
+        mov ecx, 0x174
+        xor edx, edx
+        mov eax, KCODE
+        wrmsr
+        inc ecx
+        mov eax, STACK
+        wrmsr
+        inc ecx
+        mov eax, kernel
+        wrmsr
+        xor ebx, ebx
+        to_ring3 user
+    user:
+        sysenter
+        mov ebx, 0xbad
+        hlt
+    kernel:
+        inc ebx
+        cmp ebx, 60000
+        jae .end
+        mov edx, user
+        mov ecx, USER_STACK
+        sysexit
+    .end:
+        log ebx
+        finish""")
+    )
+    run_in_slices(rig)
+    assert (rig.log, rig.frames) == ([60000], [])
+
+
+def test_a_stop_never_lands_within_an_instruction(engine: str) -> None:
+    """Unicorn checks for exits after memory accesses: half of `add [m], r` or `push` is then lost (C1).
+
+    Without `no_exit_request` (accelerated) this sum differs in nearly every run.
+    """
+    rig = Rig(engine).load(
+        prot("""
+        mov ecx, 400000
+        xor ebx, ebx
+    again:
+        add [sum], ecx
+        push ecx
+        xadd [other], ecx
+        pop edx
+        sub ecx, ecx
+        add ecx, edx
+        call near half
+        ror dword [mix], 3
+        xor [mix], edx
+        dec ecx
+        jnz again
+        log [sum]
+        log [other]
+        log ebx
+        log [mix]
+        log esp
+        finish
+    half:
+        push edx
+        add ebx, [esp]
+        pop edx
+        ret
+    sum: dd 0
+    other: dd 0
+    mix: dd 0""")
+    )
+    run_in_slices(rig, 30_000, least=30)
+    total = 400000 * 400001 // 2 & 0xFFFF_FFFF
+    mix = 0
+    for number in range(400000, 0, -1):
+        mix = (mix >> 3 | mix << 29) & 0xFFFF_FFFF ^ number
+    assert rig.log == [total, total, total, mix, 0x5000 - 4]
+
+
+def test_stop_within_an_out_returns_behind_its_block_at_the_latest(engine: str) -> None:
+    rig = Rig(engine).load(
+        prot("""
+        mov ecx, 300
+    again:
+        mov eax, ecx
+        out STOP, al
+        out LOG, eax
+        loop again
+        finish""")
+    )
+    for turn in range(300):
+        assert rig.run() is StopReason.STOPPED
+        assert len(rig.log) == turn if engine == "portable" else turn <= len(rig.log) <= turn + 1
+    assert rig.run() is StopReason.HALTED
+    assert rig.log == list(range(300, 0, -1))
+
+
+def test_stop_within_an_in_loses_nothing(engine: str) -> None:
+    numbers = iter(range(1, 20001))
+
+    def device(*_: int) -> int:
+        number = next(numbers)
+        if number % 100 == 0:
+            rig.engine.stop()
+        return number
+
+    rig = Rig(engine, device=device)
+    rig.load(
+        prot("""
+        xor ebx, ebx
+        mov ecx, 20000
+    again:
+        in eax, NUMBER
+        add ebx, eax
+        loop again
+        log ebx
+        finish""")
+    )
+    stops = 0
+    while rig.run() is StopReason.STOPPED:
+        stops += 1
+    assert stops >= 1
+    assert rig.log == [20000 * 20001 // 2]
+
+
+def test_a_tight_loop_is_left_at_the_deadline(engine: str) -> None:
+    """Neither a jump to itself nor a loop of chained blocks holds the processor."""
+    chained = "again: nop\n jmp next\n next: dec edx\n jmp again"
+    for body in ("jmp $", chained, "again: call sub_\n jmp again\n sub_: ret"):
+        rig = Rig(engine).load(prot(body))
+        for _ in range(5):
+            began = rig.engine.wiring.now_ns()
+            assert rig.engine.run(began + 5_000_000) is StopReason.DEADLINE
+            took = rig.engine.wiring.now_ns() - began
+            assert 4_000_000 < took < 500_000_000
+
+
+def test_a_nearer_deadline_set_by_a_device_is_kept(engine: str) -> None:
+    rig = Rig(engine).load(prot("out SERVICE, al\n jmp $"))
+    rig.service = lambda value: rig.engine.deadline_moved(rig.engine.wiring.now_ns() + 3_000_000)
+    began = rig.engine.wiring.now_ns()
+    limit = 10**9 if engine == "accelerated" else 5_000_000
+    assert rig.engine.run(began + limit) is StopReason.DEADLINE
+    assert rig.engine.wiring.now_ns() - began < 500_000_000
+
+
+class BrokenDeviceError(Exception):
+    """Raised by the device below."""
+
+
+def broken(*_: int) -> int:
+    raise BrokenDeviceError
+
+
+@pytest.mark.parametrize(
+    "body", ["in al, NUMBER", "out NUMBER, al", "mov al, [0xa0000]", "mov [0xa0000], al"]
+)
+def test_an_error_in_a_device_leaves_run(engine: str, body: str) -> None:
+    """Exceptions in ctypes callbacks are printed and swallowed unless carried out by hand (C13)."""
+    rig = Rig(engine, device=broken)
+    rig.load(prot(body + "\nlog 1\nfinish"))
+    with pytest.raises(BrokenDeviceError):
+        rig.run()
+
+
+def test_an_error_in_the_acknowledge_cycle_leaves_run(engine: str) -> None:
+    rig = Rig(engine).load(real("sti\n nop\n jmp $"))
+    rig.engine.set_interrupt(True)
+    with pytest.raises(AssertionError):
+        rig.run(timeout_s=2)
+
+
+def test_virtual_time_is_that_of_the_code_run(engine: str) -> None:
+    """The same guest reads the same time stamps, run after run, whatever the host does."""
+    body = prot("""
+        mov ebx, 20
+    again:
+        mov ecx, 5000
+        loop $
+        rdtsc
+        out LOG, eax
+        dec ebx
+        jnz again
+        finish""")
+    runs = []
+    for _ in range(3):
+        rig = Rig(engine, ProcessorOptions(virtual_clock=True)).load(body)
+        assert rig.run() is StopReason.HALTED
+        runs.append(rig.log)
+    assert runs[0] == runs[1] == runs[2]
+    assert sorted(runs[0]) == runs[0]
+    assert len(set(runs[0])) > 10
