@@ -126,6 +126,7 @@ struct accel {
     uint8_t *code_pages;
     struct port *ports;
     PyObject *error[3];
+    int delivering, external;          /* the vector QEMU is delivering, or -1; 1: not a software interrupt */
     struct accel *next;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -307,7 +308,10 @@ static void deliver(struct accel *a)
         /* Unicorn has moved EIP on; a fault met by the delivery must be reported at the instruction */
         AT(uint64_t, a->h.env, ENV_EIP) -= software_int_length(a);
     }
+    a->delivering = AT(int32_t, a->h.cpu, CPU_EXCEPTION_INDEX);
+    a->external = !AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT);
     a->h.do_interrupt(a->h.cpu); /* may longjmp: a nested fault */
+    a->delivering = -1;
     AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* QEMU leaves it set after INT3 */
 }
 
@@ -331,9 +335,26 @@ static void read_code(struct accel *a)
 
 enum { SHUTDOWN = 0x17f }; /* the SVM exit that QEMU raises in guest mode for a triple fault */
 
+/*
+ * The error code of a fault met by a delivery: QEMU leaves EXT out, [SDM3] §6.13, and in long mode
+ * names an IDT entry by its byte offset.
+ */
+static void correct_nested_error(struct accel *a, uint32_t vector)
+{
+    uint32_t *error = &AT(uint32_t, a->h.env, ENV_ERROR_CODE);
+    int delivered = a->delivering;
+    a->delivering = -1;
+    if (delivered < 0 || vector < 10 || vector > 13)
+        return;
+    if ((AT(uint32_t, a->h.env, ENV_HFLAGS) & HF_LMA) && *error == (uint32_t)delivered * 16 + 2)
+        *error = delivered * 8 + 2;
+    *error |= a->external;
+}
+
 static void on_exception(void *uc, uint32_t vector, void *opaque)
 {
     struct accel *a = opaque;
+    correct_nested_error(a, vector);
     int software = AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT);
     int64_t began = host_ns();
     int kind = vector >= 0x100 ? KIND_INTERCEPT : software ? KIND_SOFTWARE_INT : KIND_EXCEPTION;
@@ -378,6 +399,14 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
     }
 }
 
+static void deliver_external(struct accel *a, int vector)
+{
+    a->delivering = vector;
+    a->external = 1;
+    a->h.hardirq(a->h.env, vector, 1);
+    a->delivering = -1;
+}
+
 /* CPUClass.cpu_exec_interrupt: the interrupt window, exactly where the hardware has it. */
 static bool on_interrupt_window(void *cpu, int request)
 {
@@ -399,7 +428,7 @@ static bool on_interrupt_window(void *cpu, int request)
         AT(uint32_t, env, ENV_HFLAGS2) |= HF2_NMI_BLOCKED;
         remember(a, KIND_NMI, 2, 0);
         account(a, KIND_NMI, 2, 0, 0, began);
-        a->h.hardirq(env, 2, 1);
+        deliver_external(a, 2);
         return true;
     }
     if (a->s.interrupt_line && (AT(uint32_t, env, ENV_HFLAGS2) & HF2_GIF) &&
@@ -410,7 +439,7 @@ static bool on_interrupt_window(void *cpu, int request)
             return false;
         remember(a, KIND_INTERRUPT, vector, 0);
         account(a, KIND_INTERRUPT, vector, 0, 0, began);
-        a->h.hardirq(env, (int)vector, 1);
+        deliver_external(a, (int)vector);
         return true;
     }
     return false;
@@ -665,7 +694,7 @@ struct accel *accel_open(const struct host *host)
     struct accel *a = calloc(1, sizeof *a);
     pthread_condattr_t monotonic;
     a->h = *host;
-    a->s.inject_vector = -1;
+    a->s.inject_vector = a->delivering = -1;
     a->s.host_base_ns = host_ns();
     a->code_pages = calloc(host->ram_pages ? host->ram_pages : 1, 1);
     a->ports = calloc(0x10000, sizeof *a->ports);
