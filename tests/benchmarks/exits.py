@@ -1,0 +1,104 @@
+"""Port and MMIO accesses, exceptions and intercepts: what one trip out of the guest costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
+from tests.benchmarks.guest import Loop, Pc, boot_disk, on_qemu
+from tests.benchmarks.lab import Lab
+from tests.benchmarks.rows import Goal, Row
+from tests.benchmarks.stock import Stock
+
+US: Final = 1e6
+PORT_GOAL: Final = Goal("ratio", 1.5)
+EXCEPTION_GOAL: Final = Goal("ours", 1.5)
+INTERCEPT_GOAL: Final = Goal("ours", 3)
+ACCESSES: Final = 30_000
+EXCEPTIONS: Final = 100_000
+IN_PYTHON: Final = 3_000
+
+VGA_TEXT: Final = 0x18000  # from the start of the window at A0000h
+ACCESS_LOOPS: Final = (
+    ("port read", "in al, 0x80", "", PORT_GOAL),
+    ("port write", "out 0x80, al", "", PORT_GOAL),
+    ("MMIO read, VGA text memory", "mov al, [edi]", "mov edi, 0xb8000", None),
+    ("MMIO write, VGA text memory", "mov [edi], al", "mov edi, 0xb8000", None),
+)
+EXCEPTION_LOOPS: Final = (
+    ("divide error, real mode", Loop("div cx", EXCEPTIONS, "real", "xor cx, cx")),
+    ("INT n, real mode", Loop("int 0x80", EXCEPTIONS, "real")),
+    ("divide error, ring 3 to 0 and back", Loop("div ecx", EXCEPTIONS, "ring3", "xor ecx, ecx")),
+    ("INT n, ring 3 to 0 and back", Loop("int 0x80", EXCEPTIONS, "ring3")),
+)
+IA32_TSC: Final = "mov ecx, 0x10"
+
+
+def accesses(lab: Lab) -> Iterator[Row]:
+    """Measure what a device's register costs, against the least a Python callback can cost."""
+    bare, binding = Stock().with_callbacks(), Stock().with_binding()
+    with Pc(lab.folder) as pc:
+        for what, body, setup, goal in ACCESS_LOOPS:
+            loop = Loop(body, lab.loops(ACCESSES), setup=setup)
+            ours, floor, official = lab.medians(
+                partial(pc.time_one, loop), partial(bare.time, loop), partial(binding.time, loop)
+            )
+            note = f"official binding {official * US:.2f} us"
+            if goal is None:
+                note += f", the VGA itself {_vga_alone(pc, 'read' in what, loop.count) * US:.2f} us"
+            yield Row(what, ours * US, "bare callback of the same loop", floor * US, "us", goal, note)
+
+
+def exceptions(lab: Lab) -> Iterator[Row]:
+    """Measure events that the engine delivers through the guest's IVT and IDT, and their IRET."""
+    loops = _scaled(lab, EXCEPTIONS)
+    disk = boot_disk(loops, lab.folder / "exceptions.raw")
+    with Pc(lab.folder) as pc:
+        ours, theirs = lab.medians_each(lambda: pc.time(*loops), lambda: on_qemu(loops, disk))
+    for (what, _), mine, their in zip(EXCEPTION_LOOPS, ours, theirs, strict=True):
+        yield Row(what, mine * US, "QEMU TCG", their * US, "us", EXCEPTION_GOAL)
+
+
+def delivery_in_python(lab: Lab) -> Iterator[Row]:
+    """Measure the same events delivered by `vmm/cpu/delivery.py`, as the portable engine does."""
+    loops = _scaled(lab, IN_PYTHON)
+    with Pc(lab.folder, "portable") as portable, Pc(lab.folder) as accelerated:
+        slow, fast = lab.medians_each(lambda: portable.time(*loops), lambda: accelerated.time(*loops))
+    for (what, _), ours, theirs in zip(EXCEPTION_LOOPS, slow, fast, strict=True):
+        yield Row(f"{what}, in Python", ours * US, "the accelerated engine", theirs * US, "us")
+
+
+def intercepts(lab: Lab) -> Iterator[Row]:
+    """Measure instructions that leave the guest to be emulated, on the path that ships."""
+    bare = Stock().with_callbacks()
+    hook = "INTR hook, bare callback"
+    interrupt, cpuid = Loop("int 0x80", lab.loops(ACCESSES)), Loop("cpuid", lab.loops(ACCESSES))
+    rdmsr = Loop("rdmsr", lab.loops(ACCESSES), setup=IA32_TSC)
+    with Pc(lab.folder) as pc:
+        ours, floor = lab.medians(partial(pc.time_one, rdmsr), partial(bare.time, interrupt))
+        yield Row("RDMSR IA32_TSC, intercepted", ours * US, hook, floor * US, "us", INTERCEPT_GOAL)
+        pc.machine.processor.intercepts.arm("descriptor-reads")
+        for name, body in (("SGDT", "sgdt [edi]"), ("STR", "str ax")):
+            loop = Loop(body, lab.loops(ACCESSES), setup="mov edi, 0x100000")
+            ours, floor = lab.medians(partial(pc.time_one, loop), partial(bare.time, interrupt))
+            yield Row(f"{name}, intercept armed", ours * US, hook, floor * US, "us", INTERCEPT_GOAL)
+        ours, floor = lab.medians(partial(pc.time_one, cpuid), partial(bare.time, cpuid))
+        yield Row("CPUID", ours * US, "CPUID hook, bare callback", floor * US, "us", INTERCEPT_GOAL)
+
+
+def _scaled(lab: Lab, count: int) -> list[Loop]:
+    return [Loop(loop.body, lab.loops(count), loop.mode, loop.setup) for _, loop in EXCEPTION_LOOPS]
+
+
+def _vga_alone(pc: Pc, reads: bool, count: int) -> float:
+    """Return the seconds that the device takes of an access."""
+    vga = pc.machine.board.vga
+    began = time.perf_counter()
+    for _ in range(count):
+        if reads:
+            vga.read(VGA_TEXT, 1)
+        else:
+            vga.write(VGA_TEXT, 1, 0x20)
+    return (time.perf_counter() - began) / count
