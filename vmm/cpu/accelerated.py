@@ -197,9 +197,12 @@ class AcceleratedEngine(Engine):
 
     def reset(self) -> None:
         """Architectural reset: Unicorn's own leaves 32-bit protected mode and CR4 bits behind."""
-        self._init_cpu(self._cpu)
-        self.write_cr(4, 0)
-        self.view.regs[2] = self.cpu.leaves[1][0]  # EDX: the processor's signature, [SDM3] table 9-1
+        self._init_cpu(self._cpu)  # this is INIT, which keeps MSRs and the FPU
+        if self._power_on is None:
+            self.write_cr(4, 0)
+            self.view.regs[r.RDX] = self.cpu.leaves[1][0]  # its signature, [SDM3] table 9-1
+            self._power_on = self.uc.context_save()
+        self.uc.context_restore(self._power_on)
         self.set_up_hidden_page()
         self._arm_after_reset()
         self.shared.inject_vector = -1

@@ -114,6 +114,7 @@ class Engine(ABC):
         self.uc.ctl_set_cpu_model(cpu.engine_model)
         self._hidden = ctypes.create_string_buffer(HIDDEN_BYTES + 4096)
         self._deltas: list[tuple[int, int, int]] = []  # (first, last, ram_addr - physical)
+        self._power_on: Any = None  # the processor's whole state after its first reset
         self.view: EngineView
 
     @property

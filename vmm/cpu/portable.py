@@ -57,7 +57,9 @@ _CYCLE_NS: Final = {  # as in accel.c
     Kind.SOFTWARE_INT: 100,
     Kind.INTERCEPT: 100,
 }
+_HF2_GIF: Final = 1
 _HF2_NMI_BLOCKED: Final = 4
+CR0_AFTER_RESET: Final = 0x6000_0010
 _ONE_BYTE_INT: Final = {r.BP: 0xCC, r.OF_TRAP: 0xCE}  # INT3, INTO
 
 
@@ -223,6 +225,7 @@ class PortableEngine(Engine):
 
     def _on_in(self, uc: Any, port: int, size: int, data: Any) -> int:  # noqa: ANN401
         began = self._host_ns()
+        self.fetch()  # for the ring and the trace, which say where the guest is
         bus = self.wiring.bus
         try:
             value = self._string_io.bulk_in(port, size) if port in bus.block_readers else bus.read(port, size)
@@ -240,6 +243,7 @@ class PortableEngine(Engine):
 
     def _on_out(self, uc: Any, port: int, size: int, value: int, data: Any) -> None:  # noqa: ANN401
         began = self._host_ns()
+        self.fetch()
         bus = self.wiring.bus
         value &= (1 << 8 * size) - 1
         self.remember(Kind.OUT, port, value)
@@ -260,12 +264,16 @@ class PortableEngine(Engine):
                 value = mask if read is None else read(offset, size) & mask
             except Exception as error:  # re-raised by `_run_slice`
                 value = self._keep_error(error)
+            self.fetch()
+            self.remember(Kind.MMIO_READ, address + offset, value)
             self._account(Kind.MMIO_READ, address + offset, size, value, began)
             return int(value)
 
         def on_write(uc: Any, offset: int, size: int, value: int, data: Any) -> None:  # noqa: ANN401
             began = self._host_ns()
             value &= (1 << 8 * size) - 1
+            self.fetch()
+            self.remember(Kind.MMIO_WRITE, address + offset, value)
             if write is not None:
                 write(offset, size, value)
             self._account(Kind.MMIO_WRITE, address + offset, size, value, began)
@@ -304,19 +312,29 @@ class PortableEngine(Engine):
     # -- control
 
     def reset(self) -> None:
-        """Write the whole architectural reset state, [SDM3] table 9-1."""
+        """Bring back the state after power-on."""
+        if self._power_on is None:
+            self._write_reset_state()
+            self._power_on = self.uc.context_save()
+        self.uc.context_restore(self._power_on)
         self.fetch()
-        state = self.view.state
-        self.uc.reg_write(x86.UC_X86_REG_CR0, 0x6000_0010)
+        self._injected, self._nmi, self._halted = None, False, False
+        self.set_up_hidden_page()
+        self._arm_after_reset()
+        self.commit()
+        self.flush_tlb()
+
+    def _write_reset_state(self) -> None:
+        """Write what of the architectural reset state Unicorn's own lacks, [SDM3] table 9-1."""
+        self.uc.reg_write(x86.UC_X86_REG_CR0, CR0_AFTER_RESET)
         self.uc.reg_write(x86.UC_X86_REG_CR4, 0)
-        self.fetch()
-        state.efer = state.hflags2 = 0
-        state.hflags2, state.hflags, state.eflags = 1, 0, 2
+        view = self.fetch()
+        state = view.state
+        state.efer, state.hflags2, state.hflags = 0, _HF2_GIF, 0
         for index in range(16):
             state.regs[index] = 0
         state.regs[r.RDX] = self.cpu.leaves[1][0]
-        state.cr[0], state.cr[2], state.cr[3], state.cr[4] = 0x6000_0010, 0, 0, 0
-        view = self.view
+        state.cr[0], state.cr[2], state.cr[3], state.cr[4] = CR0_AFTER_RESET, 0, 0, 0
         view.rflags = 2
         for index in (r.ES, r.SS, r.DS, r.FS, r.GS):
             view.load_segment(index, 0, 0, 0xFFFF, 0x9300)
@@ -324,13 +342,7 @@ class PortableEngine(Engine):
         view.rip = 0xFFF0
         for table, flags in ((state.gdt, 0), (state.idt, 0), (state.ldt, 0x8200), (state.tr, 0x8B00)):
             table.selector, table.base, table.limit, table.flags = 0, 0, 0xFFFF, flags
-        state.sysenter_cs = state.sysenter_esp = state.sysenter_eip = 0
-        state.star = state.lstar = state.cstar = state.fmask = 0
-        self._injected, self._nmi, self._halted = None, False, False
-        self.set_up_hidden_page()
-        self._arm_after_reset()
         self.commit()
-        self.flush_tlb()
 
     def run(self, deadline_ns: int) -> StopReason:
         """Run slices until the deadline, a stop, HLT or a triple fault, or until the host's patience ends."""

@@ -260,9 +260,9 @@ def real(body: str) -> str:
     return f'%include "common.inc"\nbits 16\norg 0x7c00\n{body}\n'
 
 
-def prot(body: str) -> str:
+def prot(body: str, define: str = "") -> str:
     """A 32-bit protected-mode guest; `body` runs in ring 0 on prot.inc's machine."""
-    return f'%include "prot.inc"\nmain:\n{body}\n'
+    return f'{define}\n%include "prot.inc"\nmain:\n{body}\n'
 
 
 def long(body: str) -> str:
