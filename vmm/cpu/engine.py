@@ -36,6 +36,7 @@ VMCB_MSRPM_POINTER: Final = 0x48  # [AMD-V] appendix B: MSRPM_BASE_PA
 MSRPM_OFFSET: Final = 0x1000
 MSRPM_BYTES: Final = 0x2000
 INTERCEPT_VECTOR: Final = 0x100  # an intercept arrives as this + its SVM exit code
+CODE_BUFFER_BYTES: Final = 256 << 20  # a guest that is always new code would fill Unicorn's own choice, 1 GiB
 TSS_AVAILABLE: Final = 0x8900
 FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
 _PHYSICAL_LIMIT: Final = 1 << 40
@@ -112,6 +113,7 @@ class Engine(ABC):
         self.tsc_offset = 0
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self.uc.ctl_set_cpu_model(cpu.engine_model)
+        self.uc.ctl_set_tcg_buffer_size(CODE_BUFFER_BYTES)
         self._hidden = ctypes.create_string_buffer(HIDDEN_BYTES + 4096)
         self._deltas: list[tuple[int, int, int]] = []  # (first, last, ram_addr - physical)
         self._power_on: Any = None  # the processor's whole state after its first reset
