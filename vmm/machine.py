@@ -201,8 +201,13 @@ class Machine:
             self._reset()
         elif stopped is StopReason.TRIPLE_FAULT:
             self._end(RunResult("triple-fault"))
-        elif stopped is StopReason.HALTED:
+        elif stopped is StopReason.HALTED and not self._ended:
             self._fall_asleep()
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the guest has ended the run; what it does in the rest of that block is not looked at."""
+        return self._result is not None and self._result.reason == "exit"
 
     def _reset(self) -> None:
         reason, self._reset_wanted = self._reset_wanted, None

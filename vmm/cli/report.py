@@ -31,7 +31,7 @@ def record_line(record: ExitRecord) -> str:
         return f"{time_text(record.time_ns)}  unreadable record, kind {record.kind}"
     reason, what = _described(kind.name, reason, record.a, record.b)
     where = f"{record.cs:04x}:{record.ip:08x}"
-    return f"{time_text(record.time_ns)}  {where:<15}ring {record.cpl}  {reason:<20} {what}".rstrip()
+    return f"{time_text(record.time_ns)}  {where:<15} ring {record.cpl}  {reason:<20} {what}".rstrip()
 
 
 def _described(kind: str, reason: str, a: int, b: int) -> tuple[str, str]:

@@ -243,7 +243,9 @@ def run(
         send=tuple(send or ()),
         timeout_s=timeout,
         screenshot=screenshot,
-        traces=_traces(trace or [], trace_reason or [], trace_range or [], trace_cpl or [], trace_count),
+        traces=_traces(
+            trace or ["exits"] * explain, trace_reason or [], trace_range or [], trace_cpl or [], trace_count
+        ),
         explain=explain,
         json=as_json,
         quiet=quiet,
@@ -345,8 +347,6 @@ def _checked(options: RunOptions) -> RunOptions:
     """Return the options; raise ConfigError for what can be seen to be wrong before the run."""
     if options.timeout_s is not None and not 0 < options.timeout_s < 1e9:
         raise ConfigError(f"--timeout {options.timeout_s:g}: expected a number of seconds above 0")
-    if options.explain and not options.traces:
-        return msgspec.structs.replace(options, traces=(TraceOptions(kind="exits"),))
     if options.screenshot is not None and not Path(options.screenshot).absolute().parent.is_dir():
         raise ConfigError(f"--screenshot {options.screenshot}: no such directory")
     Dialogue(options.expect, options.send)

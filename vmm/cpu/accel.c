@@ -360,18 +360,20 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
     int kind = vector >= 0x100 ? KIND_INTERCEPT : software ? KIND_SOFTWARE_INT : KIND_EXCEPTION;
     remember(a, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE));
     spend(a, EVENT_NS);
+    if (a->trace) /* before anything is done: CS:EIP is still where it happened */
+        CALL(a, a->trace, 0, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE), 0, 0);
+    struct count unnamed = {0}, *c = &unnamed;
+    if (vector >= 0x100)
+        c = &a->s.intercepts[(vector - 0x100) % 0x500];
+    else if (!software)
+        c = &a->s.exceptions[vector & 31];
+    a->s.kinds[kind].count++;
+    c->count++;
     if (vector < 0x100 && !(a->s.route[vector >> 6] >> (vector & 63) & 1)) {
-        if (a->trace)
-            CALL(a, a->trace, 0, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE), 0, 0);
-        struct count *c = &a->s.exceptions[vector & 31];
-        a->s.kinds[kind].count++;
-        if (!software)
-            c->count++;
         deliver(a);
         uint64_t took = host_ns() - began;
         a->s.kinds[kind].host_ns += took;
-        if (!software)
-            c->host_ns += took;
+        c->host_ns += took;
         return;
     }
     if (vector == SHUTDOWN) {
@@ -386,10 +388,7 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
     }
     uint64_t action = CALL(a, a->h.on_event, ACTION_RESUME, vector);
     uint64_t took = host_ns() - began;
-    a->s.kinds[kind].count++;
     a->s.kinds[kind].host_ns += took;
-    struct count *c = vector < 0x100 ? &a->s.exceptions[vector & 31] : &a->s.intercepts[(vector - 0x100) % 0x500];
-    c->count++;
     c->host_ns += took;
     if (action == ACTION_DELIVER) { /* this vector, or the one Python put in inject_vector */
         deliver(a);

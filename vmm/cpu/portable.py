@@ -141,16 +141,19 @@ class PortableEngine(Engine):
 
     # -- counting
 
-    def _account(self, kind: Kind, a: int, b: int, c: int, began: int, detail: int = 0) -> None:
+    def _account(self, kind: Kind, a: int, b: int, c: int, began: int) -> None:
         took = self._host_ns() - began
+        self._count(kind, took)
+        if self._trace is not None:
+            self._trace(kind, a, b, c, took)
+
+    def _count(self, kind: Kind, took: int, detail: int = 0) -> None:
         self._virtual_ns += _CYCLE_NS.get(kind, 0)
         count = self._counts.get((kind, detail))
         if count is None:
             count = self._counts[kind, detail] = Count()
         count.count += 1
         count.host_ns += took
-        if self._trace is not None:
-            self._trace(kind, a, b, c, took)
 
     def counts(self) -> dict[tuple[Kind, int], Count]:
         """Return the exits counted so far."""
@@ -180,13 +183,15 @@ class PortableEngine(Engine):
             else Kind.EXCEPTION
         )
         self.remember(kind, vector, state.error_code)
+        if self._trace is not None:  # before anything is done: CS:EIP is still where it happened
+            self._trace(kind, vector, state.error_code, 0, 0)
         detail = 0 if software else vector & 0xFF if kind is Kind.EXCEPTION else vector - INTERCEPT_VECTOR
         action = self.wiring.on_event(vector)
         state.old_exception, state.exception_is_int = -1, 0  # again: a handler may have fetched
         if action is Action.DELIVER:
             self._deliver(self._injected or self._event(vector, software))
             self._injected = None
-        self._account(kind, vector, state.error_code, 0, began, detail)
+        self._count(kind, self._host_ns() - began, detail)
         self.commit()
         self._events_left -= 1
         if self._events_left <= 0:
