@@ -35,8 +35,8 @@ class Failure(NamedTuple):
 class Runner:
     """One child process, started again when a guest has ended it."""
 
-    def __init__(self, engine: str, clock: str = "host") -> None:
-        self.engine, self.clock = engine, clock
+    def __init__(self, engine: str, setup: str = "host") -> None:
+        self.engine, self.setup = engine, setup
         self.ends: dict[str, int] = {}
         self._child: subprocess.Popen[str] | None = None
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the runner
@@ -48,7 +48,7 @@ class Runner:
         assert child is not None
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(f"{self.engine} {self.clock} {source}\n")
+        child.stdin.write(f"{self.engine} {self.setup} {source}\n")
         child.stdin.flush()
         ready, _, _ = select.select([child.stdout], [], [], HANG_S + (START_S if fresh else 5.0))
         if not ready:
@@ -76,7 +76,7 @@ class Runner:
         return self._child
 
     def _failure(self, source: str, why: str) -> Failure:
-        return Failure(f"{self.engine}/{self.clock}", source, why)
+        return Failure(f"{self.engine}/{self.setup}", source, why)
 
     def _death(self, code: int) -> str:
         name = signal.Signals(-code).name if code < 0 else f"status {code}"
@@ -97,9 +97,9 @@ class Runner:
         self._errors.close()
 
 
-def run_all(engine: str, sources: Iterable[str], clock: str = "host") -> tuple[list[Failure], dict[str, int]]:
+def run_all(engine: str, sources: Iterable[str], setup: str = "host") -> tuple[list[Failure], dict[str, int]]:
     """Run guests one after the other; failures are kept in `regressions/`."""
-    runner = Runner(engine, clock)
+    runner = Runner(engine, setup)
     failures = []
     try:
         for source in sources:
@@ -121,9 +121,9 @@ def keep(failure: Failure) -> None:
 
 
 def main() -> None:
-    """`python -m tests.fuzz.runner ENGINE[/CLOCK] SOURCE...`; a seed may be a range, `blind:1-100`."""
-    engine, _, clock = sys.argv[1].partition("/")
-    runner = Runner(engine, clock or "host")
+    """`python -m tests.fuzz.runner ENGINE[/SETUP] SOURCE...`; a seed may be a range, `blind:1-100`."""
+    engine, _, setup = sys.argv[1].partition("/")
+    runner = Runner(engine, setup or "host")
     total = 0
     for argument in sys.argv[2:]:
         kind, _, what = argument.partition(":")
