@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -77,12 +78,26 @@ def chosen(pattern: str, quick: bool) -> list[Benchmark]:
 
 def results(benchmarks: Iterable[Benchmark], rounds: int, scale: float) -> Iterator[Row | Missing]:
     """Run benchmarks, each in a folder of its own."""
-    for benchmark in benchmarks:
-        with tempfile.TemporaryDirectory(prefix="trapline-bench-") as folder:
-            try:
-                yield from benchmark.run(Lab(Path(folder), rounds, scale))
-            except MissingError as error:
-                yield Missing(benchmark.name, str(error))
+    with tempfile.TemporaryDirectory(prefix="trapline-bench-") as bytecode, _compiled_modules_kept(bytecode):
+        for benchmark in benchmarks:
+            with tempfile.TemporaryDirectory(prefix="trapline-bench-") as folder:
+                try:
+                    yield from benchmark.run(Lab(Path(folder), rounds, scale))
+                except MissingError as error:
+                    yield Missing(benchmark.name, str(error))
+
+
+@contextmanager
+def _compiled_modules_kept(folder: str) -> Iterator[None]:
+    """Let every Python started keep its bytecode, as an installed command's is, whatever the caller's way."""
+    before = dict(os.environ)
+    os.environ["PYTHONPYCACHEPREFIX"] = folder
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def main() -> None:
