@@ -80,7 +80,7 @@ class PortableEngine(Engine):
         self._counts: dict[tuple[Kind, int], Count] = {}
         self._trace: TraceCall | None = None
         self._virtual = virtual_clock
-        self._virtual_ns = 0
+        self._virtual_ns = self._deadline_ns = 0
         self._line = self._nmi = self._halted = self._stopping = self._tripled = False
         self._within_out = False
         self._error: Exception | None = None
@@ -352,6 +352,7 @@ class PortableEngine(Engine):
     def run(self, deadline_ns: int) -> StopReason:
         """Run slices until the deadline, a stop, HLT or a triple fault, or until the host's patience ends."""
         impatient_ns = self._host_ns() + PATIENCE_NS
+        self._deadline_ns = deadline_ns
         while True:
             self._take_interrupt()
             if self._tripled:
@@ -360,9 +361,9 @@ class PortableEngine(Engine):
             if self._stopping:
                 self._stopping = False
                 return StopReason.STOPPED
-            if self._now() >= deadline_ns or self._host_ns() >= impatient_ns:
+            if self._now() >= self._deadline_ns or self._host_ns() >= impatient_ns:
                 return StopReason.DEADLINE
-            self._run_slice(self._slice(deadline_ns))
+            self._run_slice(self._slice())
             if self._halted:
                 self._halted = False
                 return StopReason.HALTED
@@ -370,14 +371,15 @@ class PortableEngine(Engine):
     def _now(self) -> int:
         return self.wiring.now_ns()
 
-    def _slice(self, deadline_ns: int) -> int:
+    def _slice(self) -> int:
         if self._line or self._nmi:
             self._waited += 1
             if self._waited < WINDOW_STEPS or self.view.state.hflags & s.HF_INHIBIT_IRQ:
                 return 1
             return WINDOW_SLICES[self._waited % len(WINDOW_SLICES)]
         if self._virtual:
-            return max(2, min(VIRTUAL_SLICE, (deadline_ns - self._virtual_ns) // NS_PER_INSTRUCTION + 1))
+            left = (self._deadline_ns - self._virtual_ns) // NS_PER_INSTRUCTION
+            return max(2, min(VIRTUAL_SLICE, left + 1))
         return SLICE
 
     def _run_slice(self, instructions: int) -> None:
@@ -439,7 +441,8 @@ class PortableEngine(Engine):
         self.uc.emu_stop()
 
     def deadline_moved(self, deadline_ns: int) -> None:
-        """Nothing to do: slices are short."""
+        """Look at it after this slice; else it would wait for the host to end this run, some time."""
+        self._deadline_ns = min(self._deadline_ns, deadline_ns)
 
     def set_interrupt(self, level: bool) -> None:
         """Drive INTR; looked at between slices."""
@@ -478,5 +481,5 @@ class PortableEngine(Engine):
         self._virtual_ns = max(now_ns, self._virtual_ns)
 
     def close(self) -> None:
-        """Release Unicorn."""
-        del self.uc
+        """Release Unicorn. Idempotent."""
+        self.__dict__.pop("uc", None)

@@ -1,0 +1,380 @@
+"""The machine's run loop on both engines: how runs end, resets, sleep, virtual time, snapshots."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.oracles import MissingError
+from tests.vmm.cpu.engine_rig import assemble, both_engines
+from vmm.config import DriveConfig, MachineConfig
+from vmm.cpu.accel import LIBRARY
+from vmm.errors import ConfigError
+from vmm.machine import Machine
+from vmm.memory import MIB
+from vmm.trace.events import Exit
+
+pytestmark = both_engines
+
+HEAD = """
+bits 16
+org 0x0
+%macro say 1                            ; a character on COM1
+    mov dx, 0x3f8
+    mov al, %1
+    out dx, al
+%endmacro
+start:
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+"""
+TIMER = """
+    cli
+    mov word [8 * 4], tick
+    mov word [8 * 4 + 2], 0xf000
+    mov al, 0x11                        ; both PICs, master at 08h, only IRQ 0
+    out 0x20, al
+    mov al, 8
+    out 0x21, al
+    mov al, 4
+    out 0x21, al
+    mov al, 1
+    out 0x21, al
+    mov al, 0xfe
+    out 0x21, al
+    mov al, 0x34                        ; 1 kHz
+    out 0x43, al
+    mov al, 0xa9
+    out 0x40, al
+    mov al, 4
+    out 0x40, al
+    sti
+"""
+TICK = """
+tick:
+    push ax
+    inc word [0x500]
+    mov al, 0x20
+    out 0x20, al
+    pop ax
+    iret
+"""
+
+
+def rom(body: str) -> bytes:
+    """A 64-KiB BIOS that runs `body` at F000:0000."""
+    code = assemble(f"{HEAD}\n{body}\n times 0xfff0-($-$$) db 0xf4\n jmp 0xf000:start\n times 11 db 0")
+    assert len(code) == 0x10000
+    return code
+
+
+class Bench:
+    """Builds machines whose BIOS is a test's own."""
+
+    def __init__(self, folder: Path, engine: str) -> None:
+        self._folder = folder
+        self._engine = engine
+
+    @contextmanager
+    def machine(self, body: str, *, tracer: Tracer | None = None, **options: object) -> Iterator[Machine]:
+        if self._engine == "accelerated" and not LIBRARY.exists():
+            raise MissingError(f"{LIBRARY.name} is not built (it needs a C compiler on install)")
+        bios = self._folder / "bios.bin"
+        bios.write_bytes(rom(body))
+        config = {"bios": str(bios), "memory_bytes": 2 * MIB, "engine": self._engine, **options}
+        with Machine(MachineConfig(**config), tracer=tracer) as machine:  # type: ignore[arg-type]
+            yield machine
+
+
+class Tracer:
+    """Keeps every exit."""
+
+    def __init__(self) -> None:
+        self.exits: list[Exit] = []
+
+    def emit(self, event: object) -> None:
+        if isinstance(event, Exit):
+            self.exits.append(event)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, engine: str) -> Bench:
+    return Bench(tmp_path, engine)
+
+
+def test_a_run_ends_when_its_text_appears(bench: Bench) -> None:
+    with bench.machine("again: say 'h'\n say 'i'\n say '!'\n jmp again") as machine:
+        assert machine.run(until="hi!", timeout_s=20).reason == "until"
+        assert machine.serial_output().endswith(b"hi!")
+        length = len(machine.serial_output())
+        assert machine.run(until=b"!h", timeout_s=20).reason == "until"
+        assert len(machine.serial_output()) > length
+
+
+def test_text_on_a_debug_port_counts_too(bench: Bench) -> None:
+    with bench.machine(
+        "mov al, 'o'\n out 0xe9, al\n mov al, 'k'\n mov dx, 0x402\n out dx, al\n jmp $"
+    ) as machine:
+        assert machine.run(until="ok", timeout_s=20).reason == "until"
+        assert machine.debug_output() == b"ok"
+
+
+def test_a_run_ends_when_its_function_says_so(bench: Bench) -> None:
+    with bench.machine("inc byte [0x500]\n jmp start") as machine:
+        assert (
+            machine.run(until=lambda: machine.memory.read(0x500, 1) != b"\0", timeout_s=20).reason == "until"
+        )
+
+
+def test_a_run_ends_at_its_time_out_and_goes_on_later(bench: Bench) -> None:
+    with bench.machine("inc dword [0x500]\n jmp start") as machine:
+        counts = []
+        for _ in range(2):
+            began = time.monotonic()
+            assert machine.run(timeout_s=0.15).reason == "timeout"
+            assert 0.1 < time.monotonic() - began < 2
+            counts.append(int.from_bytes(machine.memory.read(0x500, 4), "little"))
+        assert 0 < counts[0] < counts[1]
+
+
+def test_a_run_ends_with_the_value_written_to_the_exit_port(bench: Bench) -> None:
+    with bench.machine("mov al, 42\n out 0xf4, al\n hlt") as machine:
+        result = machine.run(timeout_s=20)
+        assert (result.reason, result.exit_code) == ("exit", 42)
+
+
+def test_a_triple_fault_ends_the_run_where_it_happened(bench: Bench) -> None:
+    with bench.machine("lidt [cs:none]\n mov bx, 0x1234\n int3\n none: dw 0\n dd 0") as machine:
+        assert machine.run(timeout_s=20).reason == "triple-fault"
+        assert machine.registers()["ebx"] & 0xFFFF == 0x1234
+        assert machine.registers()["cs"] == 0xF000
+
+
+def test_a_processor_that_nothing_can_wake_ends_the_run(bench: Bench) -> None:
+    with bench.machine("cli\n hlt") as machine:
+        assert machine.run(timeout_s=20).reason == "halted"
+        assert machine.exits["hlt"].count == 1
+
+
+RESETS = {
+    "keyboard controller": "mov al, 0xfe\n out 0x64, al",
+    "port 92h": "in al, 0x92\n or al, 1\n out 0x92, al",
+    "port cf9h": "mov dx, 0xcf9\n mov al, 2\n out dx, al\n mov al, 6\n out dx, al",
+}
+
+
+@pytest.mark.parametrize("way", RESETS)
+def test_every_reset_starts_again_at_the_reset_vector(bench: Bench, way: str) -> None:
+    """RAM is kept; the processor comes out of protected mode, and A20 is open."""
+    body = f"""
+        inc byte [0x500]
+        cmp byte [0x500], 3
+        je done
+        lgdt [cs:gdtr]
+        mov eax, cr0
+        or al, 1
+        mov cr0, eax
+        {RESETS[way]}
+        hlt
+    done:
+        smsw ax
+        out 0xf4, al
+        hlt
+    gdtr: dw 0xff
+        dd 0"""
+    with bench.machine(body) as machine:
+        result = machine.run(timeout_s=20)
+        assert (result.reason, result.exit_code) == ("exit", 0x10)
+        assert machine.memory.read(0x500, 1) == b"\x03"
+
+
+def test_the_reset_button(bench: Bench) -> None:
+    with bench.machine("inc byte [0x500]\n say 'r'\n sti\n jmp $") as machine:
+        machine.run(until="r", timeout_s=20)
+        machine.reset()
+        machine.run(until="r", timeout_s=20)
+        assert machine.memory.read(0x500, 1) == b"\x02"
+
+
+def test_hlt_sleeps_until_the_timer_s_interrupt(bench: Bench) -> None:
+    body = TIMER + "again: hlt\n cmp word [0x500], 20\n jb again\n mov al, 1\n out 0xf4, al\n hlt" + TICK
+    with bench.machine(body) as machine:
+        began = time.process_time()
+        assert machine.run(timeout_s=20).reason == "exit"
+        assert 15_000_000 < machine.now_ns() < 2_000_000_000
+        assert machine.exits["hlt"].count >= 15
+        assert time.process_time() - began < 2
+
+
+def test_a_busy_guest_is_interrupted_on_time(bench: Bench) -> None:
+    body = TIMER + "again: inc ecx\n cmp word [0x500], 30\n jb again\n mov al, 1\n out 0xf4, al\n hlt" + TICK
+    with bench.machine(body) as machine:
+        assert machine.run(timeout_s=20).reason == "exit"
+        assert machine.now_ns() < 2_000_000_000
+        assert machine.exits["interrupt"].count >= 30
+
+
+def test_nmi_wakes_and_is_delivered(bench: Bench) -> None:
+    body = """
+        mov word [2 * 4], nmi
+        mov word [2 * 4 + 2], 0xf000
+        sti
+        say 's'
+        hlt
+        jmp $
+    nmi:
+        mov al, 7
+        out 0xf4, al
+        hlt"""
+    with bench.machine(body) as machine:
+        machine.run(until="s", timeout_s=20)
+        machine.run(timeout_s=0.05)
+        machine.nmi()
+        assert machine.run(timeout_s=20).exit_code == 7
+
+
+def test_what_is_sent_to_the_serial_port_arrives(bench: Bench) -> None:
+    body = """
+        mov dx, 0x3fd
+    wait_: in al, dx
+        test al, 1
+        jz wait_
+        mov dx, 0x3f8
+        in al, dx
+        inc al
+        out dx, al
+        jmp start"""
+    with bench.machine(body) as machine:
+        machine.send_serial(b"HAL")
+        assert machine.run(until="IBM", timeout_s=20).reason == "until"
+
+
+def test_two_runs_under_the_virtual_clock_have_the_same_exits(bench: Bench) -> None:
+    """Port accesses, interrupts, time stamps, sleep: all at the same virtual time, in the same order."""
+    body = (
+        TIMER
+        + """
+    again:
+        rdtsc
+        out 0x80, al
+        mov cx, 300
+        loop $
+        in al, 0x40
+        out 0x80, al
+        test word [0x500], 1
+        jz again
+        hlt
+        cmp word [0x500], 12
+        jb again
+        mov al, 1
+        out 0xf4, al
+        hlt"""
+        + TICK
+    )
+    traces = []
+    for _ in range(2):
+        tracer = Tracer()
+        with bench.machine(body, tracer=tracer, clock="virtual") as machine:
+            assert machine.run(timeout_s=30).reason == "exit"
+            ended = machine.now_ns()
+        seen = [(e.time_ns, e.cs, e.ip, e.reason, e.detail) for e in tracer.exits]
+        traces.append((ended, seen))
+    assert len(traces[0][1]) > 50
+    assert traces[0] == traces[1]
+
+
+def test_virtual_time_does_not_wait_for_the_host(bench: Bench) -> None:
+    """Ten seconds of the guest's sleep."""
+    body = TIMER + "again: hlt\n cmp word [0x500], 10000\n jb again\n mov al, 1\n out 0xf4, al\n hlt" + TICK
+    with bench.machine(body, clock="virtual") as machine:
+        assert machine.run(timeout_s=60).reason == "exit"
+        assert 9_900_000_000 < machine.now_ns() < 10_200_000_000
+
+
+def test_under_the_virtual_clock_hlt_without_any_deadline_ends_the_run(bench: Bench) -> None:
+    body = "mov al, 0xff\n out 0x21, al\n out 0xa1, al\n sti\n hlt\n jmp $"
+    with bench.machine(body, clock="virtual") as machine:
+        assert machine.run(timeout_s=2).reason in ("halted", "timeout")
+
+
+WRITE_SECTOR = """
+    mov dx, 0x1f6                       ; LBA 1, one sector, WRITE SECTORS
+    mov al, 0xe0
+    out dx, al
+    mov dx, 0x1f2
+    mov al, 1
+    out dx, al
+    inc dx
+    out dx, al
+    xor al, al
+    inc dx
+    out dx, al
+    inc dx
+    out dx, al
+    mov dx, 0x1f7
+    mov al, 0x30
+    out dx, al
+busy:
+    in al, dx
+    test al, 8
+    jz busy
+    mov dx, 0x1f0
+    mov cx, 256
+    mov ax, 0x5aa5
+again:
+    out dx, ax
+    loop again
+    mov al, 1
+    out 0xf4, al
+    hlt
+"""
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_snapshot_leaves_the_image_alone(bench: Bench, tmp_path: Path, snapshot: bool) -> None:
+    """The IDE channel answers once PCI is set up; here its decode is enabled by hand."""
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    enable = """
+        mov dx, 0xcf8
+        mov eax, 0x80000940             ; PIIX3 IDE timing: decode the primary channel
+        out dx, eax
+        mov dx, 0xcfc
+        mov eax, 0x80008000
+        out dx, eax
+        mov dx, 0xcf8
+        mov eax, 0x80000904             ; command: I/O space
+        out dx, eax
+        mov dx, 0xcfc
+        mov eax, 5
+        out dx, eax
+    """
+    drive = (DriveConfig(path=str(disk)),)
+    with bench.machine(enable + WRITE_SECTOR, hd=drive, snapshot=snapshot) as machine:
+        assert machine.run(timeout_s=20).reason == "exit"
+    expected = bytes(512) if snapshot else b"\xa5\x5a" * 256
+    assert disk.read_bytes()[512:1024] == expected
+
+
+def test_closing_twice_is_allowed(bench: Bench) -> None:
+    with bench.machine("cli\n hlt") as machine:
+        machine.run(timeout_s=20)
+        machine.close()
+
+
+def test_a_failed_construction_closes_its_disks(engine: str, tmp_path: Path) -> None:
+    """The image can be opened again: nothing keeps its lock."""
+    disk, bios = tmp_path / "disk.img", tmp_path / "bios.bin"
+    disk.write_bytes(bytes(1 << 20))
+    bios.write_bytes(bytes(1000))
+    drive = (DriveConfig(path=str(disk)),)
+    with pytest.raises(ConfigError, match="BIOS"):
+        Machine(MachineConfig(bios=str(bios), hd=drive, engine=engine))  # type: ignore[arg-type]
+    with Machine(MachineConfig(hd=drive, engine=engine)) as machine:  # type: ignore[arg-type]
+        assert machine.engine_name == engine
