@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
-from tests.benchmarks.costs import INTEGER
+from tests.benchmarks.costs import INSTRUCTIONS, INTEGER
 from tests.benchmarks.guest import Loop, Pc
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.rows import Row
@@ -42,12 +42,15 @@ def stores(lab: Lab) -> Iterator[Row]:
 def slices(lab: Lab) -> Iterator[Row]:
     """Measure code stopped by deadline, against code stopped by `count=` as the portable engine must."""
     loop = Loop(INTEGER, lab.loops(SLICED_TURNS))
+    stock = Stock()
     with Pc(lab.folder) as fast, Pc(lab.folder, "portable") as sliced:
-        ours, theirs = lab.medians(partial(fast.time_one, loop), partial(sliced.time_one, loop))
-    per_turn = INTEGER.count("\n") + 3
-    note = f"{per_turn / ours / 1e6:.0f} and {per_turn / theirs / 1e6:.0f} MIPS"
-    against = "portable: count= slices"
-    yield Row("integer loop, accelerated", ours * NS, against, theirs * NS, "ns/turn", note=note)
+        ours, counted, plain = lab.medians(
+            partial(fast.time_one, loop), partial(sliced.time_one, loop), partial(stock.time, loop)
+        )
+    what = "integer loop, accelerated"
+    note = f"{INSTRUCTIONS / ours / 1e6:.0f} and {INSTRUCTIONS / counted / 1e6:.0f} MIPS"
+    yield Row(what, ours * NS, "portable: count= slices", counted * NS, "ns/turn", note=note)
+    yield Row(what, ours * NS, "stock Unicorn, never stopped", plain * NS, "ns/turn")
 
 
 def busy_thread(lab: Lab) -> Iterator[Row]:
