@@ -23,7 +23,7 @@ CLOCK_RUNS: Final = 2
 
 def loops(lab: Lab) -> Iterator[Row]:
     """Measure the boot sector of loops.asm on both; `qemu_loops` says which of the runs counts."""
-    for what, theirs, ours in measure(lab.runs(LOOP_RUNS), lab.folder):
+    for what, theirs, ours in measure(lab.runs(LOOP_RUNS, least=min(2, lab.rounds)), lab.folder):
         goal = LOOP_GOAL if what.lower().startswith(PROMISED) else None
         if not what.startswith(TOO_SHORT):
             yield Row(what, ours, "QEMU TCG", theirs, "s", goal)
