@@ -289,13 +289,13 @@ class Pit8254:
             (*(partial(self._read, counter) for counter in self._counters), floating),
             (*(partial(self._write, counter) for counter in self._counters), self._write_control),
         )
-        self._drive_irq()
+        self._drive_irq(ticks_at(self._clock.now_ns()))
 
     def reset(self) -> None:
         """Stop all counters."""
         for counter in self._counters:
             counter.reset()
-        self._drive_irq()
+        self._drive_irq(ticks_at(self._clock.now_ns()))
 
     def save(self) -> Pit8254State:
         """Return the state of the counters."""
@@ -306,7 +306,7 @@ class Pit8254:
         """Become `state`, drive the line and await the next edge."""
         for counter, saved in zip(self._counters, msgspec.convert(state, Pit8254State).counters, strict=True):
             counter.load(saved)
-        self._drive_irq()
+        self._drive_irq(ticks_at(self._clock.now_ns()))
 
     def output(self, counter: int) -> bool:
         """Return the level of OUT of a counter."""
@@ -320,7 +320,7 @@ class Pit8254:
         self._counters[counter].settle(tick)
         self._counters[counter].set_gate(level, tick)
         if counter == 0:
-            self._drive_irq()
+            self._drive_irq(tick)
 
     def _read(self, counter: Counter) -> int:
         tick = ticks_at(self._clock.now_ns())
@@ -332,7 +332,7 @@ class Pit8254:
         counter.settle(tick)
         counter.write(value, tick)
         if counter is self._counters[0]:
-            self._drive_irq()
+            self._drive_irq(tick)
 
     def _write_control(self, value: int) -> None:
         select = value >> COUNTER_SHIFT
@@ -347,7 +347,7 @@ class Pit8254:
             return
         counter.program(value)
         if select == 0:
-            self._drive_irq()
+            self._drive_irq(ticks_at(self._clock.now_ns()))
 
     def _read_back(self, value: int) -> None:
         tick = ticks_at(self._clock.now_ns())
@@ -359,12 +359,15 @@ class Pit8254:
                 if not value & READ_BACK_NOT_STATUS:
                     counter.latch_status(tick)
 
-    def _drive_irq(self) -> None:
-        """Drive the wire to its steady level and await counter 0's next rising edge."""
+    def _drive_irq(self, tick: int) -> None:
+        """Drive the wire to its steady level and await counter 0's next rising edge after `tick`.
+
+        `tick` is when the access came, not now: a host that was busy meanwhile must not lose the one
+        edge of a short count that has run out since.
+        """
         if self._timer is not None:
             self._timer.cancel()
         counter = self._counters[0]
-        tick = ticks_at(self._clock.now_ns())
         counter.settle(tick)
         self._irq.set_level(counter.out(tick) if counter.mode < 2 else True)
         self._await_edge(tick)

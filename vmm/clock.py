@@ -77,7 +77,7 @@ class MachineClock:
     def at(self, deadline_ns: int, callback: Callable[[], None], name: str) -> DeadlineTimer:
         """Call `callback` once virtual time reaches `deadline_ns`."""
         timer = DeadlineTimer(deadline_ns, callback, name)
-        earlier = not self._queue or deadline_ns < self._queue[0][0]
+        earlier = deadline_ns < self.next_deadline_ns()
         heapq.heappush(self._queue, (deadline_ns, next(self._order), timer))
         if earlier and self.on_earlier is not None:
             self.on_earlier(deadline_ns)

@@ -297,3 +297,20 @@ def test_control_word_for_a_periodic_mode_stops_the_edges_until_a_count_comes(ri
     rig.ports.write(CONTROL, 1, BOTH | 0x04)
     rig.go_to(1000)
     assert rig.edges == []
+
+
+class SlowHost(ManualTime):
+    """Time that runs on by a millisecond each time it is looked at, as on a host that is busy elsewhere."""
+
+    def __call__(self) -> int:
+        self.value_ns += 1_000_000
+        return self.value_ns
+
+
+@pytest.mark.parametrize("mode", [0, 4])
+def test_the_edge_of_a_short_count_is_not_lost_while_the_host_is_busy(mode: int) -> None:
+    time = SlowHost()
+    rig = Rig(MachineClock(time), time)
+    rig.program(0, mode, 20)
+    rig.clock.run_due()
+    assert rig.rises == 1
