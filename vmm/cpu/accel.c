@@ -54,7 +54,7 @@ enum {
     HF_INHIBIT_IRQ = 1 << 3, HF_CS32 = 1 << 4, HF_SS32 = 1 << 5, HF_ADDSEG = 1 << 6, HF_LMA = 1 << 14,
     HF_CS64 = 1 << 15, HF_VM = 1 << 17, HF_GUEST = 1 << 21,
 };
-enum { EFLAGS_IF = 0x200 };
+enum { EFLAGS_IF = 0x200, EFLAGS_VM = 0x20000 };
 
 #define AT(type, base, offset) (*(type *)((char *)(base) + (offset)))
 
@@ -79,6 +79,7 @@ struct host {
     PyObject *on_cpuid;       /* on_cpuid(): writes the registers itself */
     uint64_t (*physical_page)(void *, uint64_t, uint32_t *); /* side-effect free page walk, or -1 */
     void (*invalidate)(void *, uint64_t, uint64_t); /* forget code, by offsets in QEMU's RAM space */
+    void (*check_io[3])(void *, uint32_t); /* of 1, 2, 4 bytes: #GP(0) unless IOPL or the TSS allow */
     uint8_t *ram;             /* host address of physical address 0 */
     uint64_t ram_pages;
 };
@@ -448,9 +449,18 @@ static bool on_interrupt_window(void *cpu, int request)
 
 static const uint32_t open_bus[5] = {0, 0xff, 0xffff, 0, 0xffffffff};
 
+/* Unicorn's translator leaves this check out. It leaves by longjmp, at the instruction. */
+static void check_io(struct accel *a, uint32_t port, int size)
+{
+    uint64_t flags = AT(uint64_t, a->h.env, ENV_EFLAGS);
+    if ((AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) > (flags >> 12 & 3) || (flags & EFLAGS_VM))
+        a->h.check_io[size >> 1](a->h.env, port);
+}
+
 static uint32_t on_in(void *uc, uint32_t port, int size, void *opaque)
 {
     struct accel *a = opaque;
+    check_io(a, port, size);
     struct port *p = &a->ports[port & 0xffff];
     uint32_t value = open_bus[size];
     int64_t began = host_ns();
@@ -464,6 +474,7 @@ static uint32_t on_in(void *uc, uint32_t port, int size, void *opaque)
 static void on_out(void *uc, uint32_t port, int size, uint32_t value, void *opaque)
 {
     struct accel *a = opaque;
+    check_io(a, port, size);
     struct port *p = &a->ports[port & 0xffff];
     int64_t began = host_ns();
     value &= open_bus[size];

@@ -30,6 +30,7 @@ class Host(ctypes.Structure):
         ),
         ("physical_page", ctypes.c_void_p),
         ("invalidate", ctypes.c_void_p),
+        ("check_io", ctypes.c_void_p * 3),
         ("ram", ctypes.c_void_p),
         ("ram_pages", ctypes.c_uint64),
     ]  # fmt: skip

@@ -64,6 +64,7 @@ class AcceleratedEngine(Engine):
             bulk_in=string_io.bulk_in, bulk_out=string_io.bulk_out, on_cpuid=self._on_cpuid,
             physical_page=layout.symbol("x86_cpu_get_phys_page_attrs_debug_x86_64"),
             invalidate=layout.symbol("tb_invalidate_phys_range_x86_64"),
+            check_io=(ctypes.c_void_p * 3)(*(layout.symbol(f"helper_check_io{n}_x86_64") for n in "bwl")),
             ram=wiring.memory.blocks()[0].host_address, ram_pages=wiring.memory.ram_bytes >> 12,
         )  # fmt: skip
         self._host = host

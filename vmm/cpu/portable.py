@@ -32,6 +32,7 @@ from vmm.cpu.engine import (
     TraceCall,
     Wiring,
 )
+from vmm.cpu.io_permission import io_allowed
 from vmm.cpu.paging import MASK_32, MASK_64, GuestFault, probe
 from vmm.cpu.state import CpuState
 from vmm.cpu.string_io import StringIo
@@ -87,6 +88,7 @@ class PortableEngine(Engine):
         self._events_left = 0
         self._waited = 0  # slices that something has waited to be taken
         self._injected: Event | None = None
+        self._io_fault: Event | None = None
         self._string_io = StringIo(self, wiring)
         self.map_memory()
         self._install_hooks()
@@ -231,6 +233,8 @@ class PortableEngine(Engine):
     def _on_in(self, uc: Any, port: int, size: int, data: Any) -> int:  # noqa: ANN401
         began = self._host_ns()
         self.fetch()  # for the ring and the trace, which say where the guest is
+        if not self._may_use(port, size):
+            return 0
         bus = self.wiring.bus
         try:
             value = self._string_io.bulk_in(port, size) if port in bus.block_readers else bus.read(port, size)
@@ -239,6 +243,17 @@ class PortableEngine(Engine):
         self.remember(Kind.IN, port, value)
         self._account(Kind.IN, port, size, value, began)
         return value
+
+    def _may_use(self, port: int, size: int) -> bool:
+        """Check IOPL and the bitmap; a fault is delivered behind the slice, from the state fetched now."""
+        try:
+            if io_allowed(self.view, self.view.state.eflags, port, size):
+                return True
+            self._io_fault = Event(r.GP, 0)
+        except GuestFault as fault:
+            self._io_fault = Event(fault.vector, fault.error_code, cr2=fault.cr2)
+        self.uc.emu_stop()
+        return False
 
     def _keep_error(self, error: Exception) -> int:
         """Keep an error for `run`: the binding keeps errors too, but then lacks a value to return."""
@@ -249,6 +264,8 @@ class PortableEngine(Engine):
     def _on_out(self, uc: Any, port: int, size: int, value: int, data: Any) -> None:  # noqa: ANN401
         began = self._host_ns()
         self.fetch()
+        if not self._may_use(port, size):
+            return
         bus = self.wiring.bus
         value &= (1 << 8 * size) - 1
         self.remember(Kind.OUT, port, value)
@@ -399,6 +416,10 @@ class PortableEngine(Engine):
         if self._error is not None:
             kept, self._error = self._error, None
             raise kept
+        if self._io_fault is not None:  # the view still is what it was at the instruction
+            self._deliver(self._io_fault)
+            self._io_fault = None
+            self.commit()
         self._virtual_ns += instructions * NS_PER_INSTRUCTION
 
     def _take_interrupt(self) -> None:
