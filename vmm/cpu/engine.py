@@ -113,7 +113,7 @@ class Engine(ABC):
         self.tsc_offset = 0
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self.uc.ctl_set_cpu_model(cpu.engine_model)
-        self.uc.ctl_set_tcg_buffer_size(CODE_BUFFER_BYTES)
+        self.uc.ctl_set_tcg_buffer_size(CODE_BUFFER_BYTES)  # type: ignore[attr-defined]
         self._hidden = ctypes.create_string_buffer(HIDDEN_BYTES + 4096)
         self._deltas: list[tuple[int, int, int]] = []  # (first, last, ram_addr - physical)
         self._power_on: Any = None  # the processor's whole state after its first reset
