@@ -1,106 +1,19 @@
-"""The machine's run loop on both engines: how runs end, resets, sleep, virtual time, snapshots."""
+"""The machine's run loop on both engines: how runs end, resets, input, snapshots."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.oracles import MissingError
-from tests.vmm.cpu.engine_rig import assemble, both_engines
+from tests.vmm.cpu.engine_rig import both_engines
+from tests.vmm.machine_rig import Bench
 from vmm.config import DriveConfig, MachineConfig
-from vmm.cpu.accel import LIBRARY
 from vmm.errors import ConfigError
 from vmm.machine import Machine
-from vmm.memory import MIB
-from vmm.trace.events import Exit
 
 pytestmark = both_engines
-
-HEAD = """
-bits 16
-org 0x0
-%macro say 1                            ; a character on COM1
-    mov dx, 0x3f8
-    mov al, %1
-    out dx, al
-%endmacro
-start:
-    xor ax, ax
-    mov ds, ax
-    mov ss, ax
-    mov sp, 0x7000
-"""
-TIMER = """
-    cli
-    mov word [8 * 4], tick
-    mov word [8 * 4 + 2], 0xf000
-    mov al, 0x11                        ; both PICs, master at 08h, only IRQ 0
-    out 0x20, al
-    mov al, 8
-    out 0x21, al
-    mov al, 4
-    out 0x21, al
-    mov al, 1
-    out 0x21, al
-    mov al, 0xfe
-    out 0x21, al
-    mov al, 0x34                        ; 1 kHz
-    out 0x43, al
-    mov al, 0xa9
-    out 0x40, al
-    mov al, 4
-    out 0x40, al
-    sti
-"""
-TICK = """
-tick:
-    push ax
-    inc word [0x500]
-    mov al, 0x20
-    out 0x20, al
-    pop ax
-    iret
-"""
-
-
-def rom(body: str) -> bytes:
-    """A 64-KiB BIOS that runs `body` at F000:0000."""
-    code = assemble(f"{HEAD}\n{body}\n times 0xfff0-($-$$) db 0xf4\n jmp 0xf000:start\n times 11 db 0")
-    assert len(code) == 0x10000
-    return code
-
-
-class Bench:
-    """Builds machines whose BIOS is a test's own."""
-
-    def __init__(self, folder: Path, engine: str) -> None:
-        self._folder = folder
-        self._engine = engine
-
-    @contextmanager
-    def machine(self, body: str, *, tracer: Tracer | None = None, **options: object) -> Iterator[Machine]:
-        if self._engine == "accelerated" and not LIBRARY.exists():
-            raise MissingError(f"{LIBRARY.name} is not built (it needs a C compiler on install)")
-        bios = self._folder / "bios.bin"
-        bios.write_bytes(rom(body))
-        config = {"bios": str(bios), "memory_bytes": 2 * MIB, "engine": self._engine, **options}
-        with Machine(MachineConfig(**config), tracer=tracer) as machine:  # type: ignore[arg-type]
-            yield machine
-
-
-class Tracer:
-    """Keeps every exit."""
-
-    def __init__(self) -> None:
-        self.exits: list[Exit] = []
-
-    def emit(self, event: object) -> None:
-        if isinstance(event, Exit):
-            self.exits.append(event)
 
 
 @pytest.fixture
@@ -200,107 +113,6 @@ def test_the_reset_button(bench: Bench) -> None:
         machine.reset()
         machine.run(until="r", timeout_s=20)
         assert machine.memory.read(0x500, 1) == b"\x02"
-
-
-def test_hlt_sleeps_until_the_timer_s_interrupt(bench: Bench) -> None:
-    body = TIMER + "again: hlt\n cmp word [0x500], 20\n jb again\n mov al, 1\n out 0xf4, al\n hlt" + TICK
-    with bench.machine(body) as machine:
-        began = time.process_time()
-        assert machine.run(timeout_s=20).reason == "exit"
-        assert 15_000_000 < machine.now_ns() < 2_000_000_000
-        assert machine.exits["hlt"].count >= 15
-        assert time.process_time() - began < 2
-
-
-def test_a_busy_guest_is_interrupted_on_time(bench: Bench) -> None:
-    body = TIMER + "again: inc ecx\n cmp word [0x500], 30\n jb again\n mov al, 1\n out 0xf4, al\n hlt" + TICK
-    with bench.machine(body) as machine:
-        assert machine.run(timeout_s=20).reason == "exit"
-        assert machine.now_ns() < 2_000_000_000
-        assert machine.exits["interrupt"].count >= 30
-
-
-def test_nmi_wakes_and_is_delivered(bench: Bench) -> None:
-    body = """
-        mov word [2 * 4], nmi
-        mov word [2 * 4 + 2], 0xf000
-        sti
-        say 's'
-        hlt
-        jmp $
-    nmi:
-        mov al, 7
-        out 0xf4, al
-        hlt"""
-    with bench.machine(body) as machine:
-        machine.run(until="s", timeout_s=20)
-        machine.run(timeout_s=0.05)
-        machine.nmi()
-        assert machine.run(timeout_s=20).exit_code == 7
-
-
-def test_what_is_sent_to_the_serial_port_arrives(bench: Bench) -> None:
-    body = """
-        mov dx, 0x3fd
-    wait_: in al, dx
-        test al, 1
-        jz wait_
-        mov dx, 0x3f8
-        in al, dx
-        inc al
-        out dx, al
-        jmp start"""
-    with bench.machine(body) as machine:
-        machine.send_serial(b"HAL")
-        assert machine.run(until="IBM", timeout_s=20).reason == "until"
-
-
-def test_two_runs_under_the_virtual_clock_have_the_same_exits(bench: Bench) -> None:
-    """Port accesses, interrupts, time stamps, sleep: all at the same virtual time, in the same order."""
-    body = (
-        TIMER
-        + """
-    again:
-        rdtsc
-        out 0x80, al
-        mov cx, 300
-        loop $
-        in al, 0x40
-        out 0x80, al
-        test word [0x500], 1
-        jz again
-        hlt
-        cmp word [0x500], 12
-        jb again
-        mov al, 1
-        out 0xf4, al
-        hlt"""
-        + TICK
-    )
-    traces = []
-    for _ in range(2):
-        tracer = Tracer()
-        with bench.machine(body, tracer=tracer, clock="virtual") as machine:
-            assert machine.run(timeout_s=30).reason == "exit"
-            ended = machine.now_ns()
-        seen = [(e.time_ns, e.cs, e.ip, e.reason, e.detail) for e in tracer.exits]
-        traces.append((ended, seen))
-    assert len(traces[0][1]) > 50
-    assert traces[0] == traces[1]
-
-
-def test_virtual_time_does_not_wait_for_the_host(bench: Bench) -> None:
-    """Ten seconds of the guest's sleep."""
-    body = TIMER + "again: hlt\n cmp word [0x500], 10000\n jb again\n mov al, 1\n out 0xf4, al\n hlt" + TICK
-    with bench.machine(body, clock="virtual") as machine:
-        assert machine.run(timeout_s=60).reason == "exit"
-        assert 9_900_000_000 < machine.now_ns() < 10_200_000_000
-
-
-def test_under_the_virtual_clock_hlt_without_any_deadline_ends_the_run(bench: Bench) -> None:
-    body = "mov al, 0xff\n out 0x21, al\n out 0xa1, al\n sti\n hlt\n jmp $"
-    with bench.machine(body, clock="virtual") as machine:
-        assert machine.run(timeout_s=2).reason in ("halted", "timeout")
 
 
 WRITE_SECTOR = """

@@ -33,7 +33,9 @@ from vmm.cpu.engine import (
     Wiring,
 )
 from vmm.cpu.io_permission import io_allowed
-from vmm.cpu.paging import MASK_32, MASK_64, GuestFault, probe
+from vmm.cpu.paging import GuestFault
+from vmm.cpu.reset import CR0_AFTER_RESET, write_reset_state
+from vmm.cpu.software_int import software_int_bytes
 from vmm.cpu.state import CpuState
 from vmm.cpu.string_io import StringIo
 from vmm.cpu.syscall_entry import syscall, sysenter
@@ -58,10 +60,7 @@ _CYCLE_NS: Final = {  # as in accel.c
     Kind.SOFTWARE_INT: 100,
     Kind.INTERCEPT: 100,
 }
-_HF2_GIF: Final = 1
 _HF2_NMI_BLOCKED: Final = 4
-CR0_AFTER_RESET: Final = 0x6000_0010
-_ONE_BYTE_INT: Final = {r.BP: 0xCC, r.OF_TRAP: 0xCE}  # INT3, INTO
 
 
 class PortableEngine(Engine):
@@ -203,20 +202,10 @@ class PortableEngine(Engine):
         view, state = self.view, self.view.state
         if software:  # Unicorn has moved RIP on; a fault met by the delivery belongs to the instruction
             following = state.rip
-            state.rip -= self._software_int_bytes(vector)
+            state.rip -= software_int_bytes(view, vector)
             return Event(vector, software=True, next_rip=following)
         code = state.error_code if vector in r.VECTORS_WITH_ERROR_CODE else None
         return Event(vector, code, cr2=view.cr[2] if vector == r.PF_FAULT else None)
-
-    def _software_int_bytes(self, vector: int) -> int:
-        """Return the length of the INT n, INT3 or INTO that ends at RIP."""
-        if vector not in _ONE_BYTE_INT:
-            return 2
-        state = self.view.state
-        base, mask = (0, MASK_64) if state.hflags & s.HF_CS64 else (state.segs[r.CS].base, MASK_32)
-        physical = probe(self.view, base + state.rip - 1 & mask)
-        last = None if physical is None else self.wiring.memory.read(physical, 1)[0]
-        return 1 if last == _ONE_BYTE_INT[vector] else 2
 
     def _deliver(self, event: Event) -> None:
         if deliver_event(self.view, event) is DeliveryOutcome.TRIPLE_FAULT:
@@ -336,7 +325,10 @@ class PortableEngine(Engine):
     def reset(self) -> None:
         """Bring back the state after power-on."""
         if self._power_on is None:
-            self._write_reset_state()
+            self.uc.reg_write(x86.UC_X86_REG_CR0, CR0_AFTER_RESET)
+            self.uc.reg_write(x86.UC_X86_REG_CR4, 0)
+            write_reset_state(self.fetch(), self.cpu.leaves[1][0])
+            self.commit()
             self._power_on = self.uc.context_save()
         self.uc.context_restore(self._power_on)
         self.fetch()
@@ -345,26 +337,6 @@ class PortableEngine(Engine):
         self._arm_after_reset()
         self.commit()
         self.flush_tlb()
-
-    def _write_reset_state(self) -> None:
-        """Write what of the architectural reset state Unicorn's own lacks, [SDM3] table 9-1."""
-        self.uc.reg_write(x86.UC_X86_REG_CR0, CR0_AFTER_RESET)
-        self.uc.reg_write(x86.UC_X86_REG_CR4, 0)
-        view = self.fetch()
-        state = view.state
-        state.efer, state.hflags2, state.hflags = 0, _HF2_GIF, 0
-        for index in range(16):
-            state.regs[index] = 0
-        state.regs[r.RDX] = self.cpu.leaves[1][0]
-        state.cr[0], state.cr[2], state.cr[3], state.cr[4] = CR0_AFTER_RESET, 0, 0, 0
-        view.rflags = 2
-        for index in (r.ES, r.SS, r.DS, r.FS, r.GS):
-            view.load_segment(index, 0, 0, 0xFFFF, 0x9300)
-        view.load_segment(r.CS, 0xF000, 0xFFFF_0000, 0xFFFF, 0x9B00)
-        view.rip = 0xFFF0
-        for table, flags in ((state.gdt, 0), (state.idt, 0), (state.ldt, 0x8200), (state.tr, 0x8B00)):
-            table.selector, table.base, table.limit, table.flags = 0, 0, 0xFFFF, flags
-        self.commit()
 
     def run(self, deadline_ns: int) -> StopReason:
         """Run slices until the deadline, a stop, HLT or a triple fault, or until the host's patience ends."""

@@ -48,6 +48,36 @@ def test_ltr_marks_the_descriptor_busy_and_the_next_ring_change_lives(engine: st
     assert [frame.vector for frame in rig.frames] == [0x30]
 
 
+def test_a_ring_change_after_a_task_switch_lives(engine: str) -> None:
+    """A switch loads TR as well, from a descriptor that it has just marked busy."""
+    rig = run(
+        engine,
+        prot("""
+        mov edi, 0x6100
+        mov dword [edi + 4], INNER_STACK
+        mov dword [edi + 8], KDATA
+        mov dword [edi + 0x20], other
+        mov dword [edi + 0x24], 2
+        mov dword [edi + 0x38], STACK
+        mov dword [edi + 0x48], KDATA
+        mov dword [edi + 0x4c], KCODE
+        mov dword [edi + 0x50], KDATA
+        mov dword [edi + 0x54], KDATA
+        jmp TSS2:0
+    other:
+        to_ring3 user
+    user:
+        int 0x30
+        to_ring0 done
+    done:
+        str eax
+        log eax
+        finish"""),
+    )
+    assert [frame.vector for frame in rig.frames] == [0x30]
+    assert rig.log == [0x40]
+
+
 def test_a_ring_change_without_a_task_register_ends_in_a_fault_not_in_an_abort(engine: str) -> None:
     """A 124-byte boot sector aborted the process: ring 3, no LTR, INT."""
     rig = Rig(engine).load(

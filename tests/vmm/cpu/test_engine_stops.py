@@ -228,6 +228,30 @@ def test_a_nearer_deadline_set_by_a_device_is_kept(engine: str) -> None:
     assert rig.engine.wiring.now_ns() - began < 500_000_000
 
 
+def test_a_stop_leaves_the_page_fault_registers_alone(engine: str) -> None:
+    """Unless exits are enabled Unicorn walks the guest's page tables for `until` at each return."""
+    rig = Rig(engine).load(
+        prot("""
+        paging
+        mov dword [PTE + 0x300 * 4], 0
+        try mov eax, [0x300004]
+        mov eax, 0x5a5a5a5a
+        mov cr2, eax
+        mov ecx, 3000000
+        loop $
+        mov eax, cr2
+        log eax
+        try mov eax, [0x300004]
+        try mov eax, [0x300008]
+        finish""")
+    )
+    run_in_slices(rig, 50_000, least=20)
+    assert rig.log == [0x5A5A_5A5A]
+    assert [(frame.vector, frame.error, frame.cr2) for frame in rig.frames] == [
+        (14, 0, 0x300004), (14, 0, 0x300004), (14, 0, 0x300008),
+    ]  # fmt: skip
+
+
 class BrokenDeviceError(Exception):
     """Raised by the device below."""
 
