@@ -1,9 +1,9 @@
 """The process in which random guests run: one request a line on stdin, one answer a line on stdout.
 
-A request is `engine setup source`. The source is `blind:SEED`, `generated:SEED` or `file:PATH`, the
-setup words joined by `+`: `host` or `virtual` for the clock, `exits` or `instructions` to trace. A
-fresh machine runs it; the answer is how that ended, in JSON. The parent, `runner.py`, watches the
-time and the process.
+A request is `engine setup source`. The source is `blind:SEED`, `generated:SEED`, `known:NAME` or
+`file:PATH`; the setup words joined by `+`: `host` or `virtual` for the clock, `exits` or
+`instructions` to trace. A fresh machine runs it; the answer is how that ended, in JSON. The parent,
+`runner.py`, watches the time and the process.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import zlib
 from pathlib import Path
 
 from tests.fuzz import bootsectors
+from tests.fuzz.known import KNOWN
 from vmm.config import DriveConfig, MachineConfig
 from vmm.machine import Machine
 from vmm.trace.instructions import InstructionFilter, InstructionRecorder
@@ -34,9 +35,18 @@ MEMORY_BYTES = ((16 << 20), (16 << 20), (1 << 20), (5 << 20) + 4096)
 def image_of(source: str) -> bytes:
     """The disk that `source` names."""
     kind, _, what = source.partition(":")
+    if kind == "known":
+        return KNOWN[what]()
     if kind == "file":
         return gzip.decompress(Path(what).read_bytes())
     return {"blind": bootsectors.blind, "generated": bootsectors.generated}[kind](int(what))
+
+
+def memory_bytes(source: str) -> int:
+    """A size for this guest, always the same; known guests need the largest."""
+    if source.startswith("known:"):
+        return max(MEMORY_BYTES)
+    return MEMORY_BYTES[zlib.crc32(source.encode()) % len(MEMORY_BYTES)]
 
 
 def run(directory: Path, engine: str, setup: str, source: str) -> dict[str, object]:
@@ -47,7 +57,7 @@ def run(directory: Path, engine: str, setup: str, source: str) -> dict[str, obje
     disk.write_bytes(image_of(source).ljust(DISK_BYTES, b"\0"))
     cd.write_bytes(bytes(CD_BYTES))
     config = MachineConfig(
-        memory_bytes=MEMORY_BYTES[zlib.crc32(source.encode()) % len(MEMORY_BYTES)],
+        memory_bytes=memory_bytes(source),
         hd=(DriveConfig(path=str(disk)),),
         cd=(DriveConfig(path=str(cd)),),
         engine=engine,  # type: ignore[arg-type]

@@ -128,7 +128,7 @@ def main() -> None:
     for argument in sys.argv[2:]:
         kind, _, what = argument.partition(":")
         first, dash, last = what.partition("-")
-        seeds = range(int(first), int(last) + 1) if dash and kind != "file" else (what,)
+        seeds = range(int(first), int(last) + 1) if dash and first.isdigit() else (what,)
         for seed in seeds:
             total += 1
             failure = runner.run(f"{kind}:{seed}")

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.fuzz import bootsectors
+from tests.fuzz.known import KNOWN
 from tests.fuzz.runner import REGRESSIONS, run_all
 from tests.fuzz.test_ports import SEED_VARIABLE
 from vmm.cpu.processor import choose_engine
@@ -41,9 +42,11 @@ def survive(engine: str, sources: list[str], clock: str = "host") -> None:
     assert sum(ends.values()) == len(sources)
 
 
+@pytest.mark.parametrize("clock", ["host", "virtual"])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_guests_that_once_took_the_monitor_down_do_so_no_more(engine: str) -> None:
-    survive(engine, [f"file:{path}" for path in sorted(REGRESSIONS.glob("*.img.gz"))])
+def test_guests_that_once_took_the_monitor_down_do_so_no_more(engine: str, clock: str) -> None:
+    found = [f"file:{path}" for path in sorted(REGRESSIONS.glob("*.img.gz"))]
+    survive(engine, [*(f"known:{name}" for name in KNOWN), *found], clock)
 
 
 @pytest.mark.parametrize("kind", KINDS)
