@@ -330,8 +330,23 @@ static void read_code(struct accel *a)
     if (physical == (uint64_t)-1 || physical >> 12 >= a->h.ram_pages || physical >> 17 == 0xa0000 >> 17)
         return;
     uint64_t offset = linear & 0xfff;
-    a->s.code_length = offset <= 0xff1 ? 15 : 0x1000 - offset;
-    memcpy(a->s.code, a->h.ram + physical + offset, a->s.code_length);
+    long length = offset <= 0xff1 ? 15 : 0x1000 - offset;
+    memcpy(code, a->h.ram + physical + offset, length);
+    return length;
+}
+
+/* Ask the event router what to do about a vector. */
+static uint64_t call_event(struct accel *a, uint32_t vector)
+{
+    char code[16];
+    if (a->s.failed)
+        return ACTION_RESUME;
+    long length = vector >= 0x100 ? read_code(a, code) : 0;
+    PyObject *args[2] = {PyLong_FromUnsignedLongLong(vector), PyBytes_FromStringAndSize(code, length)};
+    PyObject *r = PyObject_Vectorcall(a->h.on_event, args, 2, NULL);
+    Py_DecRef(args[0]);
+    Py_DecRef(args[1]);
+    return taken(a, r, ACTION_RESUME);
 }
 
 enum { SHUTDOWN = 0x17f }; /* the SVM exit that QEMU raises in guest mode for a triple fault */
@@ -584,8 +599,21 @@ static void enter_ring0(void *env, uint32_t selector, bool long_mode)
                 *hflags |= HF_ADDSEG;
 }
 
-/* Fault at this instruction: Unicorn adds its length to EIP after the hook. */
-static void fault(struct accel *a, int vector)
+/* The length of the SYSCALL or SYSENTER at EIP, its prefixes counted: Unicorn adds it to EIP after the hook. */
+static unsigned entry_length(struct accel *a)
+{
+    uint64_t at = AT(uint64_t, a->h.env, ENV_EIP);
+    uint8_t code[14] = {0x0f};
+    unsigned prefixes = 0;
+    if (!(AT(uint32_t, a->h.env, ENV_HFLAGS) & HF_CS64))
+        at = (uint32_t)(at + AT(uint64_t, a->h.env, ENV_SEGS + 24 + 8));
+    a->h.read_linear(a->h.cpu, at, code, sizeof code, false);
+    while (prefixes < sizeof code - 1 && code[prefixes] != 0x0f)
+        prefixes++;
+    return prefixes + 2;
+}
+
+static void fault(struct accel *a, int vector, unsigned length)
 {
     AT(uint64_t, a->h.env, ENV_EIP) -= 2;
     inject(a, vector, 0);
@@ -597,10 +625,11 @@ static void on_syscall(void *uc, void *opaque)
     void *env = a->h.env;
     int64_t began = host_ns();
     if (!(AT(uint64_t, env, ENV_EFER) & 1)) {
-        fault(a, 6);
+        fault(a, 6, length);
         return;
+    unsigned length = entry_length(a);
     }
-    uint64_t next = AT(uint64_t, env, ENV_EIP) + 2, flags = a->h.read_eflags(env);
+    uint64_t next = AT(uint64_t, env, ENV_EIP) + length, flags = a->h.read_eflags(env);
     uint32_t selector = AT(uint64_t, env, ENV_STAR) >> 32 & 0xffff;
     bool long_mode = AT(uint32_t, env, ENV_HFLAGS) & HF_LMA, from64 = AT(uint32_t, env, ENV_HFLAGS) & HF_CS64;
     remember(a, KIND_SYSCALL, AT(uint64_t, env, ENV_REGS), next);
@@ -610,11 +639,11 @@ static void on_syscall(void *uc, void *opaque)
         AT(uint64_t, env, ENV_REGS + 8 * 11) = flags; /* R11 */
         a->h.write_eflags(env, flags & ~AT(uint64_t, env, ENV_FMASK) & ~(1ull << 16), 0x3f7fd5);
         enter_ring0(env, selector, true);
-        AT(uint64_t, env, ENV_EIP) = (from64 ? AT(uint64_t, env, ENV_LSTAR) : AT(uint64_t, env, ENV_CSTAR)) - 2;
+        AT(uint64_t, env, ENV_EIP) = (from64 ? AT(uint64_t, env, ENV_LSTAR) : AT(uint64_t, env, ENV_CSTAR)) - length;
     } else {
         a->h.write_eflags(env, flags & ~(uint64_t)(0x20000 | 0x200 | 0x10000), 0x3f7fd5);
         enter_ring0(env, selector, false);
-        AT(uint64_t, env, ENV_EIP) = (uint32_t)AT(uint64_t, env, ENV_STAR) - 2;
+        AT(uint64_t, env, ENV_EIP) = (uint32_t)AT(uint64_t, env, ENV_STAR) - length;
     }
 }
 
@@ -626,15 +655,16 @@ static void on_sysenter(void *uc, void *opaque)
     uint32_t selector = AT(uint32_t, env, ENV_SYSENTER_CS);
     bool long_mode = AT(uint32_t, env, ENV_HFLAGS) & HF_LMA;
     if (!(selector & 0xfffc)) {
-        fault(a, 13);
+        fault(a, 13, length);
         return;
+    unsigned length = entry_length(a);
     }
     remember(a, KIND_SYSENTER, AT(uint64_t, env, ENV_REGS), 0);
     account(a, KIND_SYSENTER, AT(uint64_t, env, ENV_REGS), 0, 0, began);
     AT(uint64_t, env, ENV_EFLAGS) &= ~(uint64_t)(0x20000 | 0x200 | 0x10000);
     enter_ring0(env, selector, long_mode);
     AT(uint64_t, env, ENV_REGS + 8 * 4) = AT(uint64_t, env, ENV_SYSENTER_ESP);
-    AT(uint64_t, env, ENV_EIP) = AT(uint64_t, env, ENV_SYSENTER_EIP) - 2;
+    AT(uint64_t, env, ENV_EIP) = AT(uint64_t, env, ENV_SYSENTER_EIP) - length;
 }
 
 static int on_rdtsc(void *uc, void *opaque)

@@ -38,7 +38,7 @@ from vmm.cpu.reset import CR0_AFTER_RESET, write_reset_state
 from vmm.cpu.software_int import software_int_bytes
 from vmm.cpu.state import CpuState
 from vmm.cpu.string_io import StringIo
-from vmm.cpu.syscall_entry import syscall, sysenter
+from vmm.cpu.syscall_entry import entry_bytes, syscall, sysenter
 from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
 
@@ -312,12 +312,13 @@ class PortableEngine(Engine):
     def _enter_kernel(self, kind: Kind, entry: Callable[[EngineView], None]) -> None:
         began = self._host_ns()
         view = self.fetch()
+        length = entry_bytes(view)
         try:
-            entry(view)
+            entry(view, length)
             self._account(kind, view.regs[r.RAX], 0, 0, began)
         except GuestFault as fault:
             self._deliver(Event(fault.vector, fault.error_code))
-        view.rip -= 2  # Unicorn adds the instruction's length after the hook
+        view.rip -= length  # Unicorn adds it after the hook
         self.commit()
 
     # -- control
