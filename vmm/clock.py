@@ -24,15 +24,10 @@ def wall_clock_s() -> int:
     return int(time.time())
 
 
-class HostTime:
-    """Nanoseconds of the host's monotonic clock since construction."""
-
-    def __init__(self) -> None:
-        self.base_ns = time.monotonic_ns()
-
-    def __call__(self) -> int:
-        """Return the nanoseconds elapsed."""
-        return host_ns() - self.base_ns
+def host_time() -> Callable[[], int]:
+    """Return a source: nanoseconds of the host's monotonic clock since this call."""
+    base_ns = host_ns()
+    return lambda: host_ns() - base_ns
 
 
 class ManualTime:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 from devices.backplane import Tracer
 from vmm.board import Board, Fittings, Outside
 from vmm.bus import PortBus
-from vmm.clock import NEVER_NS, HostTime, MachineClock, host_ns, wall_clock_s
+from vmm.clock import NEVER_NS, MachineClock, host_ns, host_time, wall_clock_s
 from vmm.config import MachineConfig
 from vmm.cpu import registers as r
 from vmm.cpu.engine import StopReason
@@ -75,7 +75,7 @@ class Machine:
         config = self.config
         self.memory = Memory(config.memory_bytes)
         self.bus = PortBus()
-        source = self._virtual_now_ns if self._virtual else HostTime()
+        source = self._virtual_now_ns if self._virtual else host_time()
         self.clock = MachineClock(source)
         vga_rom = None if config.vgabios is None else read_rom(config.vgabios, "video BIOS", 512, 64 * 1024)
         outside = Outside(

@@ -29,6 +29,7 @@
 typedef struct _object { long refcount; void *type; } PyObject;
 extern PyObject *PyObject_Vectorcall(PyObject *, PyObject *const *, size_t, PyObject *);
 extern PyObject *PyLong_FromUnsignedLongLong(unsigned long long);
+extern PyObject *PyBytes_FromStringAndSize(const char *, long);
 extern unsigned long long PyLong_AsUnsignedLongLongMask(PyObject *);
 extern void Py_IncRef(PyObject *);
 extern void Py_DecRef(PyObject *);
@@ -72,7 +73,7 @@ struct host {
     int (*emu_start)(void *, uint64_t, uint64_t, uint64_t, size_t);
     int (*emu_stop)(void *);
     int (*read_linear)(void *, uint64_t, void *, uint64_t, bool);
-    PyObject *on_event;       /* on_event(vector) -> action */
+    PyObject *on_event;       /* on_event(vector, code) -> action; code: the bytes at an intercept */
     PyObject *acknowledge;    /* acknowledge() -> vector: the PIC's INTA cycle */
     PyObject *bulk_in;        /* bulk_in(port, size) -> first element */
     PyObject *bulk_out;       /* bulk_out(port, size, value) */
@@ -115,8 +116,6 @@ struct shared {
     uint32_t virtual_clock, failed, interrupt_line, stopping, triple_fault, unused;
     struct record *ring;
     uint64_t ring_mask, ring_next;
-    uint64_t code_length;              /* of an intercept: the bytes at CS:EIP, to the end of the page */
-    uint8_t code[16];
 };
 
 struct accel {
@@ -203,10 +202,25 @@ static void keep_error(struct accel *a)
     stop(a);
 }
 
+/* Take the result of a call: an action, a value, a vector; `otherwise` for None or after an exception. */
+static uint64_t taken(struct accel *a, PyObject *r, uint64_t otherwise)
+{
+    uint64_t result = otherwise;
+    if (!r) {
+        keep_error(a);
+        return otherwise;
+    }
+    if (r != &_Py_NoneStruct)
+        result = PyLong_AsUnsignedLongLongMask(r);
+    Py_DecRef(r);
+    if (result == (uint64_t)-1 && PyErr_Occurred())
+        keep_error(a);
+    return result;
+}
+
 static uint64_t call(struct accel *a, PyObject *f, int n, const uint64_t *values, uint64_t otherwise)
 {
     PyObject *args[6] = {0};
-    uint64_t result = otherwise;
     if (a->s.failed || !f)
         return otherwise;
     for (int i = 0; i < n; i++)
@@ -214,16 +228,7 @@ static uint64_t call(struct accel *a, PyObject *f, int n, const uint64_t *values
     PyObject *r = PyObject_Vectorcall(f, args, n, NULL);
     for (int i = 0; i < n; i++)
         Py_DecRef(args[i]);
-    if (r) {
-        if (r != &_Py_NoneStruct)
-            result = PyLong_AsUnsignedLongLongMask(r);
-        Py_DecRef(r);
-        if (result == (uint64_t)-1 && PyErr_Occurred())
-            keep_error(a);
-    } else {
-        keep_error(a);
-    }
-    return result;
+    return taken(a, r, otherwise);
 }
 #define CALL(a, f, otherwise, ...) \
     call(a, f, sizeof((uint64_t[]){__VA_ARGS__}) / 8, (uint64_t[]){__VA_ARGS__}, otherwise)
@@ -316,8 +321,8 @@ static void deliver(struct accel *a)
     AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* QEMU leaves it set after INT3 */
 }
 
-/* Read the intercepted instruction, so that Python need not walk the page tables for it. */
-static void read_code(struct accel *a)
+/* Copy the bytes at CS:EIP, to the end of the page, so that Python need not walk the page tables for them. */
+static long read_code(struct accel *a, char *code)
 {
     void *env = a->h.env;
     bool wide = AT(uint32_t, env, ENV_HFLAGS) & (1 << 15); /* CS64 */
@@ -326,9 +331,8 @@ static void read_code(struct accel *a)
     if (!wide)
         linear = (uint32_t)(linear + AT(uint64_t, env, ENV_SEGS + 24 + 8));
     uint64_t physical = a->h.physical_page(a->h.cpu, linear & ~0xfffull, &attributes);
-    a->s.code_length = 0;
     if (physical == (uint64_t)-1 || physical >> 12 >= a->h.ram_pages || physical >> 17 == 0xa0000 >> 17)
-        return;
+        return 0;
     uint64_t offset = linear & 0xfff;
     long length = offset <= 0xff1 ? 15 : 0x1000 - offset;
     memcpy(code, a->h.ram + physical + offset, length);
@@ -400,9 +404,8 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
     if (vector >= 0x100) { /* QEMU's cpu_vmexit leaves these stale; both corrupt the next event */
         AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
         AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
-        read_code(a);
     }
-    uint64_t action = CALL(a, a->h.on_event, ACTION_RESUME, vector);
+    uint64_t action = call_event(a, vector);
     uint64_t took = host_ns() - began;
     a->s.kinds[kind].host_ns += took;
     c->host_ns += took;
@@ -615,7 +618,7 @@ static unsigned entry_length(struct accel *a)
 
 static void fault(struct accel *a, int vector, unsigned length)
 {
-    AT(uint64_t, a->h.env, ENV_EIP) -= 2;
+    AT(uint64_t, a->h.env, ENV_EIP) -= length;
     inject(a, vector, 0);
 }
 
@@ -624,10 +627,10 @@ static void on_syscall(void *uc, void *opaque)
     struct accel *a = opaque;
     void *env = a->h.env;
     int64_t began = host_ns();
+    unsigned length = entry_length(a);
     if (!(AT(uint64_t, env, ENV_EFER) & 1)) {
         fault(a, 6, length);
         return;
-    unsigned length = entry_length(a);
     }
     uint64_t next = AT(uint64_t, env, ENV_EIP) + length, flags = a->h.read_eflags(env);
     uint32_t selector = AT(uint64_t, env, ENV_STAR) >> 32 & 0xffff;
@@ -654,10 +657,10 @@ static void on_sysenter(void *uc, void *opaque)
     int64_t began = host_ns();
     uint32_t selector = AT(uint32_t, env, ENV_SYSENTER_CS);
     bool long_mode = AT(uint32_t, env, ENV_HFLAGS) & HF_LMA;
+    unsigned length = entry_length(a);
     if (!(selector & 0xfffc)) {
         fault(a, 13, length);
         return;
-    unsigned length = entry_length(a);
     }
     remember(a, KIND_SYSENTER, AT(uint64_t, env, ENV_REGS), 0);
     account(a, KIND_SYSENTER, AT(uint64_t, env, ENV_REGS), 0, 0, began);

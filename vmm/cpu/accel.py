@@ -67,8 +67,6 @@ class Shared(ctypes.Structure):
         ("ring", ctypes.c_void_p),
         ("ring_mask", ctypes.c_uint64),
         ("ring_next", ctypes.c_uint64),
-        ("code_length", ctypes.c_uint64),
-        ("code", ctypes.c_uint8 * 16),
     ]
 
 

@@ -71,7 +71,6 @@ class AcceleratedEngine(Engine):
         self._accel = self._lib.accel_open(ctypes.byref(host))
         self.shared = Shared.from_address(self._accel)
         self.shared.virtual_clock = virtual_clock
-        self._code = memoryview(self.shared.code).cast("B")
         self.shared.ring, self.shared.ring_mask = wiring.ring.address, SIZE - 1
         now = wiring.now_ns()
         self.shared.virtual_ns = now
@@ -159,20 +158,13 @@ class AcceleratedEngine(Engine):
 
     def invalidate_code(self, address: int, length: int) -> None:
         """Forget code translated from this range, where any was."""
-        for first, last, delta in self._deltas:
-            if first <= address < last:
-                self._lib.accel_written(self._accel, address, address + delta, length)
-                return
+        self._lib.accel_written(self._accel, address, address + self.ram_delta(address), length)
 
     # -- state
 
     def fetch(self) -> EngineView:
         """Return the view: it lies on the live state."""
         return self.view
-
-    def intercepted_code(self) -> bytes | None:
-        """Return the bytes accel.c read at the intercepted instruction."""
-        return self._code[: self.shared.code_length].tobytes() or None
 
     def commit(self) -> None:
         """Nothing to do: the view is the state."""

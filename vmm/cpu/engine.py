@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import enum
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -87,7 +88,7 @@ class Wiring:
     memory: Memory
     bus: PortBus
     acknowledge: Callable[[], int]  # the interrupt controller's INTA cycle: returns the vector
-    on_event: Callable[[int], Action]  # the event router
+    on_event: Callable[[int, bytes], Action]  # the event router; the bytes at an intercept, if known
     cpuid: Callable[[int, int], tuple[int, int, int, int]]
     now_ns: Callable[[], int]
     ring: ExitRing
@@ -115,7 +116,8 @@ class Engine(ABC):
         self.uc.ctl_set_cpu_model(cpu.engine_model)
         self.uc.ctl_set_tcg_buffer_size(CODE_BUFFER_BYTES)  # type: ignore[attr-defined]
         self._hidden = ctypes.create_string_buffer(HIDDEN_BYTES + 4096)
-        self._deltas: list[tuple[int, int, int]] = []  # (first, last, ram_addr - physical)
+        self._deltas: list[tuple[int, int]] = []  # by block: address, QEMU's RAM offset less it
+        self._block_starts: list[int] = []
         self._power_on: Any = None  # the processor's whole state after its first reset
         self.view: EngineView
 
@@ -129,10 +131,6 @@ class Engine(ABC):
     @abstractmethod
     def fetch(self) -> EngineView:
         """Return the view, up to date."""
-
-    def intercepted_code(self) -> bytes | None:
-        """Return the bytes at an intercepted instruction (maybe cut at its page's end), if known."""
-        return None
 
     @abstractmethod
     def commit(self) -> None:
@@ -298,11 +296,12 @@ class Engine(ABC):
         for address, length, host in blocks:
             offset = offset_of(handle, host)
             spans.append((offset, offset + length))
-            self._deltas.append((address, address + length, offset - address))
+            self._deltas.append((address, offset - address))
         spans.sort()
         if any(first[1] > second[0] for first, second in pairwise(spans)):
             raise EngineError("unicorn gave two memory blocks the same RAM offset; report this")
         self._deltas.sort()
+        self._block_starts = [address for address, _ in self._deltas]
 
     def _protect(self, address: int, length: int, writable: bool) -> None:
         protection = unicorn.UC_PROT_ALL if writable else unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
@@ -312,10 +311,12 @@ class Engine(ABC):
 
     def invalidate_code(self, address: int, length: int) -> None:
         """Forget code translated from this physical range: a bus master or the monitor wrote there."""
-        for first, last, delta in self._deltas:
-            if first <= address < last:
-                _invalidate(self.uc._uch, address + delta, address + delta + length)
-                return
+        offset = address + self.ram_delta(address)
+        _invalidate(self.uc._uch, offset, offset + length)
+
+    def ram_delta(self, address: int) -> int:
+        """Return QEMU's RAM offset less the physical address, in the block that holds `address`."""
+        return self._deltas[bisect_right(self._block_starts, address) - 1][1]
 
     def _needs_the_hole(self) -> bool:
         """Say whether the instruction that could not be fetched lies in a hole: #UD, FF FF is none.

@@ -187,7 +187,7 @@ class PortableEngine(Engine):
         if self._trace is not None:  # before anything is done: CS:EIP is still where it happened
             self._trace(kind, vector, state.error_code, 0, 0)
         detail = 0 if software else vector & 0xFF if kind is Kind.EXCEPTION else vector - INTERCEPT_VECTOR
-        action = self.wiring.on_event(vector)
+        action = self.wiring.on_event(vector, b"")
         state.old_exception, state.exception_is_int = -1, 0  # again: a handler may have fetched
         if action is Action.DELIVER:
             self._deliver(self._injected or self._event(vector, software))
@@ -309,7 +309,7 @@ class PortableEngine(Engine):
     def _on_sysenter(self, uc: Any, data: Any) -> None:  # noqa: ANN401
         self._enter_kernel(Kind.SYSENTER, sysenter)
 
-    def _enter_kernel(self, kind: Kind, entry: Callable[[EngineView], None]) -> None:
+    def _enter_kernel(self, kind: Kind, entry: Callable[[EngineView, int], None]) -> None:
         began = self._host_ns()
         view = self.fetch()
         length = entry_bytes(view)

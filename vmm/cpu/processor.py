@@ -114,13 +114,13 @@ class Processor:
     def _on_route(self, vector: int, to_python: bool) -> None:
         self.live.route_to_python(vector, to_python)
 
-    def _on_intercept(self, vector: int) -> Action:  # noqa: ARG002 - the instruction itself says all
+    def _on_intercept(self, vector: int, code: bytes) -> Action:  # noqa: ARG002 - the instruction itself says all
         """Emulate an intercepted instruction; one we have no emulation for does not exist here."""
         engine = self.live
         view = engine.fetch()
         stepping = view.state.eflags & r.TF
         try:
-            outcome = emulate(view, self, engine.intercepted_code())
+            outcome = emulate(view, self, code or None)
         except GuestFault as fault:
             if fault.cr2 is not None:
                 view.write_cr(2, fault.cr2)

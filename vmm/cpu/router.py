@@ -12,12 +12,15 @@ from collections.abc import Callable
 from vmm.cpu.engine import INTERCEPT_VECTOR, Action
 
 Handler = Callable[[int], Action]
+_DELIVER = Action.DELIVER
 
 
 class EventRouter:
     """Handlers by vector. `on_route(vector, to_python)` tells the engine what it need not deliver."""
 
-    def __init__(self, intercept: Handler, on_route: Callable[[int, bool], None]) -> None:
+    def __init__(
+        self, intercept: Callable[[int, bytes], Action], on_route: Callable[[int, bool], None]
+    ) -> None:
         self._intercept = intercept
         self._on_route = on_route
         self._handlers: dict[int, Handler] = {}
@@ -34,9 +37,9 @@ class EventRouter:
         if vector < INTERCEPT_VECTOR:
             self._on_route(vector, False)
 
-    def dispatch(self, vector: int) -> Action:
-        """Decide about one event."""
+    def dispatch(self, vector: int, code: bytes) -> Action:
+        """Decide about one event. `code`: the instruction of an intercept, where the engine has read it."""
         handler = self._handlers.get(vector)
         if handler is not None:
             return handler(vector)
-        return self._intercept(vector) if vector >= INTERCEPT_VECTOR else Action.DELIVER
+        return self._intercept(vector, code) if vector >= INTERCEPT_VECTOR else _DELIVER
