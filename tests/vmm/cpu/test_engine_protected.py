@@ -254,7 +254,28 @@ def test_a_second_fault_much_later_is_no_double_fault(engine: str) -> None:
     assert rig.briefs == [(r.GP, 0xF8, 0)] * 5
 
 
-def test_a_fault_after_int3_has_its_own_address(engine: str) -> None:
-    """`exception_is_int` stays set after INT3's delivery; the next #UD then had the address after INT3."""
-    rig = run(engine, prot("try int3\n try ud2\n try int 0x30\n mov ax, 0xf8\n try mov ds, ax\n finish"))
-    assert rig.briefs == [(r.BP, 0, 1), (r.UD, 0, 0), (0x30, 0, 2), (r.GP, 0xF8, 0)]
+def test_what_follows_int3_has_its_own_address(engine: str) -> None:
+    """`exception_is_int` stays set after INT3's delivery; an intercept then came with INT3's address."""
+    rig = run(
+        engine,
+        prot("""
+        try int3
+        try ud2
+        try int 0x30
+        mov ax, 0xf8
+        try mov ds, ax
+        int3
+        mov ecx, 0x10                   ; an intercepted RDMSR
+        rdmsr
+        log ecx
+        try int3
+        mov ecx, 0x12345
+        try rdmsr
+        finish"""),
+    )
+    briefs = [frame.brief for frame in rig.frames]
+    del briefs[4]  # the INT3 that nobody tried
+    assert briefs == [
+        (r.BP, 0, 1), (r.UD, 0, 0), (0x30, 0, 2), (r.GP, 0xF8, 0), (r.BP, 0, 1), (r.GP, 0, 0),
+    ]  # fmt: skip
+    assert rig.log == [0x10]
