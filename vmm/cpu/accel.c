@@ -164,10 +164,11 @@ static uint64_t machine_ns(struct accel *a)
 /* ---- leaving generated code */
 
 /*
- * Unicorn skips every instruction hook while a stop is requested: an IN then reads 0, an OUT is lost,
- * SYSENTER does nothing, silently. So a stop is only *asked for* here, and requested by
- * on_interrupt_window, between two blocks, where no hook can come before the exit. That function is
- * called at each turn of QEMU's main loop because an interrupt request bit is always set.
+ * While a stop is requested Unicorn passes over its hooks of SYSENTER, SYSCALL, CPUID and RDTSC (each
+ * looks at the request before it comes to its own entry of the list): SYSENTER does nothing, silently.
+ * So a stop is only *asked for* here, and requested by on_interrupt_window, between two blocks, where
+ * no hook can come before the exit. That function is called at each turn of QEMU's main loop because
+ * an interrupt request bit is always set.
  */
 
 /* Return to QEMU's main loop at the end of this block. */

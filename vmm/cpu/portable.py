@@ -44,7 +44,8 @@ from vmm.errors import EngineError
 
 SLICE: Final = 10_000  # instructions, when nothing is pending
 WINDOW_STEPS: Final = 32  # single steps when an interrupt begins to wait for IF
-WINDOW_SLICES: Final = (97, 101, 103, 107, 109, 113)  # then; primes, to meet any loop's shortest window
+WINDOW_SLICE: Final = 64  # then slices of 64 to 127, ever changing: a loop of one length, whose window
+WINDOW_SCATTER: Final = 40503  # is an instruction or two, would always be looked at in the same place
 VIRTUAL_SLICE: Final = 1_000  # under the virtual clock: the step in which time moves
 NS_PER_INSTRUCTION: Final = 3
 _CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_X86_REG_CR4}
@@ -366,7 +367,7 @@ class PortableEngine(Engine):
             self._waited += 1
             if self._waited < WINDOW_STEPS or self.view.state.hflags & s.HF_INHIBIT_IRQ:
                 return 1
-            return WINDOW_SLICES[self._waited % len(WINDOW_SLICES)]
+            return WINDOW_SLICE + (self._waited * WINDOW_SCATTER >> 10 & WINDOW_SLICE - 1)
         if self._virtual:
             left = (self._deadline_ns - self._virtual_ns) // NS_PER_INSTRUCTION
             return max(2, min(VIRTUAL_SLICE, left + 1))

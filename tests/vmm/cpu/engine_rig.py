@@ -174,7 +174,7 @@ class Rig:
         self.words: list[int] = []
         self.service: Callable[[int], None] = self.log.append  # what a write to port SERVICE does
         self.memory = Memory(RAM_BYTES)
-        self.memory.add_rom(ROM_AT, bytes(ROM_BYTES))
+        self.memory.add_rom(ROM_AT, bytes(range(256)) * (ROM_BYTES // 256))
         self.window, self.ports, self.block = Window(), Ports(self), BlockPort(bulk=bulk)
         if device is not None:
             self.window.read = self.window.write = device  # type: ignore[method-assign,assignment]

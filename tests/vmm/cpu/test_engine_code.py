@@ -156,8 +156,7 @@ def test_a_data_alias_of_a_code_page_is_seen_whichever_comes_first(engine: str) 
         dec al
         cmp al, bl
         jne bad
-        mov byte [0x200001], 77
-        mov ecx, 0x200000
+        mov byte [0x200001], 77         ; through what was filled before the page held code
         call ecx
         cmp al, 77
         jne bad

@@ -65,6 +65,29 @@ def test_no_interrupt_between_sti_and_the_next_instruction(engine: str) -> None:
     assert rig.log == [1, 0x80, 2]
 
 
+def test_a_loop_that_opens_a_short_window_is_interrupted(engine: str) -> None:
+    """The portable engine looks between slices: were they all of the loop's length, it never would see it."""
+    rig = run(engine, real(HANDLERS + """
+        mov word [0x80 * 4], found
+        cli
+        mov al, 0x80
+        out INTR, al
+        mov cx, 5000
+    again:
+        times 45 nop
+        sti
+        nop
+        cli
+        times 51 nop
+        loop again
+        log 1
+        finish
+    found:
+        log 2
+        finish"""))  # fmt: skip
+    assert rig.log == [2]
+
+
 def test_a_pending_interrupt_is_taken_after_sti_hlt(engine: str) -> None:
     """The frame's address is that after HLT: the HLT ran, and ended."""
     rig = run(

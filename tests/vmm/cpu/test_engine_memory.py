@@ -78,10 +78,11 @@ def test_rom_keeps_its_bytes(engine: str) -> None:
         rep stosd
         log [{ROM_AT:#x}]
         log [{ROM_AT:#x} + 4]
+        log [{ROM_AT:#x} + 8]
         log [{ROM_AT:#x} + 12]
         finish"""),
     )
-    assert rig.log == [0, 0, 0]
+    assert rig.log == [0x0302_0100, 0x0706_0504, 0x0B0A_0908, 0x0F0E_0D0C]
 
 
 def test_shadow_segments_are_protected_and_opened_while_the_guest_runs(engine: str) -> None:
@@ -258,3 +259,18 @@ def test_blocks_of_growing_size_are_not_confused(engine: str) -> None:
     calls = "".join(f"xor eax, eax\n mov ecx, {p:#x}\n call ecx\n log eax\n" for p in places)
     rig = run(engine, prot(stores + calls * 2 + "finish"))
     assert rig.log == [i + 1 for i in range(len(places))] * 2
+
+
+def test_code_at_address_0_runs(engine: str) -> None:
+    """Unless exits are enabled Unicorn takes `until`, 0, for the address at which to stop."""
+    rig = run(
+        engine,
+        prot("""
+        mov dword [0], 0xc307b0
+        xor eax, eax
+        xor ecx, ecx
+        call ecx
+        log eax
+        finish"""),
+    )
+    assert rig.log == [7]
