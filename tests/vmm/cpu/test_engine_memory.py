@@ -251,13 +251,19 @@ def test_a20_also_gates_fetches(engine: str) -> None:
 def test_blocks_of_growing_size_are_not_confused(engine: str) -> None:
     """Unicorn gives colliding RAM offsets when a larger block follows a smaller one (C2).
 
-    Blocks of one machine: 640 KiB, 16-KiB shadows, 64 KiB, RAM above 1 MiB, a 64-KiB ROM. Without the
-    order of sizes and the freed dummy the code at one address runs as that of another (101 for 102).
+    Translated code is found by linear address and RAM offset: here many physical pages run at one linear
+    address. Without the order of sizes and the freed dummy one runs for another (101 for 102), unless
+    our proof of the offsets has refused the engine before.
     """
-    places = [0x20000, 0xC0000, 0xC4000, 0xEC000, 0xF0000, 0x10_0000, 0x30_0000]
+    places = [0, 0x2_0000, 0x4_0000, 0x8_0000, 0xC_0000, 0xC_4000, 0xE_C000, 0xF_0000, 0xF_8000]
+    places += [0x10_0000 + at for at in (0, 0x1000, 0x4000, 0x1_0000, 0x2_0000, 0x4_0000, 0x8_0000)]
     stores = "".join(f"mov dword [{p:#x}], {0xC3_00B0 | i + 1 << 8:#x}\n" for i, p in enumerate(places))
-    calls = "".join(f"xor eax, eax\n mov ecx, {p:#x}\n call ecx\n log eax\n" for p in places)
-    rig = run(engine, prot(stores + calls * 2 + "finish"))
+    calls = "".join(
+        f"mov dword [PTE + 0x3f0 * 4], {p | 7:#x}\n mov eax, cr3\n mov cr3, eax\n xor eax, eax\n"
+        "mov ecx, 0x3f0000\n call ecx\n log eax\n"
+        for p in places
+    )
+    rig = run(engine, prot(stores + "paging\n" + calls * 2 + "finish"))
     assert rig.log == [i + 1 for i in range(len(places))] * 2
 
 

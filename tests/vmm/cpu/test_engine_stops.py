@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vmm.cpu.engine_rig import Rig, both_engines, long, prot, real
+from tests.vmm.cpu.engine_rig import Rig, both_engines, long, prot
 from vmm.cpu.engine import StopReason
 from vmm.cpu.processor import ProcessorOptions
 
@@ -306,32 +306,6 @@ def test_a_stop_leaves_the_page_fault_registers_alone(engine: str) -> None:
     assert [(frame.vector, frame.error, frame.cr2) for frame in rig.frames] == [
         (14, 0, 0x300004), (14, 0, 0x300004), (14, 0, 0x300008),
     ]  # fmt: skip
-
-
-class BrokenDeviceError(Exception):
-    """Raised by the device below."""
-
-
-def broken(*_: int) -> int:
-    raise BrokenDeviceError
-
-
-@pytest.mark.parametrize(
-    "body", ["in al, NUMBER", "out NUMBER, al", "mov al, [0xa0000]", "mov [0xa0000], al"]
-)
-def test_an_error_in_a_device_leaves_run(engine: str, body: str) -> None:
-    """Exceptions in ctypes callbacks are printed and swallowed unless carried out by hand (C13)."""
-    rig = Rig(engine, device=broken)
-    rig.load(prot(body + "\nlog 1\nfinish"))
-    with pytest.raises(BrokenDeviceError):
-        rig.run()
-
-
-def test_an_error_in_the_acknowledge_cycle_leaves_run(engine: str) -> None:
-    rig = Rig(engine).load(real("sti\n nop\n jmp $"))
-    rig.engine.set_interrupt(True)
-    with pytest.raises(AssertionError):
-        rig.run(timeout_s=2)
 
 
 def test_virtual_time_is_that_of_the_code_run(engine: str) -> None:
