@@ -79,15 +79,22 @@ class Ports:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self.number = 0
+        self.stop_every = 0  # accesses to NUMBER or LOG after which a stop is asked for, or 0
 
     def read(self, offset: int, size: int) -> int:
         self.number += 1
+        self._stop_at(self.number)
         return self.number
+
+    def _stop_at(self, count: int) -> None:
+        if self.stop_every and count % self.stop_every == 0:
+            self._rig.engine.stop()
 
     def write(self, offset: int, size: int, value: int) -> None:
         rig, port = self._rig, LOG + offset
         if port == LOG:
             rig.log.append(value)
+            self._stop_at(len(rig.log))
         elif port == FRAME:
             rig.words.append(value)
         elif port == INTR:

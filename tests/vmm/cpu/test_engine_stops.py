@@ -11,14 +11,14 @@ from vmm.cpu.processor import ProcessorOptions
 pytestmark = both_engines
 
 
-def run_in_slices(rig: Rig, slice_ns: int = 15_000, least: int = 40) -> None:
-    """Run to the end in slices so short that stops land everywhere (portable: 10,000 instructions)."""
-    stops = 0
-    while (reason := rig.engine.run(rig.engine.wiring.now_ns() + slice_ns)) is StopReason.DEADLINE:
+def run_in_slices(rig: Rig, slice_ns: int = 15_000) -> None:
+    """Run to the end in slices so short that stops land everywhere, and with stops asked for by a port."""
+    stops, rig.ports.stop_every = 0, 53
+    going_on = (StopReason.DEADLINE, StopReason.STOPPED)
+    while (reason := rig.engine.run(rig.engine.wiring.now_ns() + slice_ns)) in going_on:
         stops += 1
         assert stops < 1_000_000, rig.log[-3:]
     assert reason is StopReason.HALTED
-    assert stops >= (least if rig.engine.name == "accelerated" else 5)
 
 
 def test_no_out_is_lost_and_none_doubled(engine: str) -> None:
@@ -144,7 +144,7 @@ def test_a_system_call_is_never_a_no_op(engine: str, source: str) -> None:
     into the slow IN of the same block then makes SYSCALL do nothing, and SYSENTER go back to the INC.
     """
     rig = Rig(engine).load(source)
-    run_in_slices(rig, least=20)
+    run_in_slices(rig)
     assert (rig.log, rig.frames) == ([30000, 30000], [])
 
 
@@ -167,7 +167,7 @@ def test_cpuid_and_rdtsc_are_always_ours(engine: str) -> None:
         log esi
         log ebp
         finish"""))  # fmt: skip
-    run_in_slices(rig, least=20)
+    run_in_slices(rig)
     features, high = rig.log
     assert features >> 31 == 0
     assert high < 16
@@ -209,7 +209,7 @@ def test_a_stop_never_lands_within_an_instruction(engine: str) -> None:
     other: dd 0
     mix: dd 0""")
     )
-    run_in_slices(rig, 30_000, least=30)
+    run_in_slices(rig, 30_000)
     total = 400000 * 400001 // 2 & 0xFFFF_FFFF
     mix = 0
     for number in range(400000, 0, -1):
@@ -236,15 +236,8 @@ def test_stop_within_an_out_returns_behind_its_block_at_the_latest(engine: str) 
 
 
 def test_stop_within_an_in_loses_nothing(engine: str) -> None:
-    numbers = iter(range(1, 20001))
-
-    def device(*_: int) -> int:
-        number = next(numbers)
-        if number % 100 == 0:
-            rig.engine.stop()
-        return number
-
-    rig = Rig(engine, device=device)
+    rig = Rig(engine)
+    rig.ports.stop_every = 100
     rig.load(
         prot("""
         xor ebx, ebx
@@ -301,7 +294,7 @@ def test_a_stop_leaves_the_page_fault_registers_alone(engine: str) -> None:
         try mov eax, [0x300008]
         finish""")
     )
-    run_in_slices(rig, 50_000, least=20)
+    run_in_slices(rig, 50_000)
     assert rig.log == [0x5A5A_5A5A]
     assert [(frame.vector, frame.error, frame.cr2) for frame in rig.frames] == [
         (14, 0, 0x300004), (14, 0, 0x300004), (14, 0, 0x300008),
