@@ -229,3 +229,27 @@ def test_options_do_not_leak_between_processors(engine: str) -> None:
     assert one.run() is two.run() is StopReason.HALTED
     assert one.log[:5] == two.log[:5] == [5, 4, 3, 2, 1]
     assert one.log[5] ^ two.log[5] == cpuid.EDX_APIC
+
+
+def test_an_fpu_error_is_an_exception_with_cr0_ne_and_nothing_without(engine: str) -> None:
+    """Not modelled: without CR0.NE the error should raise FERR#, IRQ 13 of a PC; Unicorn drops it (C12)."""
+    rig = run(engine, prot("""
+        fninit
+        fldcw [unmasked]
+        fld1
+        fldz
+        fdivp                           ; by zero
+        try fwait
+        fnclex
+        mov eax, cr0
+        or al, 0x20
+        mov cr0, eax
+        fld1
+        fldz
+        fdivp
+        try fwait
+        log 1
+        finish
+    unmasked: dw 0x37b"""))  # fmt: skip
+    assert rig.briefs == [(r.MF, 0, 0)]
+    assert rig.log == [1]
