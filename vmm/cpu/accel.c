@@ -257,19 +257,26 @@ static void remember(struct accel *a, int kind, uint64_t x, uint64_t y)
  */
 enum { PORT_CYCLE_NS = 1000, MMIO_CYCLE_NS = 100, EVENT_NS = 100 };
 
-/*
- * The host's patience with one run: code that is always new translates a thousand times slower than
- * its virtual time. Coming back early shows in nothing the guest can see.
- */
-enum { PATIENCE_NS = 50000000, PATIENCE_CHECK = 64 };
-
 static void spend(struct accel *a, uint64_t ns)
 {
     if (!a->s.virtual_clock)
         return;
     a->s.virtual_ns += ns;
-    if (a->s.virtual_ns >= a->s.virtual_deadline || (++a->spent % PATIENCE_CHECK == 0 && host_ns() >= a->impatient_ns))
+    if (a->s.virtual_ns >= a->s.virtual_deadline)
         stop(a);
+}
+
+/*
+ * The host's patience with one run: code that is always new translates a thousand times slower than
+ * its virtual time. Coming back early must show in nothing the guest can see, so it is only asked where
+ * the exit costs no virtual time: ahead of a block that is then charged when it is entered again, and
+ * at an event.
+ */
+enum { PATIENCE_NS = 50000000, PATIENCE_CHECK = 64 };
+
+static bool impatient(struct accel *a)
+{
+    return a->s.virtual_clock && !a->s.stopping && ++a->spent % PATIENCE_CHECK == 0 && host_ns() >= a->impatient_ns;
 }
 
 static void account(struct accel *a, int kind, uint64_t x, uint64_t y, uint64_t z, int64_t began)
@@ -381,6 +388,8 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
     int kind = vector >= 0x100 ? KIND_INTERCEPT : software ? KIND_SOFTWARE_INT : KIND_EXCEPTION;
     remember(a, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE));
     spend(a, EVENT_NS);
+    if (impatient(a))
+        stop(a);
     if (a->trace) /* before anything is done: CS:EIP is still where it happened */
         CALL(a, a->trace, 0, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE), 0, 0);
     struct count unnamed = {0}, *c = &unnamed;
@@ -697,7 +706,10 @@ static int on_cpuid(void *uc, void *opaque)
 static void on_block(void *uc, uint64_t address, uint32_t size, void *opaque)
 {
     struct accel *a = opaque;
-    spend(a, size);
+    if (impatient(a))
+        stop(a); /* this block's own exit check, behind this hook, leaves before its first instruction */
+    else
+        spend(a, size);
 }
 
 static void *watch(void *opaque)

@@ -32,12 +32,12 @@ from vmm.cpu.engine import (
     TraceCall,
     Wiring,
 )
-from vmm.cpu.io_permission import io_allowed
+from vmm.cpu.ledger import ExitLedger
 from vmm.cpu.paging import GuestFault
+from vmm.cpu.portable_io import PortableIo
 from vmm.cpu.reset import CR0_AFTER_RESET, write_reset_state
 from vmm.cpu.software_int import software_int_bytes
 from vmm.cpu.state import CpuState
-from vmm.cpu.string_io import StringIo
 from vmm.cpu.syscall_entry import entry_bytes, syscall, sysenter
 from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
@@ -52,15 +52,6 @@ _CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_
 _SHUTDOWN: Final = 0x17F
 PATIENCE_NS: Final = 50_000_000  # host time after which `run` returns: virtual time may hardly move
 SLICE_EVENTS: Final = 100  # a slice ends after so many, too: a guest may fault for ever, running nothing
-_CYCLE_NS: Final = {  # as in accel.c
-    Kind.IN: 1000,
-    Kind.OUT: 1000,
-    Kind.MMIO_READ: 100,
-    Kind.MMIO_WRITE: 100,
-    Kind.EXCEPTION: 100,
-    Kind.SOFTWARE_INT: 100,
-    Kind.INTERCEPT: 100,
-}
 _HF2_NMI_BLOCKED: Final = 4
 
 
@@ -78,18 +69,14 @@ class PortableEngine(Engine):
         pointer = ctypes.cast(self._context._context, ctypes.c_void_p).value
         assert pointer is not None
         self.view = EngineView(self, CpuState.from_address(pointer + layout.CONTEXT_DATA), wiring.memory)
-        self._counts: dict[tuple[Kind, int], Count] = {}
-        self._trace: TraceCall | None = None
+        self._ledger = ExitLedger()
+        self._io = PortableIo(self, wiring, self._ledger)
         self._virtual = virtual_clock
-        self._virtual_ns = self._deadline_ns = 0
+        self._deadline_ns = 0
         self._line = self._nmi = self._halted = self._stopping = self._tripled = False
-        self._within_out = False
-        self._error: Exception | None = None
         self._events_left = 0
         self._waited = 0  # slices that something has waited to be taken
         self._injected: Event | None = None
-        self._io_fault: Event | None = None
-        self._string_io = StringIo(self, wiring)
         self.map_memory()
         self._install_hooks()
         self.reset()
@@ -100,9 +87,9 @@ class PortableEngine(Engine):
         hook(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid)
         hook(unicorn.UC_HOOK_MEM_WRITE_PROT, lambda *_: True)
         for callback, instruction in (
-            (self._on_in, x86.UC_X86_INS_IN),
-            (self._on_out, x86.UC_X86_INS_OUT),
-            (self._on_cpuid, x86.UC_X86_INS_CPUID),
+            (self._io.on_in, x86.UC_X86_INS_IN),
+            (self._io.on_out, x86.UC_X86_INS_OUT),
+            (self._io.on_cpuid, x86.UC_X86_INS_CPUID),
             (self._on_syscall, x86.UC_X86_INS_SYSCALL),
             (self._on_sysenter, x86.UC_X86_INS_SYSENTER),
         ):
@@ -141,31 +128,15 @@ class PortableEngine(Engine):
         """Drop the whole TLB."""
         self.uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
 
-    # -- counting
-
-    def _account(self, kind: Kind, a: int, b: int, c: int, began: int) -> None:
-        took = self._host_ns() - began
-        self._count(kind, took)
-        if self._trace is not None:
-            self._trace(kind, a, b, c, took)
-
-    def _count(self, kind: Kind, took: int, detail: int = 0) -> None:
-        self._virtual_ns += _CYCLE_NS.get(kind, 0)
-        count = self._counts.get((kind, detail))
-        if count is None:
-            count = self._counts[kind, detail] = Count()
-        count.count += 1
-        count.host_ns += took
+    # -- what leaves the guest
 
     def counts(self) -> dict[tuple[Kind, int], Count]:
         """Return the exits counted so far."""
-        return self._counts
+        return self._ledger.counts
 
     def set_trace(self, trace: TraceCall | None) -> None:
-        """Have `_account` report each exit."""
-        self._trace = trace
-
-    # -- what leaves the guest
+        """Have each exit reported."""
+        self._ledger.trace = trace
 
     def _on_event(self, uc: Any, vector: int, data: Any) -> None:  # noqa: ANN401
         began = self._host_ns()
@@ -185,15 +156,15 @@ class PortableEngine(Engine):
             else Kind.EXCEPTION
         )
         self.remember(kind, vector, state.error_code)
-        if self._trace is not None:  # before anything is done: CS:EIP is still where it happened
-            self._trace(kind, vector, state.error_code, 0, 0)
+        if self._ledger.trace is not None:  # before anything is done: CS:EIP is still where it happened
+            self._ledger.trace(kind, vector, state.error_code, 0, 0)
         detail = 0 if software else vector & 0xFF if kind is Kind.EXCEPTION else vector - INTERCEPT_VECTOR
         action = self.wiring.on_event(vector, b"")
         state.old_exception, state.exception_is_int = -1, 0  # again: a handler may have fetched
         if action is Action.DELIVER:
             self._deliver(self._injected or self._event(vector, software))
             self._injected = None
-        self._count(kind, self._host_ns() - began, detail)
+        self._ledger.count(kind, self._host_ns() - began, detail)
         self.commit()
         self._events_left -= 1
         if self._events_left <= 0:
@@ -220,89 +191,11 @@ class PortableEngine(Engine):
         self._on_event(uc, r.UD, data)
         return True
 
-    def _on_in(self, uc: Any, port: int, size: int, data: Any) -> int:  # noqa: ANN401
-        began = self._host_ns()
-        self.fetch()  # for the ring and the trace, which say where the guest is
-        if not self._may_use(port, size):
-            return 0
-        bus = self.wiring.bus
-        try:
-            value = self._string_io.bulk_in(port, size) if port in bus.block_readers else bus.read(port, size)
-        except Exception as error:  # re-raised by `_run_slice`
-            value = self._keep_error(error)
-        self.remember(Kind.IN, port, value)
-        self._account(Kind.IN, port, size, value, began)
-        return value
-
-    def _may_use(self, port: int, size: int) -> bool:
-        """Check IOPL and the bitmap; a fault is delivered behind the slice, from the state fetched now."""
-        try:
-            if io_allowed(self.view, self.view.state.eflags, port, size):
-                return True
-            self._io_fault = Event(r.GP, 0)
-        except GuestFault as fault:
-            self._io_fault = Event(fault.vector, fault.error_code, cr2=fault.cr2)
-        self.uc.emu_stop()
-        return False
-
-    def _keep_error(self, error: Exception) -> int:
-        """Keep an error for `run`: the binding keeps errors too, but then lacks a value to return."""
-        self._error = self._error or error
-        self.uc.emu_stop()
-        return 0
-
-    def _on_out(self, uc: Any, port: int, size: int, value: int, data: Any) -> None:  # noqa: ANN401
-        began = self._host_ns()
-        self.fetch()
-        if not self._may_use(port, size):
-            return
-        bus = self.wiring.bus
-        value &= (1 << 8 * size) - 1
-        self.remember(Kind.OUT, port, value)
-        self._within_out = True
-        try:
-            if port in bus.block_writers:
-                self._string_io.bulk_out(port, size, value)
-            else:
-                bus.write(port, size, value)
-        finally:
-            self._within_out = False
-        self._account(Kind.OUT, port, size, value, began)
-
     def _map_window(self, address: int, length: int, read: Any, write: Any) -> None:  # noqa: ANN401
-        def on_read(uc: Any, offset: int, size: int, data: Any) -> int:  # noqa: ANN401
-            began, mask = self._host_ns(), (1 << 8 * size) - 1
-            try:
-                value = mask if read is None else read(offset, size) & mask
-            except Exception as error:  # re-raised by `_run_slice`
-                value = self._keep_error(error)
-            self.fetch()
-            self.remember(Kind.MMIO_READ, address + offset, value)
-            self._account(Kind.MMIO_READ, address + offset, size, value, began)
-            return int(value)
-
-        def on_write(uc: Any, offset: int, size: int, value: int, data: Any) -> None:  # noqa: ANN401
-            began = self._host_ns()
-            value &= (1 << 8 * size) - 1
-            self.fetch()
-            self.remember(Kind.MMIO_WRITE, address + offset, value)
-            if write is not None:
-                write(offset, size, value)
-            self._account(Kind.MMIO_WRITE, address + offset, size, value, began)
-
-        self.uc.mmio_map(address, length, on_read, None, on_write, None)
+        self._io.map_window(address, length, read, write)
 
     def map_ports(self, ports: PortRange) -> None:
         """Nothing to do: the bus is asked at each access."""
-
-    def _on_cpuid(self, uc: Any, data: Any) -> int:  # noqa: ANN401
-        began = self._host_ns()
-        regs = self.fetch().regs
-        leaf, subleaf = regs[r.RAX] & 0xFFFF_FFFF, regs[r.RCX] & 0xFFFF_FFFF
-        regs[r.RAX], regs[r.RBX], regs[r.RCX], regs[r.RDX] = self.wiring.cpuid(leaf, subleaf)
-        self.commit()
-        self._account(Kind.CPUID, leaf, subleaf, 0, began)
-        return 1
 
     def _on_syscall(self, uc: Any, data: Any) -> None:  # noqa: ANN401
         self._enter_kernel(Kind.SYSCALL, syscall)
@@ -316,7 +209,7 @@ class PortableEngine(Engine):
         length = entry_bytes(view)
         try:
             entry(view, length)
-            self._account(kind, view.regs[r.RAX], 0, 0, began)
+            self._ledger.account(kind, view.regs[r.RAX], 0, 0, began)
         except GuestFault as fault:
             self._deliver(Event(fault.vector, fault.error_code))
         view.rip -= length  # Unicorn adds it after the hook
@@ -369,7 +262,7 @@ class PortableEngine(Engine):
                 return 1
             return WINDOW_SLICE + (self._waited * WINDOW_SCATTER >> 10 & WINDOW_SLICE - 1)
         if self._virtual:
-            left = (self._deadline_ns - self._virtual_ns) // NS_PER_INSTRUCTION
+            left = (self._deadline_ns - self._ledger.virtual_ns) // NS_PER_INSTRUCTION
             return max(2, min(VIRTUAL_SLICE, left + 1))
         return SLICE
 
@@ -387,14 +280,14 @@ class PortableEngine(Engine):
             if self._needs_the_hole():
                 self._deliver(Event(r.UD))
             self.commit()
-        if self._error is not None:
-            kept, self._error = self._error, None
+        if self._io.error is not None:
+            kept, self._io.error = self._io.error, None
             raise kept
-        if self._io_fault is not None:  # the view still is what it was at the instruction
-            self._deliver(self._io_fault)
-            self._io_fault = None
+        if self._io.fault is not None:  # the view still is what it was at the instruction
+            self._deliver(self._io.fault)
+            self._io.fault = None
             self.commit()
-        self._virtual_ns += instructions * NS_PER_INSTRUCTION
+        self._ledger.virtual_ns += instructions * NS_PER_INSTRUCTION
 
     def _take_interrupt(self) -> None:
         if not (self._line or self._nmi or self._injected):
@@ -418,7 +311,7 @@ class PortableEngine(Engine):
         began = self._host_ns()
         self._waited = 0
         self.remember(kind, vector, 0)
-        self._account(kind, vector, 0, 0, began)
+        self._ledger.account(kind, vector, 0, 0, began)
         self._deliver(Event(vector, external=True))
 
     def stop(self) -> None:
@@ -427,7 +320,7 @@ class PortableEngine(Engine):
         self._end_slice()
 
     def _end_slice(self) -> None:
-        if self._within_out:
+        if self._io.within_out:
             self.uc.emu_stop()
 
     def halt(self) -> None:
@@ -469,11 +362,11 @@ class PortableEngine(Engine):
     @property
     def virtual_ns(self) -> int:
         """Virtual time spent by executed slices, with what `skip_to` added."""
-        return self._virtual_ns
+        return self._ledger.virtual_ns
 
     def skip_to(self, now_ns: int) -> None:
         """Move virtual time forward: the processor slept."""
-        self._virtual_ns = max(now_ns, self._virtual_ns)
+        self._ledger.virtual_ns = max(now_ns, self._ledger.virtual_ns)
 
     def close(self) -> None:
         """Release Unicorn. Idempotent."""
