@@ -26,6 +26,7 @@ from vmm.cpu.processor import Processor, ProcessorOptions
 from vmm.cpu.ring import ExitRing
 from vmm.exits import ExitCounts, ExitReporter
 from vmm.memory import SHADOW_END, Memory
+from vmm.outputs import Output
 from vmm.power_on import LEGACY_BIOS, ROM_END, Drives, cmos_contents, read_rom
 from vmm.start import Starter, starter_for
 from vmm.trace.events import ExitCount
@@ -56,8 +57,8 @@ class Machine:
     ) -> None:
         self.config = config.with_places().check()
         self._virtual = self.config.clock == "virtual"
-        self._output = [bytearray() for _ in range(SERIAL_PORTS)]
-        self._debug = bytearray()
+        self.serial = [Output() for _ in range(SERIAL_PORTS)]  # what each port has sent
+        self.debug = Output()  # what was written to ports E9h and 402h
         self._wanted = b""
         self._found = False
         self._result: RunResult | None = None
@@ -138,16 +139,16 @@ class Machine:
         self._end(RunResult("exit", value))
 
     def _on_serial(self, number: int, byte: int) -> None:
-        self._take(self._output[number], byte)
+        self._take(self.serial[number], byte)
 
     def _on_debug(self, byte: int) -> None:
-        self._take(self._debug, byte)
+        self._take(self.debug, byte)
 
     def report_no_boot(self, why: str) -> None:
         """End the run: the firmware has found nothing to start."""
         self._end(RunResult("no-boot", detail=why))
 
-    def _take(self, stream: bytearray, byte: int) -> None:
+    def _take(self, stream: Output, byte: int) -> None:
         stream.append(byte)
         if self._wanted and byte == self._wanted[-1] and stream.endswith(self._wanted):
             self._end(RunResult("until"))
@@ -179,9 +180,11 @@ class Machine:
             if now >= poll:
                 poll = now + POLL_NS
                 if now >= give_up:
-                    return RunResult("timeout")
+                    self._result = RunResult("timeout")
+                    break
                 if asked is not None and asked():
-                    return RunResult("until")
+                    self._result = RunResult("until")
+                    break
             if self._asleep:
                 if self._sleep(min(give_up, now + IDLE_POLL_NS)):
                     poll = 0
@@ -297,12 +300,12 @@ class Machine:
         return self._counts.table()
 
     def serial_output(self, number: int = 0) -> bytes:
-        """Return all a serial port has sent."""
-        return bytes(self._output[number])
+        """Return the newest `KEPT_BYTES` or more a serial port has sent."""
+        return self.serial[number].since(0)
 
     def debug_output(self) -> bytes:
-        """Return all that was written to ports E9h and 402h."""
-        return bytes(self._debug)
+        """Return the newest `KEPT_BYTES` or more written to ports E9h and 402h."""
+        return self.debug.since(0)
 
     def screen_text(self) -> list[str]:
         """Return the rows of the text screen; none in a graphics mode."""

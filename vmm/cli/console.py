@@ -94,9 +94,10 @@ class SerialEnd:
 
     def pump(self, machine: Machine) -> None:
         """Move new output of the guest out, and from a pty input in."""
-        data = machine.serial_output(self._number)[self.written :]
-        if data and self._output >= 0:
-            self.written += self._write(data)
+        output = machine.serial[self._number]
+        if output.end > self.written and self._output >= 0:
+            data = output.since(self.written)
+            self.written = output.end - len(data) + self._write(data)
         if self.input >= 0:
             with contextlib.suppress(BlockingIOError):
                 machine.send_serial(os.read(self.input, READ_BYTES), self._number)

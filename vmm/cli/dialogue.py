@@ -14,12 +14,13 @@ What is sent is `keys:TEXT` (the keyboard, also without the prefix), `serial:TEX
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Final, NamedTuple, Protocol
 
 from devices.scancodes import keystrokes
 from vmm.errors import ConfigError
+from vmm.outputs import Output
 
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "e": "\x1b", "b": "\b", "\\": "\\"}
 _ESCAPE: Final = re.compile(r"\\(x[0-9A-Fa-f]{2}|.|$)", re.DOTALL)
@@ -29,11 +30,8 @@ _CHANNELS: Final = {"keys": None, "serial": 0, "serial2": 1}
 class Talker(Protocol):
     """What a dialogue needs of a machine."""
 
-    def serial_output(self, number: int = 0) -> bytes:
-        """Return all a serial port has sent."""
-
-    def debug_output(self) -> bytes:
-        """Return all the debug port was given."""
+    serial: list[Output]
+    debug: Output
 
     def screen_text(self) -> list[str]:
         """Return the rows of the text screen."""
@@ -125,21 +123,15 @@ class Dialogue:
         return self.finished
 
     def _appeared(self, text: str, guest: Talker) -> bool:
-        streams: tuple[Callable[[], bytes], ...] = (
-            lambda: guest.serial_output(0),
-            lambda: guest.serial_output(1),
-            guest.debug_output,
-        )
         wanted = text.encode()
-        for number, read in enumerate(streams):
-            data = read()
+        for number, stream in enumerate((*guest.serial, guest.debug)):
             start = max(self._seen.get(number, 0), self._searched.get(number, 0) - len(wanted) + 1)
-            found = data.find(wanted, start)
+            found = stream.find(wanted, start)
             if found >= 0:
                 self._seen[number] = found + len(wanted)
                 self._searched.clear()
                 return True
-            self._searched[number] = len(data)
+            self._searched[number] = stream.end
         return self._appeared_on_screen(text, guest)
 
     def _appeared_on_screen(self, text: str, guest: Talker) -> bool:
