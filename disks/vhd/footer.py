@@ -14,11 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from disks.errors import ImageFormatError
 from disks.image import SECTOR_BYTES
 from disks.vhd import layout
-from disks.vhd.checksum import checksum, with_checksum
 from disks.vhd.geometry import Geometry, geometry_for
+from disks.vhd.record import RecordCheck, with_checksum
 
 # The creators whose current size every reader believes; for others QEMU multiplies the geometry.
 CREATOR_APPLICATION: Final = b"win "
@@ -68,21 +67,15 @@ class Footer:
         """Decode and validate the 512 or 511 bytes found at `offset`; raise ImageFormatError."""
         record = record.ljust(layout.FOOTER_BYTES, b"\0")
         fields = layout.FOOTER.parse(record)
-
-        def require(position: int, field: str, expected: object, found: object, good: bool) -> None:
-            if not good:
-                raise ImageFormatError(path, offset + position, f"footer {field}", expected, found)
-
-        require(0, "cookie", layout.FOOTER_COOKIE, fields.cookie, fields.cookie == layout.FOOTER_COOKIE)
-        good = checksum(record, layout.FOOTER_CHECKSUM_OFFSET)
-        require(64, "checksum", f"{good:#010x}", f"{fields.checksum:#010x}", fields.checksum == good)
-        version = fields.format_version
-        require(12, "format version", "1.x", f"{version:#010x}", version >> 16 == 1)
-        require(60, "disk type", "2, 3 or 4", fields.disk_type, fields.disk_type in TYPE_NAMES)
+        check = RecordCheck("footer", path, offset)
+        check.require_cookie(layout.FOOTER_COOKIE, fields.cookie)
+        check.require_checksum(record, layout.FOOTER_CHECKSUM_OFFSET)
+        check.require_version_1(12, "format version", fields.format_version)
+        check.require(60, "disk type", "2, 3 or 4", fields.disk_type, fields.disk_type in TYPE_NAMES)
         size = fields.current_size
-        require(48, "current size", "a multiple of 512", size, size % SECTOR_BYTES == 0)
+        check.require(48, "current size", "a multiple of 512", size, size % SECTOR_BYTES == 0)
         fits = 0 < size <= layout.MAX_SIZE_BYTES
-        require(48, "current size", f"1..{layout.MAX_SIZE_BYTES} bytes", size, fits)
+        check.require(48, "current size", f"1..{layout.MAX_SIZE_BYTES} bytes", size, fits)
         return cls(
             disk_type=fields.disk_type,
             current_size=size,

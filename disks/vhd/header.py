@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from disks.errors import ImageFormatError
 from disks.image import SECTOR_BYTES
 from disks.vhd import layout
-from disks.vhd.checksum import checksum, with_checksum
+from disks.vhd.record import RecordCheck, with_checksum
 
 DEFAULT_BLOCK_BYTES: Final = 2 << 20
 CREATE_BLOCK_BYTES: Final = (512 << 10, 2 << 20)  # Hyper-V takes no others
@@ -52,21 +51,15 @@ class DynamicHeader:
     def parse(cls, record: bytes, path: Path, offset: int) -> DynamicHeader:
         """Decode and validate the 1024 bytes found at `offset`; raise ImageFormatError."""
         fields = layout.HEADER.parse(record)
-
-        def require(position: int, field: str, expected: object, found: object, good: bool) -> None:
-            if not good:
-                raise ImageFormatError(path, offset + position, f"header {field}", expected, found)
-
-        require(0, "cookie", layout.HEADER_COOKIE, fields.cookie, fields.cookie == layout.HEADER_COOKIE)
-        good = checksum(record, layout.HEADER_CHECKSUM_OFFSET)
-        require(36, "checksum", f"{good:#010x}", f"{fields.checksum:#010x}", fields.checksum == good)
-        version = fields.header_version
-        require(24, "version", "1.x", f"{version:#010x}", version >> 16 == 1)
+        check = RecordCheck("header", path, offset)
+        check.require_cookie(layout.HEADER_COOKIE, fields.cookie)
+        check.require_checksum(record, layout.HEADER_CHECKSUM_OFFSET)
+        check.require_version_1(24, "version", fields.header_version)
         size = fields.block_bytes
         legal = size & (size - 1) == 0 and MIN_BLOCK_BYTES <= size <= MAX_BLOCK_BYTES
-        require(32, "block size", "a power of two from 4 KiB to 256 MiB", size, legal)
+        check.require(32, "block size", "a power of two from 4 KiB to 256 MiB", size, legal)
         table = fields.table_offset
-        require(16, "table offset", "a multiple of 512", f"{table:#x}", table % SECTOR_BYTES == 0)
+        check.require(16, "table offset", "a multiple of 512", f"{table:#x}", table % SECTOR_BYTES == 0)
         return cls(
             table_offset=table,
             max_table_entries=fields.max_table_entries,

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices import rtc146818 as r
-from devices.backplane import IrqLine
 from devices.rtc_calendar import BINARY, HOURS_24, Alarm, decode_date, encode_date
-from vmm.clock import MachineClock, ManualTime
+from tests.devices.timed_rig import TimedRig
+from vmm.clock import MachineClock
 
 SECOND = 1_000_000_000
 BASE = int(datetime.datetime(2026, 11, 22, 23, 59, 50, tzinfo=datetime.UTC).timestamp())
@@ -17,14 +17,12 @@ NAMES = {"s": 0, "m": 2, "h": 4, "weekday": 6, "day": 7, "month": 8, "year": 9, 
 RATE_1024_HZ = 0x26
 
 
-class Rig:
+class Rig(TimedRig):
     """The clock ten seconds before midnight, with a probe on its interrupt."""
 
     def __init__(self, clock: MachineClock | None = None, cmos: dict[int, int] | None = None) -> None:
-        self.time = ManualTime()
-        self.clock = clock or MachineClock(self.time)
-        self.edges: list[bool] = []
-        self.rtc = r.Rtc146818(self.clock, IrqLine(self.edges.append), BASE, cmos)
+        super().__init__(clock)
+        self.rtc = r.Rtc146818(self.clock, self.line, BASE, cmos)
 
     def read(self, register: int) -> int:
         self.rtc.ports.write(0, 1, register)
@@ -36,14 +34,6 @@ class Rig:
 
     def date(self, *names: str) -> list[int]:
         return [self.read(NAMES[name]) for name in names]
-
-    def wait(self, time_ns: int) -> None:
-        self.time.value_ns += time_ns
-        self.clock.run_due()
-
-    @property
-    def irq(self) -> bool:
-        return bool(self.edges) and self.edges[-1]
 
 
 @pytest.fixture
@@ -72,7 +62,7 @@ def test_the_date_is_bcd_and_24_hours(rig: Rig) -> None:
 
 
 def test_the_date_carries_over_midnight(rig: Rig) -> None:
-    rig.wait(10 * SECOND)
+    rig.advance(10 * SECOND)
     assert rig.date("day", "h", "m", "s", "weekday") == [0x23, 0, 0, 0, 2]
 
 
@@ -86,7 +76,7 @@ def test_dm_chooses_binary(rig: Rig) -> None:
 )
 def test_twelve_hour_mode_has_a_pm_bit(rig: Rig, wait_s: int, hour: int) -> None:
     rig.write(r.REGISTER_B, 0)
-    rig.wait(wait_s * SECOND)
+    rig.advance(wait_s * SECOND)
     assert rig.date("h") == [hour]
 
 
@@ -94,30 +84,30 @@ def test_set_halts_the_date_and_takes_a_new_one(rig: Rig) -> None:
     rig.write(r.REGISTER_B, r.B_SET | r.B_24H)
     for name, value in zip(NAMES, (0x30, 0x15, 0x08, 0x07, 0x29, 0x02, 0x96, 0x19), strict=True):
         rig.write(NAMES[name], value)
-    rig.wait(60 * SECOND)
+    rig.advance(60 * SECOND)
     assert rig.date("s") == [0x30]
     rig.write(r.REGISTER_B, r.B_24H)
-    rig.wait(30 * SECOND)
+    rig.advance(30 * SECOND)
     assert rig.date("century", "year", "month", "day", "h", "m", "s") == [0x19, 0x96, 2, 0x29, 8, 0x16, 0]
 
 
 def test_a_date_register_can_be_written_while_the_clock_runs(rig: Rig) -> None:
     rig.write(NAMES["m"], 0x10)
-    rig.wait(SECOND)
+    rig.advance(SECOND)
     assert rig.date("h", "m", "s") == [0x23, 0x10, 0x51]
 
 
 def test_uip_warns_before_the_update(rig: Rig) -> None:
-    rig.wait(SECOND - r.UIP_NS - 1)
+    rig.advance(SECOND - r.UIP_NS - 1)
     assert not rig.read(r.REGISTER_A) & r.A_UIP
-    rig.wait(1)
+    rig.advance(1)
     assert rig.read(r.REGISTER_A) & r.A_UIP
-    rig.wait(r.UIP_NS)
+    rig.advance(r.UIP_NS)
     assert not rig.read(r.REGISTER_A) & r.A_UIP
 
 
 def test_uip_stays_low_while_set(rig: Rig) -> None:
-    rig.wait(SECOND - 1)
+    rig.advance(SECOND - 1)
     rig.write(r.REGISTER_B, r.B_SET)
     assert not rig.read(r.REGISTER_A) & r.A_UIP
 
@@ -125,18 +115,18 @@ def test_uip_stays_low_while_set(rig: Rig) -> None:
 def test_update_interrupt_comes_every_second_until_c_is_read(rig: Rig) -> None:
     rig.write(r.REGISTER_B, r.B_24H | r.B_UIE)
     rig.read(r.REGISTER_C)
-    rig.wait(SECOND)
+    rig.advance(SECOND)
     assert rig.irq
-    rig.wait(5 * SECOND)
+    rig.advance(5 * SECOND)
     assert rig.edges.count(True) == 1
     assert rig.read(r.REGISTER_C) & (r.C_IRQF | r.C_UF) == r.C_IRQF | r.C_UF
     assert not rig.irq
-    rig.wait(SECOND)
+    rig.advance(SECOND)
     assert rig.irq
 
 
 def test_flags_are_set_without_their_interrupts(rig: Rig) -> None:
-    rig.wait(SECOND)
+    rig.advance(SECOND)
     assert rig.read(r.REGISTER_C) == r.C_UF | r.C_PF
     assert rig.read(r.REGISTER_C) == 0
 
@@ -157,9 +147,9 @@ def test_alarm_interrupts_at_its_time(rig: Rig) -> None:
     for register, value in ((1, 0x05), (3, 0x00), (5, 0x00)):
         rig.write(register, value)
     rig.write(r.REGISTER_B, r.B_24H | r.B_AIE)
-    rig.wait(15 * SECOND - 1)
+    rig.advance(15 * SECOND - 1)
     assert not rig.irq
-    rig.wait(1)
+    rig.advance(1)
     assert rig.read(r.REGISTER_C) & r.C_AF
 
 
@@ -167,18 +157,18 @@ def test_alarm_bytes_from_c0h_match_any_value(rig: Rig) -> None:
     for register in (1, 3, 5):
         rig.write(register, 0xFF)
     rig.write(r.REGISTER_B, r.B_24H | r.B_AIE)
-    rig.wait(SECOND)
+    rig.advance(SECOND)
     assert rig.irq
 
 
 def test_after_divider_reset_the_first_update_takes_half_a_second(rig: Rig) -> None:
     rig.write(r.REGISTER_A, 0x70)
-    rig.wait(100 * SECOND)
+    rig.advance(100 * SECOND)
     assert rig.date("s") == [0x50]
     rig.write(r.REGISTER_A, RATE_1024_HZ)
-    rig.wait(SECOND // 2 - 1)
+    rig.advance(SECOND // 2 - 1)
     assert rig.date("s") == [0x50]
-    rig.wait(1)
+    rig.advance(1)
     assert rig.date("s") == [0x51]
 
 
@@ -210,7 +200,7 @@ def test_a_word_write_sets_index_and_data_at_once(rig: Rig) -> None:
 def test_reset_disables_interrupts_and_keeps_date_and_ram(rig: Rig) -> None:
     rig.write(0x50, 0x77)
     rig.write(r.REGISTER_B, r.B_24H | r.B_UIE)
-    rig.wait(2 * SECOND)
+    rig.advance(2 * SECOND)
     rig.rtc.reset()
     assert not rig.irq
     assert rig.read(r.REGISTER_B) == r.B_24H

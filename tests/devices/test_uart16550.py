@@ -3,19 +3,17 @@
 import pytest
 
 from devices import uart16550 as u
-from devices.backplane import IrqLine
-from vmm.clock import MachineClock, ManualTime
+from tests.devices.timed_rig import TimedRig
+from vmm.clock import MachineClock
 
 
-class Rig:
+class Rig(TimedRig):
     """A UART on a bench: probes on its interrupt pin and its line, registers by offset."""
 
     def __init__(self, clock: MachineClock | None = None) -> None:
-        self.time = ManualTime()
-        self.clock = clock or MachineClock(self.time)
-        self.edges: list[bool] = []
+        super().__init__(clock)
         self.sent = bytearray()
-        self.uart = u.Uart16550(self.clock, IrqLine(self.edges.append), self.sent.append, "com1")
+        self.uart = u.Uart16550(self.clock, self.line, self.sent.append, "com1")
 
     def read(self, register: int) -> int:
         return self.uart.ports.read(register, 1)
@@ -27,14 +25,6 @@ class Rig:
         self.write(u.LCR, u.LCR_DLAB)
         self.uart.ports.write(0, 2, divisor)
         self.write(u.LCR, line)
-
-    def advance(self, time_ns: int) -> None:
-        self.time.value_ns += time_ns
-        self.clock.run_due()
-
-    @property
-    def irq(self) -> bool:
-        return bool(self.edges) and self.edges[-1]
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from disks.image import BlockImage
 from disks.newfile import new_file
 from disks.open import ImageFormat, open_image
 from disks.raw import RawImage
-from disks.vhd.checksum import with_checksum
 from disks.vhd.create import write_dynamic
 from disks.vhd.dynamic import DynamicVhd
 from disks.vhd.fixed import FixedVhd
 from disks.vhd.layout import FOOTER_CHECKSUM_OFFSET, TYPE_DIFFERENCING
+from disks.vhd.record import with_checksum
 
 MakeVhd = Callable[..., Path]
 

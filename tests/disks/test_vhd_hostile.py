@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from disks.errors import DiskError, ImageFormatError
 from disks.open import open_image
-from disks.vhd.checksum import with_checksum
 from disks.vhd.layout import FOOTER_CHECKSUM_OFFSET, HEADER_CHECKSUM_OFFSET
+from disks.vhd.record import with_checksum
 
 MakeVhd = Callable[..., Path]
 BLOCK = 512 << 10

@@ -10,10 +10,10 @@ import pytest
 
 from disks.errors import ImageFormatError
 from disks.vhd import layout
-from disks.vhd.checksum import checksum, with_checksum
 from disks.vhd.footer import Footer
 from disks.vhd.geometry import geometry_for
 from disks.vhd.header import DynamicHeader
+from disks.vhd.record import checksum, with_checksum
 
 HERE = Path("x.vhd")
 

@@ -100,6 +100,16 @@ def test_syscall_is_undefined_until_efer_says_otherwise(engine: str) -> None:
 
 
 MSRS_64 = """
+    %macro log_rflags_cs_ss 0                       ; CF, IF, DF of the flags
+        pushfq
+        pop rax
+        and eax, 0x601
+        out LOG, eax
+        mov eax, cs
+        out LOG, eax
+        mov eax, ss
+        out LOG, eax
+    %endmacro
     write_msr 0xc0000081, 0x001b0008, 0x1234        ; STAR: SYSRET 1Bh, SYSCALL 08h
     write_msr 0xc0000082, 0, kernel
     write_msr 0xc0000083, 0, kernel32
@@ -122,14 +132,7 @@ def test_syscall_and_sysret_in_64_bit_code(engine: str) -> None:
         syscall
     after:
         mov r8, rsp
-        pushfq
-        pop rax
-        and eax, 0x601
-        out LOG, eax
-        mov eax, cs
-        out LOG, eax
-        mov eax, ss
-        out LOG, eax
+        log_rflags_cs_ss
         cld
         to_ring0 done
     kernel:
@@ -140,14 +143,7 @@ def test_syscall_and_sysret_in_64_bit_code(engine: str) -> None:
         mov rax, r11
         and eax, 0x601
         out LOG, eax
-        pushfq
-        pop rax
-        and eax, 0x601
-        out LOG, eax
-        mov eax, cs
-        out LOG, eax
-        mov eax, ss
-        out LOG, eax
+        log_rflags_cs_ss
         mov eax, esp
         out LOG, eax
         o64 sysret
