@@ -7,7 +7,7 @@ addresses; `vmm/machine.py` plugs it in. A guest access never raises.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -116,6 +116,10 @@ class Clock(Protocol):
 
     def at(self, deadline_ns: int, callback: Callable[[], None], name: str) -> Timer:
         """Call `callback` once when virtual time reaches `deadline_ns` (at once if it has passed)."""
+
+
+OPEN_BUS: Final = (0, 0xFF, 0xFFFF, 0, 0xFFFF_FFFF)
+"""What nobody drives, by the size of the access."""
 
 
 class GuestMemory(Protocol):

@@ -66,6 +66,7 @@ READ_TEST_INPUTS: Final = 0xE0
 PULSE_OUTPUT_PORT: Final = 0xF0  # to FFh; a 0 in bits 0-3 pulses that output low
 
 RAM_BYTES: Final = 32
+MOST_REPLIES: Final = 16  # the chip has one buffer; a guest that never reads it loses the oldest
 SELF_TEST_PASSED: Final = 0x55
 INTERFACE_GOOD: Final = 0x00
 NO_PASSWORD: Final = 0xF1
@@ -140,7 +141,7 @@ class I8042:
         self._set_a20 = set_a20
         self._request_reset = request_reset
         self._timer: Timer | None = None
-        self._replies: deque[tuple[int, int]] = deque()
+        self._replies: deque[tuple[int, int]] = deque(maxlen=MOST_REPLIES)
         self._ram = bytearray(RAM_BYTES)
         self._build_tables()
         self.data_port = byte_bank(f"{name} data", (self._read_data,), (self._write_data,))
@@ -217,7 +218,7 @@ class I8042:
         self._argument_of = saved.argument_of
         self._output_port = saved.output_port
         self._release = saved.release
-        self._replies = deque(saved.replies)
+        self._replies = deque(saved.replies, MOST_REPLIES)
         self._wire_free_ns = saved.wire_free_ns
         self._stop_timer()
         self._update_irq()

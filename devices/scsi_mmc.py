@@ -34,7 +34,7 @@ from devices.scsi_mmc_data import (
     InquiryIdentity,
     Sense,
 )
-from disks.errors import DiskError
+from disks.errors import HOST_ERRORS
 from disks.image import BlockImage
 
 GOOD: Final = 0x00
@@ -73,7 +73,6 @@ NAMES: Final = {
 NEEDS_MEDIUM: Final = 0x1
 IGNORES_ATTENTION: Final = 0x2
 
-HOST_ERRORS: Final = (OSError, DiskError)
 SECTORS_PER_BLOCK: Final = BLOCK // 512
 CDB_BYTES: Final = 12
 COUNTS: Final = {READ_10: slice(7, 9), READ_12: slice(6, 10), READ_CD: slice(6, 9)}

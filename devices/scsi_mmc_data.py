@@ -205,7 +205,7 @@ def mechanism_status() -> bytes:
 
 def raw_block(lba: int, data: bytes) -> bytes:
     """Return the 2352 bytes of a mode 1 sector; error correction bytes are zeros."""
-    header = bytes(value // 10 << 4 | value % 10 for value in msf(lba))
+    header = bytes((value // 10 << 4 | value % 10) & 0xFF for value in msf(lba))  # a DVD has more minutes
     sync = b"\0" + b"\xff" * 10 + b"\0"
     return (sync + header + b"\x01" + data).ljust(RAW_BLOCK, b"\0")
 

@@ -285,7 +285,10 @@ class Uart16550:
             return 0
         character = self._fifo.popleft()
         self._note_head()
-        self._refill()
+        self._restart_timeout()
+        self._update_irq()
+        if not self._fifo and self._host:  # the line has fallen: the controller sees what comes now
+            self._refill()
         return character & 0xFF
 
     def _write_thr(self, value: int) -> None:
@@ -293,6 +296,10 @@ class Uart16550:
         if self._lcr & LCR_DLAB:
             self._divisor = self._divisor & 0xFF00 | value
             return
+        if self._thre_pending:  # to write THR resets the interrupt, [16550D] table III
+            self._thre_pending = False
+            if self._ier:
+                self._update_irq()
         if self._mcr & MCR_LOOP:
             self._loop_back(value)
         else:

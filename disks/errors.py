@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 
 class DiskError(Exception):
     """Base of every error about a disk image."""
+
+
+HOST_ERRORS: Final = (OSError, DiskError)
+"""What an access to an open image may raise: the host's fault or the image's, never the guest's."""
 
 
 class ImageFormatError(DiskError):

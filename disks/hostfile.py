@@ -59,6 +59,7 @@ class HostFile:
         self.path = path
         self.read_only = read_only
         self._descriptor = descriptor
+        self._lost: OSError | None = None
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool) -> HostFile:
@@ -130,9 +131,19 @@ class HostFile:
         return os.fstat(self._descriptor).st_blocks * 512
 
     def sync(self) -> None:
-        """Make everything written durable."""
+        """Make everything written durable.
+
+        The host tells of a write that failed once, and then forgets it: after a failure nothing
+        here is called durable again, fsync(2).
+        """
+        if self._lost is not None:
+            raise OSError(self._lost.errno, f"{self._lost.strerror} at an earlier sync", str(self.path))
         if not self.read_only:
-            os.fsync(self._descriptor)
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                self._lost = error
+                raise
 
     def close(self) -> None:
         """Release file and lock."""

@@ -1,7 +1,7 @@
 """Opening an image of whatever format it is; what cannot be used is named.
 
-A guest can write any bytes to a raw disk, also those that begin another format: such a disk is
-refused rather than believed, and `image_format` settles it.
+A guest can write any bytes to a raw disk, also those of another format: a foreign one is refused,
+the footer of a VHD is believed. `image_format` settles what a file is.
 """
 
 from __future__ import annotations

@@ -5,37 +5,25 @@ NOT modelled: formats that wrap sectors (`disks.open` tells them apart).
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from disks.errors import DiskError, ReadOnlyError
+from disks.fileimage import FileImage
 from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES, check_range, sectors_in
 from disks.sync import SyncPolicy
 
 
-class LinearImage:
+class LinearImage(FileImage):
     """Sectors in order from offset 0 of a file. It owns the file."""
 
     def __init__(self, file: ByteFile, size_bytes: int, sync: SyncPolicy = SyncPolicy.ON_FLUSH) -> None:
-        self._file = file
+        super().__init__(file)
         self._sync = sync
         self._size_bytes = size_bytes
-        self._closed = False
-
-    @property
-    def path(self) -> Path:
-        """Where the image lies on the host."""
-        return self._file.path
 
     @property
     def size_bytes(self) -> int:
         """Size the guest sees."""
         return self._size_bytes
-
-    @property
-    def read_only(self) -> bool:
-        """Whether `write` is refused."""
-        return self._file.read_only
 
     def read(self, lba: int, sectors: int) -> bytes:
         """Return whole sectors."""
@@ -56,14 +44,8 @@ class LinearImage:
         if self._sync is not SyncPolicy.NEVER:
             self._file.sync()
 
-    def close(self) -> None:
-        """Flush and release the file."""
-        if not self._closed:
-            self._closed = True
-            try:
-                self.flush()
-            finally:
-                self._file.close()
+    def _finish(self) -> None:
+        self.flush()
 
 
 class RawImage(LinearImage):

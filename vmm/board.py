@@ -36,6 +36,7 @@ from devices.system_control import SystemControl
 from devices.uart16550 import Uart16550
 from devices.vga.adapter import Vga
 from vmm.bus import PortBus
+from vmm.dma import BusMasterMemory
 from vmm.memory import Memory
 from vmm.pci_window import FIRST as PCI_WINDOW
 from vmm.pci_window import LAST as PCI_WINDOW_LAST
@@ -135,7 +136,7 @@ class Board:
         ]
         for place, drive in fittings.drives.items():
             self.ide[place >> 1].attach(place & 1, drive)
-        self.bus_master = BusMasterIde("ide bus master", self.memory, self.ide)
+        self.bus_master = BusMasterIde("ide bus master", BusMasterMemory(self.memory), self.ide)
 
     def _add_pci(self, fittings: Fittings) -> None:
         self.pci = PciBus()

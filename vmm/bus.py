@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from devices.backplane import PortDevice, PortRange, ReadBlock, WriteBlock
+from devices.backplane import OPEN_BUS, PortDevice, PortRange, ReadBlock, WriteBlock
 from vmm.errors import BusConflictError
 
 PORTS: Final = 0x10000
-OPEN_BUS: Final = (0, 0xFF, 0xFFFF, 0, 0xFFFF_FFFF)  # a floating bus, by access size
 
 
 class _Slot(NamedTuple):

@@ -35,11 +35,13 @@ Engine = Literal["auto", "portable", "accelerated"]
 ClockSource = Literal["host", "virtual"]
 MsrPolicy = Literal["fault", "ignore"]
 BootDevice = Literal["hd", "cd"]
+ImageFormatName = Literal["raw", "vhd"]
 SerialKind = Literal["stdio", "file", "pty", "null"]
 
 ENGINES: Final = ("auto", "portable", "accelerated")
 CLOCKS: Final = ("host", "virtual")
 MSR_POLICIES: Final = ("fault", "ignore")
+IMAGE_FORMATS: Final = ("raw", "vhd")
 BOOT_DEVICES: Final = ("hd", "cd")
 CPU_MODELS: Final = ("core2duo", "pentium3")  # those of vmm/cpu/cpuid.py, which loads the engine
 
@@ -52,12 +54,23 @@ class DriveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     `index` is 0 to 3: primary master, primary slave, secondary master, secondary slave; None lets
     `MachineConfig.with_places` choose. With `snapshot` writes are kept aside and dropped at the end.
+    `format` None means that of its contents, which a guest may have made look like another.
     """
 
     path: str
     index: int | None = None
     read_only: bool = False
     snapshot: bool = False
+    format: ImageFormatName | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> DriveConfig:
+        """Read `PATH`, or `PATH,format=raw` or `PATH,format=vhd`."""
+        path, separator, name = text.rpartition(",format=")
+        if not separator:
+            return cls(path=text)
+        _check_choice("format", name, IMAGE_FORMATS)
+        return cls(path=path, format=name)  # type: ignore[arg-type]  # checked above
 
 
 class SerialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

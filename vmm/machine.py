@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 POLL_NS: Final = 10_000_000  # how often the world outside is looked at
 IDLE_POLL_NS: Final = 50_000_000  # and while the guest sleeps and nothing can wake the monitor
+FLUSH_NS: Final = 5_000_000_000  # the age of a write that the death of the process may cost
 SERIAL_PORTS: Final = 2
 Until = Callable[[], bool] | str | bytes | None
 
@@ -173,12 +174,16 @@ class Machine:
         asked = until if callable(until) else None
         give_up = NEVER_NS if timeout_s is None else host_ns() + int(timeout_s * 1e9)
         poll = host_ns()
+        flush = poll + FLUSH_NS
         engine, clock = self.processor.live, self.clock
         while self._result is None:
             clock.run_due()
             now = host_ns()
             if now >= poll:
                 poll = now + POLL_NS
+                if now >= flush:
+                    self.drives.flush_quietly()
+                    flush = host_ns() + FLUSH_NS
                 if now >= give_up:
                     self._result = RunResult("timeout")
                     break

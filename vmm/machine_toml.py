@@ -32,6 +32,7 @@ ALLOWED: Final = {
     "hd.path": "the path of a raw or VHD image",
     "hd.index": "0 to 3: primary master and slave, secondary master and slave",
     "hd.read_only": "true or false",
+    "hd.format": '"raw" or "vhd"; left out, what the contents look like',
     "hd.snapshot": "true or false; true drops what the guest writes at the end",
     "cd.path": "the path of a CD image",
     "cd.index": "0 to 3: primary master and slave, secondary master and slave",
@@ -60,6 +61,7 @@ class HdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     index: int | None = None
     read_only: bool = False
     snapshot: bool = False
+    format: c.ImageFormatName | None = None
 
 
 class CdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,6 +174,7 @@ class _Reader:
             index=self._index(table.index, f"hd[{number}].index"),
             read_only=table.read_only,
             snapshot=table.snapshot,
+            format=table.format,
         )
 
     def _cd(self, entry: dict[str, Any], number: int) -> c.DriveConfig:

@@ -123,7 +123,7 @@ class Memory:
         end = address + length
         if end <= CONVENTIONAL_END or (address >= SHADOW_FIRST and end <= self.ram_bytes):
             return bytes(self.ram[address:end])
-        return b"".join(self._read_piece(a, n) for a, n in self._pieces(address, length))
+        return b"".join(self._read_piece(a, n) for a, n in self.pieces(address, length))
 
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Store `data` at physical `address`; translated code it overwrites is forgotten."""
@@ -133,12 +133,12 @@ class Memory:
             self.on_write(address, len(data))
             return
         done = 0
-        for piece, length in self._pieces(address, len(data)):
+        for piece, length in self.pieces(address, len(data)):
             self._write_piece(piece, bytes(data[done : done + length]))
             done += length
 
-    def _pieces(self, address: int, length: int) -> list[tuple[int, int]]:
-        """Split a range at every border of the map."""
+    def pieces(self, address: int, length: int) -> list[tuple[int, int]]:
+        """Split a range at every border of the map: the (address, length) of each piece."""
         borders = [0, CONVENTIONAL_END, SHADOW_FIRST, SHADOW_END, self.ram_bytes]
         borders += range(SHADOW_FIRST, SHADOW_END, SHADOW_SEGMENT)
         for start, rom in self._roms:
@@ -153,6 +153,10 @@ class Memory:
             pieces.append((address, step))
             address, length = address + step, length - step
         return pieces
+
+    def is_window(self, address: int) -> bool:
+        """Whether a device's window answers at `address`."""
+        return self._window(address) is not None
 
     def _window(self, address: int) -> Window | None:
         return next((w for w in self.windows if w.address <= address < w.address + w.length), None)

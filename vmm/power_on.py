@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
 from devices.ide.atapi import AtapiDrive
 from devices.ide.disk import AtaDisk
+from disks.errors import HOST_ERRORS
 from disks.image import BlockImage
 from disks.open import ImageFormat, open_image
 from disks.overlay import SnapshotImage
@@ -41,7 +43,7 @@ LARGE_DISK: Final = 1024 * 16 * 63  # sectors: above, CHS needs translation
 def open_drive(drive: DriveConfig, machine: MachineConfig, *, cd: bool) -> BlockImage:
     """Open the image behind a drive, with a snapshot in front where one is wanted."""
     snapshot = drive.snapshot or machine.snapshot
-    image_format = ImageFormat.RAW if cd else None
+    image_format = ImageFormat.RAW if cd else ImageFormat(drive.format) if drive.format else None
     image = open_image(drive.path, read_only=cd or drive.read_only or snapshot, image_format=image_format)
     return SnapshotImage(image) if snapshot and not cd else image
 
@@ -77,6 +79,11 @@ class Drives:
         for image in self.images:
             if not image.read_only:
                 image.flush()
+
+    def flush_quietly(self) -> None:
+        """Flush while the guest runs; what fails is told to the guest when it asks, and by `flush`."""
+        with contextlib.suppress(*HOST_ERRORS):
+            self.flush()
 
     def close(self) -> None:
         """Close every image."""

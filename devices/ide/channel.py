@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from devices.backplane import DeviceState, IrqLine, PortBank, Tracer
+from devices.backplane import OPEN_BUS, DeviceState, IrqLine, PortBank, Tracer
 from devices.ide.atapi import AtapiDrive, AtapiDriveState
 from devices.ide.commands import DEVICE_RESET, EXECUTE_DEVICE_DIAGNOSTIC
 from devices.ide.disk import AtaDisk, AtaDiskState
@@ -29,7 +29,6 @@ from devices.ide.registers import (
     DEV_SELECT,
     DEVICE,
     ERROR,
-    OPEN_BUS,
     SR_BSY,
     SR_DRQ,
     STATUS,

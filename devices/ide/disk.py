@@ -2,7 +2,7 @@
 
 A command whose range leaves the disk fails as a whole with IDNF. Reads are fetched ahead in large
 pieces; a host error is then located sector by sector and shown as UNC, a failed write as a device
-fault. Not modelled: SMART (announced, disabled, and its commands abort), security, host protected
+fault. Not modelled: SMART (not announced; its commands abort), security, host protected
 area, power states (the disk is always active), seek times.
 
 Sources:
@@ -42,10 +42,9 @@ from devices.ide.registers import (
     SECTOR,
     SR_DF,
 )
-from disks.errors import DiskError
+from disks.errors import HOST_ERRORS
 from disks.image import BlockImage
 
-HOST_ERRORS: Final = (OSError, DiskError)
 PIO_AHEAD: Final = 128  # sectors fetched at once; a multiple of every DRQ block
 DMA_AHEAD: Final = 8192
 MAX_CYLINDER_NUMBER: Final = 0xFFFF

@@ -15,13 +15,12 @@ from typing import Final
 
 import msgspec
 
-from devices.backplane import Tracer
+from devices.backplane import OPEN_BUS, Tracer
 from devices.ide.identify import TransferModes
 from devices.ide.registers import (
     COUNT,
     DIAGNOSTIC_PASSED,
     ER_ABRT,
-    OPEN_BUS,
     SR_BSY,
     SR_DRQ,
     SR_ERR,

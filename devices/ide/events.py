@@ -5,8 +5,8 @@ from __future__ import annotations
 from devices.backplane import TraceEvent
 
 
-class AtaCommand(TraceEvent, frozen=True):
-    """An ATA command was written. `lba` is None where it addresses no sector."""
+class _Command(TraceEvent, frozen=True):
+    """`lba` is None where the command addresses no sector."""
 
     channel: str
     drive: int
@@ -16,12 +16,9 @@ class AtaCommand(TraceEvent, frozen=True):
     count: int
 
 
-class AtapiCommand(TraceEvent, frozen=True):
+class AtaCommand(_Command, frozen=True):
+    """An ATA command was written. `count` is in sectors."""
+
+
+class AtapiCommand(_Command, frozen=True):
     """A command packet was received. `count` is in blocks of 2048 bytes."""
-
-    channel: str
-    drive: int
-    opcode: int
-    name: str
-    lba: int | None
-    count: int

@@ -21,7 +21,6 @@ MAX_SECTORS: Final = 63
 PACKET_CONFIGURATION: Final = 0x85C0  # CD-ROM, removable, DRQ within 50 us, 12-byte packets
 NOP_SUPPORTED: Final = 0x4000  # words 82 and 85
 WRITE_CACHE: Final = 0x0020
-SMART_SUPPORTED: Final = 0x0001
 
 
 class Geometry(NamedTuple):
@@ -92,7 +91,7 @@ def identify_device(
     _put_number(words, 60, 2, min(sectors, LBA28_SECTORS))
     _put_modes(words, settings.modes)
     words[80] = 0x00F0  # ATA/ATAPI-4 to -7
-    words[82] = NOP_SUPPORTED | WRITE_CACHE | SMART_SUPPORTED
+    words[82] = NOP_SUPPORTED | WRITE_CACHE
     words[83] = 0x7400  # FLUSH CACHE EXT, FLUSH CACHE, 48-bit addresses
     words[84] = 0x4000
     words[85] = NOP_SUPPORTED | (WRITE_CACHE if settings.write_cache else 0)

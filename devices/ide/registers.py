@@ -56,7 +56,6 @@ IR_IO: Final = 0x02  # to the host
 
 SECTOR: Final = 512
 LBA28_SECTORS: Final = 0x0FFF_FFFF  # the most that words 60-61 can report
-OPEN_BUS: Final = (0, 0xFF, 0xFFFF, 0, 0xFFFF_FFFF)
 
 
 class TaskFile:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from devices.backplane import DeviceState, PortDevice
-from devices.pci.config import OPEN_BUS, ConfigSpace, HasConfig
+from devices.backplane import OPEN_BUS, DeviceState, PortDevice
+from devices.pci.config import ConfigSpace, HasConfig
 
 SLOTS: Final = 32
 FUNCTIONS: Final = 8

@@ -45,7 +45,6 @@ STATUS_DEVSEL_MEDIUM: Final = 0x0200
 STATUS_CLEARABLE: Final = 0xF900  # parity, system error and abort bits, [PCI-2.1] §6.2.3
 
 CONFIG_BYTES: Final = 256
-OPEN_BUS: Final = (0, 0xFF, 0xFFFF, 0, 0xFFFF_FFFF)  # what no function answers, by access size
 
 # Low bits and enables of a base address register, [PCI-2.1] §6.2.5
 BAR_IO: Final = 0x1

@@ -17,6 +17,7 @@ from disks.vhd.header import MAX_BLOCKS, DynamicHeader
 from disks.vhd.layout import BLOCK_ABSENT
 
 _ENTRIES_PER_SECTOR: Final = SECTOR_BYTES // 4
+_SORTED_TO_NAME_ONE: Final = 1 << 16  # entries in excess; beyond, a hostile table is refused unsorted
 _ALL_ABSENT: Final = b"\xff" * SECTOR_BYTES
 
 
@@ -53,6 +54,10 @@ class BlockAllocationTable:
         if sys.byteorder == "little":
             part.byteswap()
         return part.tobytes()
+
+    def present(self) -> int:
+        """Return how many blocks have a place."""
+        return self.blocks - self.entries[: self.blocks].count(BLOCK_ABSENT)
 
     def used(self) -> list[tuple[int, int]]:
         """Return (first sector, block) of every block present, in the order of the file."""
@@ -101,6 +106,10 @@ def check_entries(
     Raise ImageFormatError naming the offending entry.
     """
     stride = header.stride_bytes
+    room, present = max(end - first, 0) // stride, table.present()
+    if present > room + _SORTED_TO_NAME_ONE:
+        expected, found = f"at most {room} blocks, which is what the file holds", f"{present}"
+        raise ImageFormatError(file.path, header.table_offset, "BAT", expected, found)
     free_from, previous = first, None
     for sector, block in table.used():
         start = sector * SECTOR_BYTES

@@ -101,7 +101,9 @@ class BlockStore:
             self._file.write_at(offset, view[done : done + length * SECTOR_BYTES])
             done += length * SECTOR_BYTES
             self._mark(block, bits.mask(self._per_block, first, length))
-        if self._policy is SyncPolicy.ALWAYS or len(self._dirty) >= _MAX_DIRTY_BLOCKS:
+            if len(self._dirty) >= _MAX_DIRTY_BLOCKS:
+                self.flush()
+        if self._policy is SyncPolicy.ALWAYS:
             self.flush()
 
     def flush(self) -> None:
@@ -140,11 +142,16 @@ class BlockStore:
         cached = self._bitmaps.get(block)
         if cached is not None:
             return cached
+        record = self._file.read_at(self.table[block] * SECTOR_BYTES, self._per_block // 8)
+        bitmap = int.from_bytes(record, "big")
+        self._cache(block, bitmap)
+        return bitmap
+
+    def _cache(self, block: int, bitmap: int) -> None:
+        """Keep a bitmap that is not cached yet, in place of a clean one when there are too many."""
         if len(self._bitmaps) >= _MAX_CACHED_BITMAPS:
             del self._bitmaps[next(old for old in self._bitmaps if old not in self._dirty)]
-        record = self._file.read_at(self.table[block] * SECTOR_BYTES, self._per_block // 8)
-        bitmap = self._bitmaps[block] = int.from_bytes(record, "big")
-        return bitmap
+        self._bitmaps[block] = bitmap
 
     def _mark(self, block: int, mask: int) -> None:
         """Note that the sectors of `mask` hold data now."""
@@ -167,7 +174,7 @@ class BlockStore:
         self._file.write_at(start, bytes(self.header.bitmap_bytes))
         self._next_offset = start + self.header.stride_bytes
         self.table[block] = start // SECTOR_BYTES
-        self._bitmaps[block] = 0
+        self._cache(block, 0)
         self._dirty.add(block)
 
     def _move_footer_up(self) -> None:

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from disks.errors import ReadOnlyError
+from disks.fileimage import FileImage
 from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES, check_range, sectors_in
 from disks.vhd.blocks import BlockStore
 from disks.vhd.footer import Footer
 
 
-class DynamicVhd:
+class DynamicVhd(FileImage):
     """A dynamic disk. It owns the file."""
 
     def __init__(
         self, file: ByteFile, footer: Footer, store: BlockStore, warnings: tuple[str, ...] = ()
     ) -> None:
+        super().__init__(file)
         self.footer = footer
         self.store = store
         self.warnings = warnings
-        self._file = file
-        self._closed = False
-
-    @property
-    def path(self) -> Path:
-        """Where the image lies on the host."""
-        return self._file.path
 
     @property
     def size_bytes(self) -> int:
         """Size the guest sees."""
         return self.footer.current_size
-
-    @property
-    def read_only(self) -> bool:
-        """Whether `write` is refused."""
-        return self._file.read_only
 
     def read(self, lba: int, sectors: int) -> bytes:
         """Return whole sectors; holes cost no access to the file."""
@@ -64,13 +52,7 @@ class DynamicVhd:
         """Make everything written durable."""
         self.store.flush()
 
-    def close(self) -> None:
-        """Flush, trim and release the file."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            if not self._file.read_only:
-                self.store.close()
-        finally:
-            self._file.close()
+    def _finish(self) -> None:
+        """Flush, and trim the file."""
+        if not self._file.read_only:
+            self.store.close()

@@ -21,7 +21,7 @@ DEFAULT_BLOCK_BYTES: Final = 2 << 20
 CREATE_BLOCK_BYTES: Final = (512 << 10, 2 << 20)  # Hyper-V takes no others
 MIN_BLOCK_BYTES: Final = 4 << 10
 MAX_BLOCK_BYTES: Final = 256 << 20
-MAX_BLOCKS: Final = 8 << 20  # twice what 2040 GiB of 512 KiB blocks need: a 32 MiB table
+MAX_BLOCKS: Final = 4 << 20  # what 2040 GiB of 512 KiB blocks need, rounded up: a 16 MiB table
 _NO_PARENT: Final = uuid.UUID(int=0)
 
 

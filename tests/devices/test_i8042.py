@@ -287,3 +287,26 @@ def test_load_drives_the_interrupt_lines(rig: Rig) -> None:
     twin.controller.load(rig.controller.save())
     assert twin.irq1 == [True]
     assert twin.read() == 0x1E
+
+
+def test_answers_nobody_fetches_do_not_pile_up(rig: Rig) -> None:
+    for _ in range(1_000):
+        rig.command(c.TEST_KEYBOARD)
+
+    assert len(rig.controller.save().replies) < 100
+
+
+def test_a_key_that_waits_arrives_after_load(rig: Rig) -> None:
+    rig.command(c.ENABLE_KEYBOARD)
+    rig.keyboard.press("a")
+    rig.keyboard.press("b")
+    rig.read()  # the first; the second is on the wire
+    assert not rig.status & c.OBF
+
+    twin = Rig()
+    twin.time.value_ns = rig.time.value_ns
+    twin.keyboard.load(rig.keyboard.save())
+    twin.controller.load(rig.controller.save())
+    twin.wait()
+
+    assert twin.status & c.OBF

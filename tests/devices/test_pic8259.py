@@ -263,3 +263,14 @@ def test_reset_keeps_the_levels_of_the_inputs(rig: Rig) -> None:
     rig.master.write(DATA, 1, 0)
     rig.pic.set_irq(4, True)  # no edge
     assert not rig.intr
+
+
+def test_an_input_that_is_high_when_it_becomes_level_sensitive_asks_at_once(rig: Rig) -> None:
+    rig.raise_irq(5)
+    rig.pic.acknowledge()
+    rig.master.write(COMMAND, 1, EOI)
+    assert not rig.intr
+
+    rig.pic.elcr_ports.write(0, 1, 1 << 5)
+
+    assert rig.intr

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from devices import scsi_mmc as s
 from devices import scsi_mmc_data as d
 from devices.backplane import PortBank
-from devices.scsi_mmc_data import InquiryIdentity
+from devices.scsi_mmc_data import InquiryIdentity, raw_block
 from tests.devices.ide_rig import MemoryImage, pattern
 from vmm.clock import MachineClock
 
@@ -261,3 +261,7 @@ def test_no_packet_raises_or_promises_what_it_does_not_give(packets: list[tuple[
 
 
 CONTRACT = [("cd-rom unit", make_for_contract)]
+
+
+def test_the_address_in_a_raw_block_holds_however_long_the_disc_is() -> None:
+    assert raw_block(160 * 60 * 75, bytes(2048))[12:16] == bytes([0x00, 0x02, 0x00, 0x01])

@@ -1,8 +1,12 @@
 """PC16550D behaviour, one data-sheet sentence per test."""
 
+from collections.abc import Callable
+
 import pytest
 
 from devices import uart16550 as u
+from devices.backplane import IrqLine
+from devices.pic8259 import Pic8259Pair
 from tests.devices.timed_rig import TimedRig
 from vmm.clock import MachineClock
 
@@ -266,3 +270,78 @@ def test_linux_autoconfiguration_finds_a_16550a(rig: Rig) -> None:
     rig.write(u.LCR, 0)
     rig.write(u.FCR, 0x21)  # a 16750 would show its 64-byte FIFO
     assert rig.read(u.IIR) >> 5 == 6
+
+
+class Board(Rig):
+    """The UART on IRQ 4 of an 8259A pair: edges are what counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uart = u.Uart16550(
+            self.clock, IrqLine(lambda level: self.pic.set_irq(4, level)), self.sent.append, "com1"
+        )
+        self.pic = Pic8259Pair(IrqLine(lambda level: None))
+        for offset, value in ((0, 0x11), (1, 8), (1, 4), (1, 1), (1, 0)):
+            self.pic.master_ports.write(offset, 1, value)
+
+    def interrupts(self, handler: Callable[[], None]) -> int:
+        """Serve interrupts with `handler` until there are none; return how many there were."""
+        count = 0
+        while count < 100:
+            if not self.pic.output.level:
+                self.advance(100_000_000)
+                if not self.pic.output.level:
+                    break
+            assert self.pic.acknowledge() == 12
+            count += 1
+            handler()
+            self.pic.master_ports.write(0, 1, 0x20)
+        return count
+
+
+def test_writing_thr_ends_its_interrupt_so_that_the_next_one_is_an_edge() -> None:
+    board = Board()
+    text = bytearray(b"HELLO")
+
+    def send_one_without_reading_iir() -> None:
+        if text:
+            board.write(u.THR, text.pop(0))
+        else:
+            board.write(u.IER, 0)
+
+    board.write(u.IER, u.IER_THRE)
+
+    assert board.interrupts(send_one_without_reading_iir) == 6
+    assert board.sent == b"HELLO"
+
+
+@pytest.mark.parametrize(("fcr", "most"), [(0x00, 1), (0x00, 14), (0x01, 16), (0x81, 14), (0xC1, 14)])
+def test_what_a_handler_leaves_below_the_trigger_interrupts_again(fcr: int, most: int) -> None:
+    board = Board()
+    received = bytearray()
+
+    def read_some() -> None:
+        for _ in range(most):
+            if board.read(u.LSR) & u.LSR_DR:
+                received.append(board.read(u.RBR))
+
+    board.write(u.FCR, fcr)
+    board.write(u.IER, u.IER_RX)
+    board.uart.receive(bytes(range(50)))
+    board.interrupts(read_some)
+
+    assert received == bytes(range(50))
+
+
+def test_enabling_the_interrupt_with_characters_waiting_starts_the_time_out(rig: Rig) -> None:
+    rig.write(u.FCR, 0xC1)
+    rig.uart.receive(b"abc")
+    rig.advance(1_000_000_000)
+    assert not rig.irq
+
+    rig.write(u.IER, u.IER_RX)
+    assert not rig.irq
+    rig.advance(1_000_000_000)
+
+    assert rig.irq
+    assert rig.read(u.IIR) & 0x0F == u.IIR_TIMEOUT

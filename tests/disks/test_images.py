@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from disks.errors import ReadOnlyError
+from disks.errors import ReadOnlyError, UnsupportedImageError
 from disks.image import BlockImage
-from disks.open import open_image
+from disks.open import ImageFormat, open_image
 from disks.overlay import SnapshotImage
+from disks.raw import RawImage
 from disks.sync import SyncPolicy
+from disks.vhd.opening import open_vhd
+from tests.disks.crash_recorder import RecordingFile
 
 MakeVhd = Callable[..., Path]
 SECTORS = 3 * 1024 + 5  # three blocks of 512 KiB and a bit of a fourth
@@ -145,3 +150,51 @@ def test_close_is_idempotent(make_vhd: MakeVhd) -> None:
         image = open_image(make_vhd(1 << 20, fixed=fixed, name=f"{fixed}.vhd"))
         image.close()
         image.close()
+
+
+@pytest.mark.parametrize("policy", list(SyncPolicy))
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_flush_syncs_the_file_of_sectors_as_the_policy_says(
+    make_vhd: MakeVhd, fixed: bool, policy: SyncPolicy
+) -> None:
+    contents = make_vhd(64 << 10, fixed=True).read_bytes()
+    file = RecordingFile(contents if fixed else contents[:-512])
+    image = open_vhd(file, policy) if fixed else RawImage(file, policy)
+    before = len(file.epochs)
+
+    image.write(0, bytes(512))
+    assert len(file.epochs) - before == (policy is SyncPolicy.ALWAYS)
+    image.flush()
+    assert (len(file.epochs) > before) == (policy is not SyncPolicy.NEVER)
+
+
+def test_what_the_host_failed_to_store_is_never_called_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk.raw"
+    path.write_bytes(bytes(4096))
+    image = open_image(path)
+    image.write(0, b"\x01" * 512)
+
+    def fail_once(descriptor: int) -> None:
+        monkeypatch.undo()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail_once)
+    for _ in range(3):
+        with pytest.raises(OSError, match="Input/output error"):
+            image.flush()
+    with pytest.raises(OSError, match="earlier sync"):
+        image.close()
+
+
+def test_the_format_given_wins_over_what_a_guest_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "disk.raw"
+    path.write_bytes(b"QFI\xfb".ljust(4096, b"\0"))
+    with pytest.raises(UnsupportedImageError):
+        open_image(path)
+
+    image = open_image(path, image_format=ImageFormat.RAW)
+
+    assert image.size_bytes == 4096
+    image.close()

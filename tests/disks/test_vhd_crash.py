@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from disks.errors import DiskError
 from disks.sync import SyncPolicy
+from disks.vhd import create
 from disks.vhd.create import write_dynamic
 from disks.vhd.opening import open_vhd
 from tests.disks.crash_recorder import RecordingFile
@@ -17,6 +19,15 @@ def blank() -> bytes:
     """Return an empty dynamic VHD of four blocks."""
     file = RecordingFile(b"")
     write_dynamic(file, SECTORS * 512, block_bytes=BLOCK)
+    return bytes(file.contents)
+
+
+def blank_of_small_blocks(count: int) -> bytes:
+    """Return an empty image of 4-KiB blocks, which we open but do not make."""
+    file = RecordingFile(b"")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(create, "CREATE_BLOCK_BYTES", (4 << 10,))
+        write_dynamic(file, count * (4 << 10), block_bytes=4 << 10)
     return bytes(file.contents)
 
 
@@ -156,3 +167,37 @@ def test_bitmap_has_a_bit_for_each_sector_written_the_first_one_highest() -> Non
     history.flush()
     assert history.file.contents[2048 : 2048 + 512] == bytes([0b0001_1100]).ljust(512, b"\0")
     history.image.close()
+
+
+def test_a_write_over_more_blocks_than_bitmaps_are_kept_for() -> None:
+    block = 4 << 10
+    file = RecordingFile(blank_of_small_blocks(5000))
+    image = open_vhd(file, SyncPolicy.ON_FLUSH)
+    for lba in range(0, 5000 * 8, 8):  # every block present, its bitmap all but empty
+        image.write(lba, b"\x01" * 512)
+    image.close()
+
+    again = open_vhd(RecordingFile(bytes(file.contents)), SyncPolicy.ON_FLUSH)
+    again.write(0, b"\x02" * (5000 * block))
+
+    assert again.read(4999 * 8, 8) == b"\x02" * block
+    assert len(again.store._bitmaps) <= 4096
+
+
+def test_the_death_of_the_process_costs_at_most_64_new_blocks() -> None:
+    file = RecordingFile(blank_of_small_blocks(1000))
+    image = open_vhd(file, SyncPolicy.ON_FLUSH)
+    for lba in range(0, 1000 * 8, 8):
+        image.write(lba, b"\x01" * 512)
+
+    survivor = open_vhd(RecordingFile(bytes(file.contents)), SyncPolicy.ON_FLUSH)
+
+    lost = sum(survivor.read(lba, 1) != b"\x01" * 512 for lba in range(0, 1000 * 8, 8))
+    assert lost < 64
+
+
+def test_a_file_never_grows_past_what_a_table_entry_can_name() -> None:
+    history = History(blank())
+    history.image.store._next_offset = 0xFFFF_FFFF * 512
+    with pytest.raises(DiskError, match="2 TiB"):
+        history.write(0, 1, 1)

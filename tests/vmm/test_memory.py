@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vmm.dma import BusMasterMemory
 from vmm.errors import BusConflictError, ConfigError
 from vmm.memory import BIOS_SEGMENT, MIB, SHADOW_SEGMENT, Memory
 
@@ -186,3 +187,17 @@ def test_memory_is_a_map_of_bytes(writes: list[tuple[int, bytes]]) -> None:
             constant = fixed(at)
             expected.append(model.get(at, 0) if constant is None else constant)
         assert rig.memory.read(first, len(data) + 8) == bytes(expected)
+
+
+def test_a_bus_master_reaches_ram_and_rom_but_no_window() -> None:
+    rig = Rig()
+    master = BusMasterMemory(rig.memory)
+
+    master.write(WINDOW_AT - 16, b"\x01" * (WINDOW_BYTES + 32))
+
+    assert rig.memory.read(WINDOW_AT - 16, 16) == b"\x01" * 16
+    assert rig.memory.read(WINDOW_AT + WINDOW_BYTES, 16) == b"\x01" * 16
+    assert rig.window.bytes == bytes(WINDOW_BYTES)
+    rig.window.bytes[:] = b"\x02" * WINDOW_BYTES
+    assert master.read(WINDOW_AT - 8, 16) == b"\x01" * 8 + b"\xff" * 8
+    assert master.read(ROM_AT, 4) == rig.rom[:4]

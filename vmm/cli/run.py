@@ -82,7 +82,12 @@ def run(
     ] = None,
     hd: Annotated[
         list[str] | None,
-        typer.Option("--hd", metavar="PATH", help="A disk, raw or VHD; repeatable.", rich_help_panel=MACHINE),
+        typer.Option(
+            "--hd",
+            metavar="PATH[,format=raw|vhd]",
+            help="A disk, raw or VHD; repeatable.",
+            rich_help_panel=MACHINE,
+        ),
     ] = None,
     cd: Annotated[
         list[str] | None,
@@ -252,7 +257,7 @@ def run(
     )
     base = _machine(image)
     changes = {
-        "hd": base.hd + tuple(DriveConfig(path=path) for path in hd or ()),
+        "hd": base.hd + tuple(DriveConfig.parse(text) for text in hd or ()),
         "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),
         "boot": parse_boot(boot) if boot else None,
         "memory_bytes": parse_memory(memory) if memory else None,

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from disks.errors import DiskError, ReadOnlyError
+from disks.errors import HOST_ERRORS, ReadOnlyError
 from disks.image import SECTOR_BYTES
 from vmm.cpu import registers as r
 from vmm.firmware import bda as b
@@ -113,7 +113,7 @@ class Int13:
             image_call()
         except ReadOnlyError:
             return WRITE_PROTECTED
-        except (OSError, DiskError):
+        except HOST_ERRORS:
             return CONTROLLER_FAILED
         return OK
 
