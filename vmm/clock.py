@@ -41,6 +41,9 @@ class ManualTime:
         return self.value_ns
 
 
+_FIRST_SWEEP: Final = 256  # deadlines queued before the cancelled ones are looked for
+
+
 class DeadlineTimer:
     """One pending deadline of a `MachineClock`."""
 
@@ -67,6 +70,7 @@ class MachineClock:
         self.now_ns = source
         self.on_earlier: Callable[[int], None] | None = None
         self._queue: list[tuple[int, int, DeadlineTimer]] = []
+        self._sweep_at = _FIRST_SWEEP
         self._order = itertools.count()
 
     def at(self, deadline_ns: int, callback: Callable[[], None], name: str) -> DeadlineTimer:
@@ -74,9 +78,17 @@ class MachineClock:
         timer = DeadlineTimer(deadline_ns, callback, name)
         earlier = deadline_ns < self.next_deadline_ns()
         heapq.heappush(self._queue, (deadline_ns, next(self._order), timer))
+        if len(self._queue) >= self._sweep_at:
+            self._sweep()
         if earlier and self.on_earlier is not None:
             self.on_earlier(deadline_ns)
         return timer
+
+    def _sweep(self) -> None:
+        """Drop what was cancelled: a guest may set and cancel far deadlines for ever."""
+        self._queue[:] = [entry for entry in self._queue if entry[2].callback is not None]
+        heapq.heapify(self._queue)
+        self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._queue))
 
     def next_deadline_ns(self) -> int:
         """Return the nearest deadline, or NEVER_NS."""

@@ -71,10 +71,7 @@ def mode_of(view: EngineView) -> Mode:
 
 def code_at(view: EngineView, memory: Memory, offset: int = 0) -> bytes:
     """Return the bytes at CS:IP + `offset`, up to the end of the page; nothing where none is mapped."""
-    state = view.state
-    ip = state.rip + offset
-    linear = ip if state.hflags & s.HF_CS64 else (state.segs[r.CS].base + ip) & 0xFFFF_FFFF
-    physical = probe(view, linear)
+    physical = probe(view, view.code_address(offset))
     if physical is None:
         return b""
     return memory.read(physical, min(_CODE_BYTES, _PAGE - (physical & (_PAGE - 1))))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import select
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +25,9 @@ from vmm.cpu import registers as r
 from vmm.cpu.engine import StopReason
 from vmm.cpu.processor import Processor, ProcessorOptions
 from vmm.cpu.ring import ExitRing
+from vmm.errors import EngineError
 from vmm.exits import ExitCounts, ExitReporter
-from vmm.memory import SHADOW_END, Memory
+from vmm.memory import SHADOW_END, Memory, no_engine
 from vmm.outputs import Output
 from vmm.power_on import LEGACY_BIOS, ROM_END, Drives, cmos_contents, read_rom
 from vmm.start import Starter, starter_for
@@ -65,6 +67,7 @@ class Machine:
         self._result: RunResult | None = None
         self._reset_wanted: str | None = None
         self._asleep = False  # after HLT: the processor is not run
+        self._last: tuple[dict[str, ExitCount], dict[str, int]] | None = None  # once closed
         self.wait_fds: list[int] = []
         self.drives = Drives(self.config)
         try:
@@ -167,6 +170,7 @@ class Machine:
         `until` is text to appear on a serial or debug port, or a function asked about every 10 ms.
         Calling `run` again goes on where it stopped, except after a triple fault or an exit.
         """
+        self._require_open()
         self._result = None
         self._wanted = (
             until.encode() if isinstance(until, str) else until if isinstance(until, bytes) else b""
@@ -232,8 +236,8 @@ class Machine:
         self._counts.hlt.count += 1
         if self._reporter is not None and self.processor.engine_name == "accelerated":
             self._reporter.note("hlt", "asleep")
-        state = self.processor.live.fetch().state
-        if state.eflags & r.IF:
+        live = self.processor.live
+        if live.fetch().state.eflags & r.IF or live.nmi_pending:
             self._asleep = True
         else:
             self._end(RunResult("halted"))
@@ -259,8 +263,10 @@ class Machine:
         return called
 
     def _wakes(self) -> bool:
-        """Whether the processor has something to do: an interrupt, or a reset to be carried out."""
-        return self.board.pic.output.level or self._reset_wanted is not None
+        """Whether the processor has something to do: an interrupt, an NMI, or a reset to be carried out."""
+        return (
+            self.board.pic.output.level or self._reset_wanted is not None or self.processor.live.nmi_pending
+        )
 
     def _skip_to_deadline(self) -> None:
         deadline = self.clock.next_deadline_ns()
@@ -281,11 +287,13 @@ class Machine:
 
     def nmi(self) -> None:
         """Pulse the processor's NMI line."""
+        self._require_open()
         self._asleep = False
         self.processor.live.raise_nmi()
 
     def reset(self) -> None:
         """Press the reset button; it takes effect when the machine runs."""
+        self._require_open()
         self._request_reset("reset button")
 
     # -- looking at it
@@ -302,7 +310,7 @@ class Machine:
     @property
     def exits(self) -> dict[str, ExitCount]:
         """Exits so far, by reason."""
-        return self._counts.table()
+        return self._counts.table() if self._last is None else self._last[0]
 
     def serial_output(self, number: int = 0) -> bytes:
         """Return the newest `KEPT_BYTES` or more a serial port has sent."""
@@ -324,6 +332,8 @@ class Machine:
 
     def registers(self) -> dict[str, int]:
         """Return the processor's registers by name."""
+        if self._last is not None:
+            return self._last[1]
         view = self.processor.live.fetch()
         wide = bool(view.efer & r.EFER_LMA)
         names = r.GPR_NAMES if wide else [f"e{name[1:]}" for name in r.GPR_NAMES[:8]]
@@ -348,9 +358,21 @@ class Machine:
         InstructionTracer(self.processor.live, self.memory, recorder).install()
 
     def close(self) -> None:
-        """Flush the disks and release everything. Idempotent."""
-        self.drives.close()
-        self.processor.live.close()
+        """Flush the disks and release everything; exits, registers and time stay to be read. Idempotent."""
+        if self._last is not None:
+            return
+        with ExitStack() as cleanup:
+            cleanup.callback(self.drives.close)
+            cleanup.callback(self.processor.live.close)
+            now_ns, registers = self.now_ns(), self.registers()
+            self._last = (self._counts.table(), registers)
+            self.clock.now_ns = lambda: now_ns
+            self.clock.on_earlier = None
+            self.memory.on_write = no_engine
+
+    def _require_open(self) -> None:
+        if self._last is not None:
+            raise EngineError("the machine is closed")
 
     def __enter__(self) -> Self:
         return self

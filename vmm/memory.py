@@ -57,6 +57,10 @@ def _words(offset: int, length: int) -> list[tuple[int, int]]:
     return pieces + [(i, 1) for i in range(head + whole, length)]
 
 
+def no_engine(address: int, length: int) -> None:
+    """Nobody has translated code from memory: there is no engine yet, or no more."""
+
+
 class Memory:
     """Physical memory of one machine. Reads of what is not there give FFh; writes are dropped."""
 
@@ -72,7 +76,7 @@ class Memory:
         self._roms: list[tuple[int, mmap.mmap]] = []
         self.windows: list[Window] = []
         self._shadow_writable = [True] * ((SHADOW_END - SHADOW_FIRST) // SHADOW_SEGMENT)
-        self.on_write: Callable[[int, int], None] = lambda address, length: None
+        self.on_write: Callable[[int, int], None] = no_engine
         self.on_protect: Callable[[int, int, bool], None] = lambda address, length, writable: None
 
     # -- building

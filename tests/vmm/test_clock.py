@@ -111,3 +111,12 @@ def test_all_that_is_due_and_not_cancelled_runs_once(deadlines: list[tuple[int, 
     kept = [(deadline, number) for number, (deadline, cancelled) in enumerate(deadlines) if not cancelled]
     assert rig.run_at(50) == [str(number) for deadline, number in sorted(kept) if deadline <= 50]
     assert rig.run_at(100) == [str(number) for deadline, number in sorted(kept) if deadline > 50]
+
+
+def test_deadlines_set_and_cancelled_for_ever_do_not_pile_up() -> None:
+    rig = Rig()
+    rig.set(1, "near")
+    for _ in range(100_000):
+        rig.clock.at(10**9, lambda: None, "far").cancel()
+    assert len(rig.clock._queue) < 1_000
+    assert rig.run_at(1) == ["near"]

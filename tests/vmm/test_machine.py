@@ -10,8 +10,9 @@ import pytest
 from tests.vmm.cpu.engine_rig import both_engines
 from tests.vmm.machine_rig import Bench
 from vmm.config import DriveConfig, MachineConfig
-from vmm.errors import ConfigError
+from vmm.errors import ConfigError, EngineError
 from vmm.machine import Machine
+from vmm.trace.events import Exit
 
 pytestmark = both_engines
 
@@ -190,3 +191,50 @@ def test_a_failed_construction_closes_its_disks(engine: str, tmp_path: Path) -> 
         Machine(MachineConfig(bios=str(bios), hd=drive, engine=engine))  # type: ignore[arg-type]
     with Machine(MachineConfig(hd=drive, engine=engine)) as machine:  # type: ignore[arg-type]
         assert machine.engine_name == engine
+
+
+def test_what_a_closed_machine_did_can_be_read_and_nothing_else(bench: Bench) -> None:
+    with bench.machine("say 'x'\n mov eax, 0x1234\n cli\n hlt") as machine:
+        machine.run(timeout_s=20)
+        now_ns = machine.now_ns()
+
+    assert machine.registers()["eax"] == 0x1234
+    assert machine.exits["io.out"].count >= 1
+    assert (machine.serial_output(), machine.now_ns() >= now_ns) == (b"x", True)
+    machine.memory.write(0x500, b"later")
+    for use in (machine.run, machine.reset, machine.nmi, machine.close):
+        if use == machine.close:
+            use()
+        else:
+            with pytest.raises(EngineError, match="closed"):
+                use()
+
+
+def test_an_nmi_ends_hlt_though_interrupts_are_off(bench: Bench) -> None:
+    """It comes while the guest is on its way to HLT, in the same block."""
+    machines: list[Machine] = []
+
+    class Pulse:
+        def emit(self, event: object) -> None:
+            if isinstance(event, Exit) and event.reason == "io.out" and machines:
+                machines.pop().nmi()
+
+    with bench.machine(
+        """
+        cli
+        mov word [2 * 4], handler
+        mov word [2 * 4 + 2], 0xf000
+        out 0xe9, al
+        hlt
+        say 'h'
+        mov al, 7
+        out 0xf4, al
+        hlt
+    handler:
+        iret
+        """
+    ) as machine:
+        machines.append(machine)
+        machine.trace_exits(Pulse())
+        result = machine.run(timeout_s=20)
+    assert (result.reason, result.exit_code, machine.serial_output()) == ("exit", 7, b"h")

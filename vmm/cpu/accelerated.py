@@ -11,11 +11,20 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from devices.backplane import PortRange
 from vmm.clock import host_ns
-from vmm.cpu import layout
+from vmm.cpu import engine, layout
 from vmm.cpu import registers as r
 from vmm.cpu.accel import Host, Mmio, Shared, library
 from vmm.cpu.cpuid import CpuModel
-from vmm.cpu.engine import FETCH_ERRORS, Count, Engine, Kind, StopReason, TraceCall, Wiring
+from vmm.cpu.engine import (
+    FETCH_ERRORS,
+    Closed,
+    Count,
+    Engine,
+    Kind,
+    StopReason,
+    TraceCall,
+    Wiring,
+)
 from vmm.cpu.ring import SIZE
 from vmm.cpu.state import CpuState
 from vmm.cpu.string_io import StringIo
@@ -40,6 +49,7 @@ class AcceleratedEngine(Engine):
         self._lib, self._entries = library()
         self._mapped_ports: dict[int, tuple[Any, Any]] = {}
         self._stopping = self._asleep = False
+        self._block_hook, self._renew_at_ns = 0, host_ns() + engine.HOOK_AGE_NS
         self._trace: TraceCall | None = None
         handle = self.handle
         self.uc.mem_map(0x5000_0000_0000, 4096)  # any mapping makes Unicorn build its CPU now
@@ -71,6 +81,7 @@ class AcceleratedEngine(Engine):
         self._accel = self._lib.accel_open(ctypes.byref(host))
         self.shared = Shared.from_address(self._accel)
         self.shared.virtual_clock = virtual_clock
+        self.shared.patience_ns = engine.PATIENCE_NS
         self.shared.ring, self.shared.ring_mask = wiring.ring.address, SIZE - 1
         now = wiring.now_ns()
         self.shared.virtual_ns = now
@@ -112,9 +123,16 @@ class AcceleratedEngine(Engine):
         ):
             self._hook(unicorn.UC_HOOK_INSN, name, instruction)
         if virtual_clock:
-            self._hook(unicorn.UC_HOOK_BLOCK, "block")
+            self._block_hook = self._hook(unicorn.UC_HOOK_BLOCK, "block")
 
-    def _hook(self, kind: int, entry: str, *extra: int) -> None:
+    def _renew_block_hook(self) -> None:
+        """Unicorn keeps a list of every block a hook was translated into, and never shortens it."""
+        if self._block_hook and host_ns() >= self._renew_at_ns:
+            uclib.uc_hook_del(self.uc._uch, ctypes.c_size_t(self._block_hook))
+            self._block_hook = self._hook(unicorn.UC_HOOK_BLOCK, "block")
+            self._renew_at_ns = host_ns() + engine.HOOK_AGE_NS
+
+    def _hook(self, kind: int, entry: str, *extra: int) -> int:
         hook = ctypes.c_size_t()
         status = uclib.uc_hook_add(
             self.uc._uch, ctypes.byref(hook), kind, ctypes.c_void_p(self._entries[entry]),
@@ -123,6 +141,7 @@ class AcceleratedEngine(Engine):
         )  # fmt: skip
         if status:
             raise EngineError(f"unicorn refused the {entry} hook: {unicorn.UcError(status)}")
+        return int(hook.value)
 
     # -- memory and ports
 
@@ -189,10 +208,9 @@ class AcceleratedEngine(Engine):
     # -- control
 
     def reset(self) -> None:
-        """Architectural reset: Unicorn's own leaves 32-bit protected mode and CR4 bits behind."""
+        """Architectural reset: Unicorn's own leaves 32-bit protected mode behind."""
         self._init_cpu(self._cpu)  # this is INIT, which keeps MSRs and the FPU
         if self._power_on is None:
-            self.write_cr(4, 0)
             self.view.regs[r.RDX] = self.cpu.leaves[1][0]  # its signature, [SDM3] table 9-1
             self._power_on = self.uc.context_save()
         self.uc.context_restore(self._power_on)
@@ -206,6 +224,7 @@ class AcceleratedEngine(Engine):
         state = self.view.state
         if self._stop_requested():
             return StopReason.STOPPED
+        self._renew_block_hook()
         error = self._lib.accel_run(self._accel, deadline_ns)
         if error in FETCH_ERRORS:
             if self._needs_the_hole():
@@ -254,6 +273,11 @@ class AcceleratedEngine(Engine):
         """Latch one NMI."""
         self._lib.accel_nmi(self._accel)
 
+    @property
+    def nmi_pending(self) -> bool:
+        """Ask QEMU's interrupt request and its blocking by an NMI handler."""
+        return bool(self._lib.accel_nmi_pending(self._accel))
+
     def inject(self, vector: int, error_code: int = 0) -> None:
         """Queue one exception."""
         self._lib.accel_inject(self._accel, vector, error_code)
@@ -298,8 +322,12 @@ class AcceleratedEngine(Engine):
         self.shared.virtual_ns = max(now_ns, self.shared.virtual_ns)
 
     def close(self) -> None:
-        """Close Unicorn, then the library's own state."""
+        """Close Unicorn, then the library's own state. Idempotent."""
         if self._accel:
             handle, self._accel = self._accel, None
-            del self.uc
-            self._lib.accel_close(handle)
+            close = self._lib.accel_close
+            gone: Any = Closed()
+            self.uc = self.view = self.shared = self._lib = self._halted = gone
+            self._init_cpu = self._read_eflags = self._tlb_flush = self._set_a20 = gone
+            self._update_cr = dict.fromkeys(self._update_cr, gone)
+            close(handle)

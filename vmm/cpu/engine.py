@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import unicorn
 from unicorn.unicorn_py3.unicorn import uclib
@@ -100,6 +100,21 @@ class Count:
 
     count: int = 0
     host_ns: int = 0
+
+
+PATIENCE_NS: Final = 50_000_000  # host time after which `run` returns: virtual time may hardly move
+HOOK_AGE_NS: Final = 10_000_000_000  # host time after which a hook's list of places is dropped
+
+
+class Closed:
+    """Stands where the engine's memory was, so that a use after `close` is an error and no crash."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise EngineError("the machine is closed")
+
+    def __call__(self, *_: object) -> NoReturn:
+        """Refuse."""
+        raise EngineError("the machine is closed")
 
 
 class Engine(ABC):
@@ -208,6 +223,11 @@ class Engine(ABC):
     @abstractmethod
     def raise_nmi(self) -> None:
         """Pulse NMI."""
+
+    @property
+    @abstractmethod
+    def nmi_pending(self) -> bool:
+        """Whether an NMI waits that is not blocked: it ends HLT."""
 
     @abstractmethod
     def inject(self, vector: int, error_code: int = 0) -> None:

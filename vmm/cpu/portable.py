@@ -16,15 +16,17 @@ import unicorn
 from unicorn import x86_const as x86
 
 from devices.backplane import PortRange
-from vmm.cpu import layout
+from vmm.cpu import engine, layout
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
+from vmm.cpu.count_hook import drop_count_hook
 from vmm.cpu.cpuid import CpuModel
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
 from vmm.cpu.engine import (
     FETCH_ERRORS,
     INTERCEPT_VECTOR,
     Action,
+    Closed,
     Count,
     Engine,
     Kind,
@@ -36,7 +38,7 @@ from vmm.cpu.ledger import ExitLedger
 from vmm.cpu.paging import GuestFault
 from vmm.cpu.portable_io import PortableIo
 from vmm.cpu.reset import CR0_AFTER_RESET, write_reset_state
-from vmm.cpu.software_int import software_int_bytes
+from vmm.cpu.software_int import is_int1, software_int_bytes
 from vmm.cpu.state import CpuState
 from vmm.cpu.syscall_entry import entry_bytes, syscall, sysenter
 from vmm.cpu.view import EngineView
@@ -50,7 +52,6 @@ VIRTUAL_SLICE: Final = 1_000  # under the virtual clock: the step in which time 
 NS_PER_INSTRUCTION: Final = 3
 _CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_X86_REG_CR4}
 _SHUTDOWN: Final = 0x17F
-PATIENCE_NS: Final = 50_000_000  # host time after which `run` returns: virtual time may hardly move
 SLICE_EVENTS: Final = 100  # a slice ends after so many, too: a guest may fault for ever, running nothing
 _HF2_NMI_BLOCKED: Final = 4
 
@@ -75,6 +76,7 @@ class PortableEngine(Engine):
         self._deadline_ns = 0
         self._line = self._nmi = self._halted = self._stopping = self._tripled = False
         self._events_left = 0
+        self._renew_at_ns = self._host_ns() + engine.HOOK_AGE_NS
         self._waited = 0  # slices that something has waited to be taken
         self._injected: Event | None = None
         self.map_memory()
@@ -188,7 +190,12 @@ class PortableEngine(Engine):
         self.uc.emu_stop()
 
     def _on_invalid(self, uc: Any, data: Any) -> bool:  # noqa: ANN401
-        self._on_event(uc, r.UD, data)
+        if is_int1(self.fetch()):  # #DB behind it, [SDM2A] INT n
+            self.view.rip += 1
+            self.commit()
+            self._on_event(uc, r.DB, data)
+        else:
+            self._on_event(uc, r.UD, data)
         return True
 
     def _map_window(self, address: int, length: int, read: Any, write: Any) -> None:  # noqa: ANN401
@@ -221,7 +228,6 @@ class PortableEngine(Engine):
         """Bring back the state after power-on."""
         if self._power_on is None:
             self.uc.reg_write(x86.UC_X86_REG_CR0, CR0_AFTER_RESET)
-            self.uc.reg_write(x86.UC_X86_REG_CR4, 0)
             write_reset_state(self.fetch(), self.cpu.leaves[1][0])
             self.commit()
             self._power_on = self.uc.context_save()
@@ -235,7 +241,10 @@ class PortableEngine(Engine):
 
     def run(self, deadline_ns: int) -> StopReason:
         """Run slices until the deadline, a stop, HLT or a triple fault, or until the host's patience ends."""
-        impatient_ns = self._host_ns() + PATIENCE_NS
+        if self._host_ns() >= self._renew_at_ns:
+            drop_count_hook(self)
+            self._renew_at_ns = self._host_ns() + engine.HOOK_AGE_NS
+        impatient_ns = self._host_ns() + engine.PATIENCE_NS
         self._deadline_ns = deadline_ns
         while True:
             self._take_interrupt()
@@ -245,12 +254,14 @@ class PortableEngine(Engine):
             if self._stopping:
                 self._stopping = False
                 return StopReason.STOPPED
-            if self._now() >= self._deadline_ns or self._host_ns() >= impatient_ns:
+            if self._now() >= self._deadline_ns:
                 return StopReason.DEADLINE
             self._run_slice(self._slice())
             if self._halted:
                 self._halted = False
                 return StopReason.HALTED
+            if self._host_ns() >= impatient_ns and not self._tripled:
+                return StopReason.DEADLINE
 
     def _now(self) -> int:
         return self.wiring.now_ns()
@@ -344,6 +355,11 @@ class PortableEngine(Engine):
         self._nmi = True
         self._end_slice()
 
+    @property
+    def nmi_pending(self) -> bool:
+        """Whether the latch is set and no NMI handler runs."""
+        return self._nmi and not self.fetch().state.hflags2 & _HF2_NMI_BLOCKED
+
     def inject(self, vector: int, error_code: int = 0) -> None:
         """Queue one exception."""
         self._injected = Event(vector, error_code if vector in r.VECTORS_WITH_ERROR_CODE else None)
@@ -370,4 +386,5 @@ class PortableEngine(Engine):
 
     def close(self) -> None:
         """Release Unicorn. Idempotent."""
-        self.__dict__.pop("uc", None)
+        gone: Any = Closed()
+        self.uc = self.view = gone

@@ -160,6 +160,10 @@ class CpuView(Protocol):
     rflags: int
 
     @property
+    def marks_accessed(self) -> bool:
+        """Whether loading CS or SS sets the accessed bit in the table, as on hardware."""
+
+    @property
     def cpl(self) -> int:
         """Current privilege level, 0 to 3 (3 in VM86 mode)."""
 

@@ -9,6 +9,7 @@ is not what it seems, a page that is not RAM) it moves a single element, exactly
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmm.cpu import registers as r
@@ -30,6 +31,7 @@ class _StringInstruction(NamedTuple):
     address_bits: int
 
 
+@lru_cache(maxsize=1024)  # of a guest's loops; bounded, for the bytes reach past the instruction
 def _decode(code: bytes, code_bits: int) -> _StringInstruction | None:
     """Decode INS/OUTS (6Ch-6Fh) with prefixes; None for any other instruction."""
     repeated, segment, address_override = False, r.DS, False
@@ -53,7 +55,6 @@ class StringIo:
         self._engine = engine
         self._memory = wiring.memory
         self._bus = wiring.bus
-        self._decoded: dict[tuple[bytes, int], _StringInstruction | None] = {}
 
     def bulk_in(self, port: int, size: int) -> int:
         """Serve an IN of `size` bytes; when it is a REP INS, also its next elements."""
@@ -96,10 +97,7 @@ class StringIo:
         code_at = probe(view, base + state.rip)
         if state.df != 1 or code_at is None:
             return None
-        key = (view.memory.read(code_at, min(6, _PAGE - (code_at & (_PAGE - 1)))), bits)
-        if key not in self._decoded:
-            self._decoded[key] = _decode(*key)
-        instruction = self._decoded[key]
+        instruction = _decode(view.memory.read(code_at, min(6, _PAGE - (code_at & (_PAGE - 1)))), bits)
         if instruction is None or not instruction.repeated:
             return None
         mask = (1 << instruction.address_bits) - 1

@@ -35,6 +35,9 @@ class GatedMemory:
 class EngineView:
     """The `CpuView` of the real processor, over the engine's state."""
 
+    # The engine's far jumps and its delivery do not, and a read-only table would tell the difference
+    marks_accessed = False
+
     def __init__(self, engine: Engine, state: CpuState, memory: Memory) -> None:
         self._engine = engine
         self.state = state
@@ -58,6 +61,13 @@ class EngineView:
     @rip.setter
     def rip(self, value: int) -> None:
         self.state.rip = value
+
+    def code_address(self, offset: int = 0) -> int:
+        """Return the linear address of CS:RIP + `offset`."""
+        state = self.state
+        if state.hflags & s.HF_CS64:
+            return state.rip + offset & 0xFFFF_FFFF_FFFF_FFFF
+        return self.segs[r.CS].base + state.rip + offset & 0xFFFF_FFFF
 
     @property
     def cpl(self) -> int:

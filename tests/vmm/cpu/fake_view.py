@@ -50,6 +50,8 @@ class FakeMemory:
 class FakeView:
     """A `CpuView` in real mode at reset-like values; tests set what they need."""
 
+    marks_accessed = True
+
     def __init__(self, memory: FakeMemory | None = None) -> None:
         self.memory = memory or FakeMemory()
         self.regs = cast(MutableSequence[int], (ctypes.c_uint64 * 16)())

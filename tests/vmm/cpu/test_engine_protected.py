@@ -279,3 +279,26 @@ def test_what_follows_int3_has_its_own_address(engine: str) -> None:
         (r.BP, 0, 1), (r.UD, 0, 0), (0x30, 0, 2), (r.GP, 0xF8, 0), (r.BP, 0, 1), (r.GP, 0, 0),
     ]  # fmt: skip
     assert rig.log == [0x10]
+
+
+def test_int1_is_the_trap_db_behind_itself(engine: str) -> None:
+    """QEMU's translator does not know F1h; [SDM2A] INT n/INTO/INT3/INT1."""
+    rig = run(engine, prot("try db 0xf1\n log 1\n finish"))
+    assert (rig.briefs, rig.log) == ([(r.DB, 0, 1)], [1])
+
+
+def test_an_interrupt_does_not_write_the_descriptor_table(engine: str) -> None:
+    """The far jump before it marked the code segment as accessed; the table may be read-only since."""
+    rig = run(
+        engine,
+        prot("""
+        paging
+        mov dword [PTE + 1 * 4], 0x1005
+        mov eax, cr0
+        or eax, 0x10000
+        mov cr0, eax
+        int 0x30
+        log 1
+        finish"""),
+    )
+    assert (rig.briefs, rig.log) == ([(0x30, 0, rig.frames[0].brief[2])], [1])

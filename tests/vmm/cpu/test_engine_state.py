@@ -47,7 +47,7 @@ def expected_reset_state() -> dict[str, object]:
 
 
 def test_the_state_after_power_on_is_that_of_the_manual(engine: str) -> None:
-    """Unicorn's own reset leaves CR4 bits set, and in its 32-bit mode protection on and no IDT limit."""
+    """Unicorn's own reset leaves protection on and no IDT limit."""
     assert reset_state(Rig(engine)) == expected_reset_state()
 
 

@@ -63,6 +63,26 @@ def test_sysenter_and_sysexit(engine: str) -> None:
     assert rig.log == [7, 0x08, 0x10, 0x5000 - 64, 0, 0x1B, 0x23, 0x4444]
 
 
+def test_a_data_segment_with_a_base_keeps_it_across_sysenter(engine: str) -> None:
+    """The engine leaves bases out of addresses while it believes all of them to be 0."""
+    rig = run(engine, prot(MSRS_32.format(cs="KCODE | 3") + """
+        mov dword [0xa000], 0x222
+        mov dword [0x9000], 0x111
+        mov word [GDT_AT + 0x20 + 2], 0x1000
+        to_ring3 user
+    user:
+        mov ax, UDATA
+        mov ds, ax
+        sysenter
+    kernel:
+        mov eax, [0x9000]
+        mov ecx, KDATA
+        mov ds, cx
+        log eax
+        finish"""))  # fmt: skip
+    assert rig.log == [0x222]
+
+
 def test_sysenter_without_its_msr_is_a_general_protection_fault(engine: str) -> None:
     """At the instruction, with the user's frame: the hook cannot set EIP, and the fault still is exact."""
     rig = run(
