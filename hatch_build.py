@@ -22,6 +22,7 @@ LIBRARY = Path("vmm/cpu/_accel.so")
 FLAGS = ("-O2", "-fPIC", "-shared", "-Wall", "-pthread")
 COMPILERS = ("cc", "gcc", "clang")
 COMPILE_TIMEOUT_S = 120
+WHY_NOT = ".txt"  # beside the library that was not built
 
 
 def find_compiler() -> list[str] | None:
@@ -44,8 +45,7 @@ def compile_accelerator(root: Path) -> str | None:
         return f"{SOURCE} is not there"
     compiler = find_compiler()
     if compiler is None:
-        library.unlink(missing_ok=True)
-        return "no C compiler was found (cc, gcc or clang, or $CC)"
+        return _gone(library, "no C compiler was found on install (cc, gcc or clang, or $CC)")
     fresh = library.with_name(f"{library.name}.{os.getpid()}")
     command = [*compiler, *FLAGS, "-o", str(fresh), str(source)]
     try:
@@ -53,9 +53,16 @@ def compile_accelerator(root: Path) -> str | None:
         fresh.replace(library)
     except (OSError, subprocess.SubprocessError) as error:
         fresh.unlink(missing_ok=True)
-        library.unlink(missing_ok=True)
-        return f"{shlex.join(command)}: {getattr(error, 'stderr', None) or error}"
+        return _gone(library, f"{shlex.join(command)}: {getattr(error, 'stderr', None) or error}")
+    library.with_suffix(WHY_NOT).unlink(missing_ok=True)
     return None
+
+
+def _gone(library: Path, why: str) -> str:
+    """Remove the library and leave word of why there is none, for `trapline doctor`."""
+    library.unlink(missing_ok=True)
+    library.with_suffix(WHY_NOT).write_text(f"{' '.join(why.split())}\n")
+    return why
 
 
 class AcceleratorHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -66,6 +73,7 @@ class AcceleratorHook(BuildHookInterface):  # type: ignore[type-arg]
         problem = compile_accelerator(Path(self.root))
         if problem is not None:
             self.app.display_warning(f"trapline: no accelerator, the portable engine is used: {problem}")
+            build_data["artifacts"].append(str(LIBRARY.with_suffix(WHY_NOT)))
             return
         build_data["artifacts"].append(str(LIBRARY))
         build_data["pure_python"] = False

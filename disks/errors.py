@@ -25,6 +25,10 @@ class ImageFormatError(DiskError):
         self.path, self.offset, self.field = path, offset, field
         self.expected, self.found = expected, found
 
+    def with_hint(self, hint: str) -> ImageFormatError:
+        """Return the same error with what it probably means."""
+        return ImageFormatError(self.path, self.offset, self.field, self.expected, self.found, hint)
+
 
 class ReadOnlyError(DiskError):
     """A write to an image that was opened for reading."""

@@ -25,6 +25,8 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[HostFile]:
     if not replace:
         _refuse_existing(path)
     old = HostFile.open(path, read_only=False) if replace and path.exists() else None
+    if not path.absolute().parent.is_dir():
+        raise DiskError(f"{path}: no such directory: {path.parent}")
     draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         file = HostFile.create(draft)

@@ -10,7 +10,8 @@ A transcript is a block after a marker, in README.md, ARCHITECTURE.md and below 
 
 Lines with `$ ` are run, by bash, in one work directory for all pages; everything else in the block
 is replaced by their output. The marker may say `head=N` and `tail=N` (how much of each output is
-kept; a line `[...]` stands for the rest) and `width=N` (longer lines are cut). The work directory
+kept; a line `[...]` stands for the rest), `width=N` (longer lines are cut) and `status=N` (the status
+that every command must end with, else 0). The work directory
 holds what the pages speak of: `trapline` on the path, the boot program as selftest.vhd, Debian's
 kernel and initramfs, SeaBIOS, a disk with Linux on it.
 
@@ -52,6 +53,7 @@ class Transcript(NamedTuple):
     head: int | None
     tail: int | None
     width: int | None
+    status: int = 0
 
 
 def pages() -> list[Path]:
@@ -62,15 +64,17 @@ def pages() -> list[Path]:
 def transcript_of(match: re.Match[str]) -> Transcript:
     """Read one block."""
     options = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", match["options"])}
-    if unknown := options.keys() - {"head", "tail", "width"}:
-        raise ValueError(f"transcript option {', '.join(unknown)}: there are head, tail and width")
+    if unknown := options.keys() - {"head", "tail", "width", "status"}:
+        raise ValueError(f"transcript option {', '.join(unknown)}: there are head, tail, width and status")
     commands: list[str] = []
     for line in match["body"].splitlines():
         if line.startswith(PROMPT):
             commands.append(line.removeprefix(PROMPT))
         elif commands and commands[-1].endswith("\\"):
             commands[-1] += "\n" + line
-    return Transcript(commands, options.get("head"), options.get("tail"), options.get("width"))
+    return Transcript(
+        commands, options.get("head"), options.get("tail"), options.get("width"), options.get("status", 0)
+    )
 
 
 def transcripts(page: Path) -> Iterator[Transcript]:
@@ -104,8 +108,8 @@ class Stage:
         command.chmod(0o755)
         self._prepared: set[str] = set()
 
-    def run(self, command: str) -> list[str]:
-        """Run one command; return what it wrote, without the blanks at line ends."""
+    def run(self, command: str, status: int = 0) -> list[str]:
+        """Run one command, which must end with `status`; return its lines without blanks at their ends."""
         for word, prepare in (
             ("selftest.vhd", self._self_test),
             ("linux.vhd", self._linux_disk),
@@ -136,6 +140,8 @@ class Stage:
             timeout=TIMEOUT_S,
             check=False,
         )
+        if done.returncode != status:
+            raise SystemExit(f"$ {command}\n{done.stdout.decode()}status {done.returncode}, not {status}")
         text = done.stdout.decode("utf-8", "replace").replace("\r", "")
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1bc", "", text)
         for folder in (self._folder, ROOT):
@@ -191,7 +197,7 @@ def refresh(page: Path, stage: Stage) -> None:
         for command in transcript.commands:
             print(f"{page.relative_to(ROOT)}: {command}", file=sys.stderr)
             first, *rest = command.split("\n")
-            lines += [PROMPT + first, *rest, *shortened(stage.run(command), transcript)]
+            lines += [PROMPT + first, *rest, *shortened(stage.run(command, transcript.status), transcript)]
         return match["marker"] + "```console\n" + "".join(f"{line}\n" for line in lines) + "```\n"
 
     old = page.read_text(encoding="utf-8")

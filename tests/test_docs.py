@@ -26,7 +26,12 @@ SOURCE: Final = re.compile(r"^(?:vmm|devices|disks|tests|guests|docs)/[\w./-]*$"
 OPTION: Final = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 TEST: Final = re.compile(r"^(tests/[\w/]+\.py)::(test_\w+)$")
 VERBS: Final = (("run",), ("disk", "create"), ("disk", "info"), ("doctor",), ("version",))
-HAPPENED: Final = ("trapline: error:", "Traceback (most recent call last)", "No such file or directory")
+HAPPENED: Final = (
+    "trapline: error:",
+    " differ: ",
+    "Traceback (most recent call last)",
+    "No such file or directory",
+)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 

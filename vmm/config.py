@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from vmm.errors import ConfigError
+from vmm.errors import ConfigError, UsageError
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -87,7 +87,7 @@ class SerialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return cls("file", path)
         if not colon and kind in ("stdio", "pty", "null"):
             return cls(kind)  # type: ignore[arg-type]  # narrowed by the tuple above
-        raise ConfigError(f"serial port {text!r}: expected stdio, pty, null or file:PATH")
+        raise UsageError(f"serial port {text!r}: expected stdio, pty, null or file:PATH")
 
 
 class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -130,13 +130,20 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     def check(self) -> MachineConfig:
         """Return the machine with its drives placed; raise ConfigError if it cannot be built."""
         check_memory(self.memory_bytes)
-        _check_choice("cpu", self.cpu, CPU_MODELS)
+        for option, value, allowed in (
+            ("cpu", self.cpu, CPU_MODELS),
+            ("clock", self.clock, CLOCKS),
+            ("engine", self.engine, ENGINES),
+            ("msr", self.msr, MSR_POLICIES),
+            *(("boot", device, BOOT_DEVICES) for device in self.boot),
+        ):
+            _check_choice(option, value, allowed)
         _check_firmware(self)
         _check_kernel(self)
         _check_serial(self.serial)
         _check_drives(self)
         if not (self.hd or self.cd or self.bios or self.kernel):
-            raise ConfigError("nothing to run: give a disk image, a MACHINE.toml, --cd, --kernel or --bios")
+            raise UsageError("nothing to run: give a disk image, a MACHINE.toml, --cd, --kernel or --bios")
         return self.with_places()
 
 
@@ -144,19 +151,24 @@ def parse_memory(text: str | int) -> int:
     """Return bytes for `64M`, `512K`, `1.5G` or a plain number of MiB."""
     match = _SIZE.fullmatch(str(text).strip())
     if match is None:
-        raise ConfigError(f"memory {text!r}: expected a size such as 64M, 1.5G or a number of MiB")
+        raise UsageError(f"memory {_cut(text)!r}: expected a size such as 64M, 1.5G or a number of MiB")
     size = float(match[1]) * _UNIT_BYTES[match[2].lower()]
     if size > MAX_MEMORY_BYTES or size != int(size):
-        raise ConfigError(f"memory {text!r}: expected 1M to 3.5G in whole KiB")
+        raise UsageError(f"memory {_cut(text)!r}: expected 1M to 3.5G in whole KiB")
     return check_memory(int(size))
+
+
+def _cut(text: object) -> str:
+    """Shorten what the user wrote, to be shown in one line."""
+    return shown if len(shown := str(text)) <= 40 else f"{shown[:37]}..."
 
 
 def check_memory(size_bytes: int) -> int:
     """Return `size_bytes` if a machine can have that much memory, else raise ConfigError."""
     if not MIN_MEMORY_BYTES <= size_bytes <= MAX_MEMORY_BYTES:
-        raise ConfigError(f"memory of {size_bytes} bytes: expected 1 MiB to 3.5 GiB")
+        raise UsageError(f"memory of {size_bytes} bytes: expected 1 MiB to 3.5 GiB")
     if size_bytes % PAGE_BYTES:
-        raise ConfigError(f"memory of {size_bytes} bytes: expected a multiple of 4 KiB")
+        raise UsageError(f"memory of {size_bytes} bytes: expected a multiple of 4 KiB")
     return size_bytes
 
 
@@ -166,7 +178,7 @@ def parse_boot(text: str) -> tuple[BootDevice, ...]:
     for name in names:
         _check_choice("boot", name, BOOT_DEVICES)
     if len(set(names)) != len(names):
-        raise ConfigError(f"boot order {text!r} names a device twice")
+        raise UsageError(f"boot order {text!r} names a device twice")
     return tuple(names)  # type: ignore[arg-type]  # each was checked above
 
 
@@ -209,7 +221,7 @@ def _place(drives: tuple[DriveConfig, ...], order: Sequence[int], taken: set[int
 
 def _check_choice(option: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        raise ConfigError(f"{option} {value!r}: expected one of {', '.join(allowed)}")
+        raise UsageError(f"{option} {value!r}: expected one of {', '.join(allowed)}")
 
 
 def _check_firmware(config: MachineConfig) -> None:

@@ -11,6 +11,10 @@ class ConfigError(VmmError):
     """The machine asked for cannot be built: a wrong option, file or value."""
 
 
+class UsageError(ConfigError):
+    """A value that no option and no key takes, whatever the files hold."""
+
+
 class EngineError(VmmError):
     """The processor engine is missing, foreign, or failed."""
 

@@ -175,6 +175,8 @@ class Machine:
         self._wanted = (
             until.encode() if isinstance(until, str) else until if isinstance(until, bytes) else b""
         )
+        if not (until is None or isinstance(until, (str, bytes)) or callable(until)):
+            raise TypeError(f"until is {until!r}: expected text, bytes, a function or None")
         asked = until if callable(until) else None
         give_up = NEVER_NS if timeout_s is None else host_ns() + int(timeout_s * 1e9)
         poll = host_ns()

@@ -60,7 +60,7 @@ def open_vhd(file: ByteFile, sync: SyncPolicy = SyncPolicy.ON_FLUSH) -> VhdImage
         )
     if found.is_copy and not file.read_only:
         damage = "the footer at the end is missing or damaged; its copy at offset 0 allows reading only"
-        raise DiskError(f"{file.path}: {damage}")
+        raise DiskError(f"{file.path}: {damage}. {_truncated(file.size())}")
     if footer.disk_type == layout.TYPE_FIXED:
         if footer.current_size > found.offset:
             where, expected = found.offset + 48, f"at most {found.offset}, where the footer lies"
@@ -73,7 +73,21 @@ def open_vhd(file: ByteFile, sync: SyncPolicy = SyncPolicy.ON_FLUSH) -> VhdImage
                 "The file is truncated",
             )
         return FixedVhd(file, footer, sync, warnings)
-    return DynamicVhd(file, footer, _open_blocks(file, found, sync), warnings)
+    try:
+        store = _open_blocks(file, found, sync)
+    except ImageFormatError as error:
+        raise (error.with_hint(_truncated(file.size())) if found.is_copy else error) from None
+    return DynamicVhd(file, footer, store, warnings)
+
+
+def _truncated(size: int) -> str:
+    return f"The file may be truncated: it ends after {size} bytes. Restore it from where it came"
+
+
+def _begins_as_vhd(file: ByteFile) -> bool:
+    return file.size() >= len(layout.FOOTER_COOKIE) and (
+        file.read_at(0, len(layout.FOOTER_COOKIE)) == layout.FOOTER_COOKIE
+    )
 
 
 def find_footer(file: ByteFile) -> FoundFooter:
@@ -85,7 +99,7 @@ def find_footer(file: ByteFile) -> FoundFooter:
     except ImageFormatError as damage:
         copy = _copy_or_none(file, size)
         if copy is None:
-            raise
+            raise (damage.with_hint(_truncated(size)) if _begins_as_vhd(file) else damage) from None
         record = file.read_at(0, layout.FOOTER_BYTES)
         return FoundFooter(copy, record, size, True, (f"the footer at the end is damaged ({damage})",))
     return FoundFooter(footer, record, offset, False, _copy_warnings(file, footer, record))

@@ -61,36 +61,60 @@ def test_help_of_run_tells_options_and_statuses(capsys: pytest.CaptureFixture[st
         assert f"{code}  {meaning}" in text
 
 
-def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["version"]) == status.OK
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_version_is_printed(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    assert run_command([word]) == status.OK
     assert capsys.readouterr().out == f"trapline {__version__}\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["run"], 1, "nothing to run"),
+        (["run"], 2, "nothing to run"),
         (["run", "/nowhere/disk.img"], 1, "image /nowhere/disk.img: no such file"),
         (["run", "/tmp"], 1, "it is a directory"),
         (["run", "/nowhere/machine.toml"], 1, "machine file /nowhere/machine.toml: no such file"),
         (["run", "--kernel", "/nowhere"], 1, "kernel /nowhere: no such file"),
-        (["run", "DISK", "--memory", "lots"], 1, "memory 'lots'"),
-        (["run", "DISK", "--boot", "net"], 1, "boot 'net': expected one of hd, cd"),
-        (["run", "DISK", "--cpu", "z80"], 1, "cpu 'z80': expected one of core2duo, pentium3"),
-        (["run", "DISK", "--serial", "tcp"], 1, "serial port 'tcp'"),
-        (["run", "DISK", "--timeout", "0"], 1, "--timeout 0"),
-        (["run", "DISK", "--timeout", "nan"], 1, "--timeout nan"),
-        (["run", "DISK", "--trace", "all"], 1, "--trace 'all'"),
-        (["run", "DISK", "--trace", "exits", "--trace", "exits"], 1, "given twice"),
-        (["run", "DISK", "--trace-count", "5"], 1, "need --trace"),
-        (["run", "DISK", "--trace-range", "x", "--trace", "instructions"], 1, "address range 'x'"),
-        (["run", "DISK", "--send", "\\q"], 1, "no escape"),
+        (["run", "DISK", "--memory", "lots"], 2, "memory 'lots'"),
+        (["run", "DISK", "--boot", "net"], 2, "boot 'net': expected one of hd, cd"),
+        (["run", "DISK", "--cpu", "z80"], 2, "cpu 'z80': expected one of core2duo, pentium3"),
+        (["run", "DISK", "--serial", "tcp"], 2, "serial port 'tcp'"),
+        (["run", "DISK", "--timeout", "0"], 2, "--timeout 0"),
+        (["run", "DISK", "--timeout", "nan"], 2, "--timeout nan"),
+        (["run", "DISK", "--trace", "all"], 2, "--trace 'all'"),
+        (["run", "DISK", "--trace", "exits", "--trace", "exits"], 2, "given twice"),
+        (["run", "DISK", "--trace-count", "5"], 2, "need --trace"),
+        (["run", "DISK", "--trace-range", "x", "--trace", "instructions"], 2, "address range 'x'"),
+        (["run", "DISK", "--send", "\\q"], 2, "no escape"),
         (
             ["run", "DISK", "--screenshot", "/nowhere/x.png"],
             1,
             "--screenshot /nowhere/x.png: no such directory",
         ),
-        (["run", "DISK", "--display", "terminal"], 1, "needs a terminal"),
+        (["run", "DISK", "--display", "terminal"], 2, "needs a terminal"),
+        (["run", "DISK", "--memory", ""], 2, "memory ''"),
+        (["run", "DISK", "--memory", "9" * 5000], 2, "memory '9999999999999999999999999999999999999...'"),
+        (["run", "DISK", "--boot", ""], 2, "boot ''"),
+        (["run", "DISK", "--send", "serial3:x"], 2, "there are serial: and serial2:"),
+        (["run", "DISK", "--trace", "exits="], 2, "--trace 'exits='"),
+        (["run", "DISK", "--trace", "exits=t", "--trace", "instructions=t"], 2, "cannot both go to t"),
+        (
+            ["run", "DISK", "--trace", "exits", "--trace-reason", "nonsense"],
+            2,
+            "no reason begins so; there are",
+        ),
+        (["run", "DISK", "--trace", "instructions", "--trace-reason", "io"], 2, "it needs --trace exits"),
+        (["run", "DISK", "--trace", "exits", "--trace-range", "0-5"], 2, "it needs --trace instructions"),
+        (["run", "DISK", "--screenshot", ""], 2, "expected a name that ends in .png"),
+        (["run", "DISK", "--screenshot", "x.jpg"], 2, "expected a name that ends in .png"),
+        (["run", "DISK", "--json", "--serial", "stdio"], 2, "both want standard output"),
+        (["disk", "create", "a.img", "10M", "--sparse"], 2, "--sparse is for fixed VHD images"),
+        (
+            ["disk", "create", "a.vhd", "10M", "--type", "fixed", "--block-size", "512K"],
+            2,
+            "--block-size is for",
+        ),
+        (["disk", "create", "/nowhere/a.vhd", "10M"], 1, "/nowhere/a.vhd: no such directory"),
         (["run", "DISK", "--engine", "fast"], 2, "'fast' is not one of 'auto', 'portable', 'accelerated'"),
         (["run", "DISK", "--bogus"], 2, "No such option: --bogus"),
         (["run", "DISK", "extra"], 2, "unexpected extra argument"),

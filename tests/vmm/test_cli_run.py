@@ -21,12 +21,23 @@ HALT = "fa f4 eb fd"  # cli; hlt
 TRIPLE = "0f 01 1e 09 7c cd 03 eb fe 00 00 00 00 00 00"  # lidt of an empty table; int3
 SPIN = "eb fe"
 EXIT_5 = "b0 05 e6 f4 eb fe"  # out F4h, 5
+FLOOD = "ba f8 03 b0 78 ee eb fd"  # COM1: 'x' for ever
 ECHO = "ba fd 03 ec a8 01 74 f8 ba f8 03 ec ee eb f1"  # COM1: what comes in goes out
+
+
+SECTORS = {"halt": HALT, "triple": TRIPLE, "spin": SPIN, "exit5": EXIT_5, "echo": ECHO, "flood": FLOOD}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, code in {"halt": HALT, "triple": TRIPLE, "spin": SPIN, "exit5": EXIT_5, "echo": ECHO}.items():
+    for name, code in {
+        "halt": HALT,
+        "triple": TRIPLE,
+        "spin": SPIN,
+        "exit5": EXIT_5,
+        "echo": ECHO,
+        "flood": FLOOD,
+    }.items():
         sector = bytes.fromhex(code).ljust(510, b"\0") + b"\x55\xaa"
         (tmp_path / name).write_bytes(sector.ljust(64 * 512, b"\0"))
     (tmp_path / "blank").write_bytes(bytes(64 * 512))
@@ -189,3 +200,51 @@ def read_until(descriptor: int, text: bytes) -> bytes:
         assert time.monotonic() < deadline
         seen += os.read(descriptor, 256)
     return seen
+
+
+def test_a_reader_that_does_not_read_holds_nothing_up(folder: Path) -> None:
+    """The machine ends at its time-out by itself; what the reader then takes is what the guest sent."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "vmm.cli", "run", "flood", "--timeout", "1"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.wait(20) == status.TIMEOUT
+    output, errors = process.communicate(timeout=20)
+    assert output
+    assert set(output) == {ord("x")}
+    assert b"killed" not in errors
+
+
+@pytest.mark.parametrize(
+    ("option", "where"),
+    [
+        ("--serial=file:/dev/full", "serial port file:/dev/full"),
+        ("--trace=exits=/dev/full", "--trace: /dev/full"),
+    ],
+)
+def test_a_full_disk_is_named(folder: Path, option: str, where: str) -> None:
+
+    done = trapline(folder, "flood", "--timeout", "3", option)
+
+    assert f"trapline: error: {where}: No space left on device" in done.stderr
+    assert done.returncode == status.ERROR
+
+
+def test_a_working_directory_that_is_gone_is_no_obstacle(folder: Path) -> None:
+    gone = folder / "gone"
+    gone.mkdir()
+    command = f"cd gone && rmdir ../gone && exec {sys.executable} -P -m vmm.cli run {folder}/exit5"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == status.GUEST_BASE + 5

@@ -21,12 +21,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run_command(arguments: list[str]) -> int:
     """Parse and run; return the exit status. Wrong usage and errors are one line on stderr."""
-    process = _start_early(arguments)
-    try:
-        return _run_command(arguments, process)
-    finally:
-        if process is not None:
-            process.discard()
+    if arguments == ["--version"]:
+        arguments = ["version"]
+    from vmm.cli.errors import one_line
+
+    with one_line() as failure:
+        process = _start_early(arguments)
+        try:
+            return _run_command(arguments, process)
+        finally:
+            if process is not None:
+                process.discard()
+    return failure.status
 
 
 def _start_early(arguments: list[str]) -> MachineProcess | None:
@@ -43,22 +49,19 @@ def _run_command(arguments: list[str], process: MachineProcess | None) -> int:
     from typer.main import get_command
 
     from vmm.cli import status
-    from vmm.cli.errors import one_line, print_error
+    from vmm.cli.errors import print_error
 
-    app = build_app(arguments)
-    with one_line() as failure:
-        try:
-            outcome = get_command(app).main(
-                arguments, prog_name="trapline", standalone_mode=False, obj=process
-            )
-        except TyperException as error:
-            if message := error.format_message():
-                print_error(f"{message} (try --help)")
-            return status.USAGE
-        except (KeyboardInterrupt, Abort):
-            return status.INTERRUPTED
-        return outcome if isinstance(outcome, int) else status.OK
-    return failure.status
+    try:
+        outcome = get_command(build_app(arguments)).main(
+            arguments, prog_name="trapline", standalone_mode=False, obj=process
+        )
+    except TyperException as error:
+        if message := error.format_message():
+            print_error(f"{message} (try --help)")
+        return status.USAGE
+    except (KeyboardInterrupt, Abort):
+        return status.INTERRUPTED
+    return outcome if isinstance(outcome, int) else status.OK
 
 
 def build_app(arguments: list[str]) -> typer.Typer:
@@ -73,6 +76,7 @@ def build_app(arguments: list[str]) -> typer.Typer:
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.command(epilog=EPILOG)(run)
     if arguments[:1] != ["run"]:

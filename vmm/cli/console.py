@@ -16,16 +16,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from vmm.clock import host_ns
 from vmm.config import SerialConfig
 from vmm.errors import ConfigError
 
 if TYPE_CHECKING:
     from vmm.machine import Machine
+    from vmm.outputs import Output
 
 STDIN: Final = 0
 STDOUT: Final = 1
 MONITOR_KEY: Final = 0x1D  # Ctrl-]
 READ_BYTES: Final = 256
+PUMP_BYTES: Final = 256 << 10  # of one port's output at a time
+DRAIN_NS: Final = 2_000_000_000  # how long nobody may take what is left at the end
 HINT: Final = "Ctrl-] q ends the run"
 
 
@@ -78,6 +82,7 @@ class SerialEnd:
 
     def __init__(self, number: int, config: SerialConfig) -> None:
         self._number = number
+        self._where = "standard output" if config.kind == "stdio" else f"serial port file:{config.path}"
         self._slave = self._output = -1
         self.input = -1
         self.written = 0
@@ -93,20 +98,39 @@ class SerialEnd:
             print(f"trapline: COM{number + 1} is {os.ttyname(self._slave)}", file=sys.stderr, flush=True)
 
     def pump(self, machine: Machine) -> None:
-        """Move new output of the guest out, and from a pty input in."""
-        output = machine.serial[self._number]
-        if output.end > self.written and self._output >= 0:
-            data = output.since(self.written)
-            self.written = output.end - len(data) + self._write(data)
+        """Move new output of the guest out as far as it is taken, and from a pty input in."""
+        self._move(machine.serial[self._number])
         if self.input >= 0:
             with contextlib.suppress(BlockingIOError):
                 machine.send_serial(os.read(self.input, READ_BYTES), self._number)
 
-    def _write(self, data: bytes) -> int:
-        try:
-            return os.write(self._output, data)
-        except BlockingIOError:  # nobody reads the pty, and the guest does not wait for them
-            return len(data)
+    def drain(self, machine: Machine) -> None:
+        """Move what is left, for as long as somebody takes it."""
+        output, give_up = machine.serial[self._number], host_ns() + DRAIN_NS
+        while self._output >= 0 and self.written < output.end and host_ns() < give_up:
+            if self._move(output):
+                give_up = host_ns() + DRAIN_NS
+            else:
+                select.select([], [self._output], [], 0.05)
+
+    def _move(self, output: Output) -> int:
+        """Write what is new in pieces that cannot block, `PUMP_BYTES` at the most; return how many."""
+        moved = 0
+        if self._output < 0 or output.end <= self.written:
+            return 0
+        data = output.since(self.written)
+        self.written = output.end - len(data)
+        while moved < min(len(data), PUMP_BYTES) and select.select([], [self._output], [], 0)[1]:
+            try:
+                moved += os.write(self._output, data[moved : moved + select.PIPE_BUF])
+            except BlockingIOError:  # nobody reads the pty, and the guest does not wait for them
+                moved = len(data)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise ConfigError(f"{self._where}: {error.strerror}") from None
+        self.written += moved
+        return moved
 
     def close(self) -> None:
         """Close what was opened. Idempotent."""
@@ -155,6 +179,12 @@ class Console:
             if keyboard.at_end:
                 self._machine.wait_fds.remove(STDIN)
 
+    def drain(self) -> None:
+        """Move what is left of the guest's output, unless nobody takes it."""
+        self.pump()
+        for end in self._ends:
+            end.drain(self._machine)
+
     def close(self) -> None:
         """Restore the terminal and close files. Idempotent."""
         self._cleanup.close()
@@ -174,7 +204,6 @@ class Console:
 
     def _open_screen(self, screenshot: str | None) -> Callable[[], None]:
         """Show the guest's screen on stdout, and read keys if stdin is a terminal."""
-        from vmm.clock import host_ns
         from vmm.display.keyboard_input import TerminalKeyboard
         from vmm.display.terminal import TerminalDisplay
 

@@ -8,7 +8,7 @@ Text is looked for on the serial ports, the debug port and the text screen. On a
 after the last match counts; on the screen, a text that was there already must appear once more.
 
 What is sent is `keys:TEXT` (the keyboard, also without the prefix), `serial:TEXT` (COM1) or
-`serial2:TEXT`, with the escapes `\n \t \e \b \\ \xHH`.
+`serial2:TEXT`, with the escapes `\n \t \e \b \\` and `\xHH`, which on a serial port is that byte.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from itertools import zip_longest
 from typing import Final, NamedTuple, Protocol
 
 from devices.scancodes import keystrokes
-from vmm.errors import ConfigError
+from vmm.errors import UsageError
 from vmm.outputs import Output
 
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "e": "\x1b", "b": "\b", "\\": "\\"}
@@ -56,9 +56,9 @@ def unescape(text: str) -> str:
     def replace(match: re.Match[str]) -> str:
         name = match[1]
         if name.startswith("x") and len(name) == 3:
-            return chr(int(name[1:], 16))
+            return bytes([int(name[1:], 16)]).decode("utf-8", "surrogateescape")
         if name not in _ESCAPES:
-            raise ConfigError(
+            raise UsageError(
                 f"--send {text!r}: \\{name} is no escape; there are \\n \\r \\t \\e \\b \\\\ \\xHH"
             )
         return _ESCAPES[name]
@@ -69,6 +69,8 @@ def unescape(text: str) -> str:
 def parse_send(text: str) -> Sending:
     """Read one `--send`."""
     channel, colon, rest = text.partition(":")
+    if colon and re.fullmatch(r"serial\d+", channel) and channel not in _CHANNELS:
+        raise UsageError(f"--send {text!r}: there are serial: and serial2:, for COM1 and COM2")
     if not (colon and channel in _CHANNELS):
         channel, rest = "keys", text
     sending = Sending(_CHANNELS[channel], unescape(rest))
@@ -82,7 +84,7 @@ def _check_key(character: str) -> None:
     try:
         keystrokes(character)
     except ValueError:
-        raise ConfigError(f"--send: the keyboard has no key for {character!r}") from None
+        raise UsageError(f"--send: the keyboard has no key for {character!r}") from None
 
 
 class Dialogue:
@@ -148,4 +150,4 @@ def _send(guest: Talker, sending: Sending) -> None:
     if sending.port is None:
         guest.send_keys(sending.text)
     else:
-        guest.send_serial(sending.text.encode("latin-1", "replace"), sending.port)
+        guest.send_serial(sending.text.encode("utf-8", "surrogateescape"), sending.port)

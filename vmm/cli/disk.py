@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from vmm.errors import ConfigError
+from vmm.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from disks.image import BlockImage
@@ -58,9 +58,9 @@ def parse_size(text: str) -> int:
         size = float(number.removesuffix(unit)) * _UNITS[unit]
         whole = int(size)
     except (ValueError, OverflowError):
-        raise ConfigError(f"size {text!r}: expected a number with K, M, G or T, such as 10M or 2G") from None
+        raise UsageError(f"size {text!r}: expected a number with K, M, G or T, such as 10M or 2G") from None
     if whole <= 0 or whole != size or whole % 512:
-        raise ConfigError(f"size {text!r}: expected a positive multiple of 512 bytes")
+        raise UsageError(f"size {text!r}: expected a positive multiple of 512 bytes")
     return whole
 
 
@@ -78,8 +78,9 @@ def create(
         FormatName | None, typer.Option("--format", help="Default: vhd for .vhd, raw for .img and .raw.")
     ] = None,
     block_size: Annotated[
-        str, typer.Option("--block-size", help="Blocks of a dynamic VHD: 2M or 512K.")
-    ] = "2M",
+        str | None,
+        typer.Option("--block-size", metavar="SIZE", help="Blocks of a dynamic VHD: 2M (default) or 512K."),
+    ] = None,
     sparse: Annotated[
         bool, typer.Option("--sparse", help="Fixed VHD: take room on the host only when written.")
     ] = False,
@@ -90,13 +91,18 @@ def create(
     from disks.vhd.create import write_dynamic, write_fixed
 
     kind = disk_format.value if disk_format else _format_for(path)
-    size_bytes, block_bytes = parse_size(size), parse_size(block_size)
+    size_bytes, block_bytes = parse_size(size), parse_size(block_size or "2M")
     if kind == "raw" and disk_type is not None:
-        raise ConfigError("--type is for VHD images; a raw image has no types")
+        raise UsageError("--type is for VHD images; a raw image has no types")
+    fixed = kind == "vhd" and disk_type is TypeName.FIXED
+    if sparse and not fixed:
+        raise UsageError("--sparse is for fixed VHD images; others take room only as they are written")
+    if block_size is not None and (fixed or kind == "raw"):
+        raise UsageError("--block-size is for dynamic VHD images")
     with _progress(path, size_bytes) as progress, new_file(path, replace=force) as file:
         if kind == "raw":
             file.resize(size_bytes)
-        elif disk_type is TypeName.FIXED:
+        elif fixed:
             write_fixed(file, size_bytes, sparse=sparse, progress=progress)
         else:
             write_dynamic(file, size_bytes, block_bytes=block_bytes)

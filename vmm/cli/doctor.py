@@ -71,7 +71,7 @@ def _host() -> list[Finding]:
         Finding("host", GOOD, f"{platform.system()} {platform.machine()}"),
         Finding("C compiler", GOOD, compiler)
         if compiler
-        else Finding("C compiler", MISSING, "none; with one, reinstalling builds the accelerator"),
+        else Finding("C compiler", MISSING, "none; with one, another install builds the accelerator"),
     ]
 
 

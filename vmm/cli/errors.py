@@ -11,7 +11,7 @@ from typing import Final
 
 from disks.errors import DiskError
 from vmm.cli import status
-from vmm.errors import VmmError
+from vmm.errors import UsageError, VmmError
 
 DEBUG_VARIABLE: Final = "TRAPLINE_DEBUG"
 
@@ -37,6 +37,9 @@ def one_line() -> Iterator[Failure]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the flush at exit must not fail again
         failure.status = status.ERROR
+    except UsageError as error:
+        print_error(str(error))
+        failure.status = status.USAGE
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE) == "1":
             raise

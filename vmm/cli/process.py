@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 from vmm.cli import status
 from vmm.clock import host_ns
 from vmm.cpu.ring import BYTES
+from vmm.errors import VmmError
 
 FORWARDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)
 GRACE_S: Final = 10.0  # a machine past its time-out that does not end by itself is killed after this
@@ -42,7 +43,10 @@ def child_command() -> list[str]:
     The working directory stays out of the module path unless it is where this package lives: a
     directory called `disks` there must not be taken for ours.
     """
-    safe = [] if Path.cwd() == ROOT else ["-P"]
+    try:
+        safe = [] if Path.cwd() == ROOT else ["-P"]
+    except OSError:  # the working directory is gone
+        safe = ["-P"]
     return [sys.executable, *safe, "-m", "vmm.cli.child"]
 
 
@@ -52,12 +56,20 @@ class MachineProcess:
     def __init__(self, command: Sequence[str] | None = None) -> None:
         self.killed_for: Kill | None = None
         self._asked_ns: int | None = None
+        try:
+            self._start(command or child_command())
+        except OSError as error:
+            raise VmmError(
+                f"cannot start the machine's process: {sys.executable}: {error.strerror}"
+            ) from None
+
+    def _start(self, command: Sequence[str]) -> None:
         with tempfile.TemporaryFile(prefix="trapline-") as ring_file:
             ring_file.truncate(BYTES)
             self.ring_pages = mmap.mmap(ring_file.fileno(), BYTES)
             job_end, self._job = os.pipe()
             descriptors = (job_end, ring_file.fileno())
-            arguments = [*(command or child_command()), *map(str, descriptors)]
+            arguments = [*command, *map(str, descriptors)]
             self._process = subprocess.Popen(arguments, pass_fds=descriptors)  # noqa: S603 - our own interpreter
             os.close(job_end)
 

@@ -12,9 +12,19 @@ import typer
 
 from vmm.cli import status
 from vmm.cli.dialogue import Dialogue
-from vmm.cli.job import Job, RunOptions, TraceKind, TraceOptions
-from vmm.config import DriveConfig, MachineConfig, SerialConfig, check_file, parse_boot, parse_memory
-from vmm.errors import ConfigError
+from vmm.cli.job import Job, RunOptions
+from vmm.cli.trace_options import read_traces
+from vmm.config import (
+    BOOT_DEVICES,
+    CPU_MODELS,
+    DriveConfig,
+    MachineConfig,
+    SerialConfig,
+    check_file,
+    parse_boot,
+    parse_memory,
+)
+from vmm.errors import ConfigError, UsageError
 
 ISO_MAGIC: Final = b"CD001"
 ISO_MAGIC_OFFSET: Final = 0x8001  # volume descriptor of sector 16, [ECMA-119] §8.1
@@ -72,6 +82,12 @@ EPILOG: Final = "\n".join(
 )
 
 
+def _reasons() -> list[str]:
+    from vmm.trace.reasons import CATALOGUE
+
+    return list(CATALOGUE)
+
+
 def run(
     context: typer.Context,
     image: Annotated[
@@ -95,7 +111,12 @@ def run(
     ] = None,
     boot: Annotated[
         str | None,
-        typer.Option(metavar="ORDER", help="Boot order: hd,cd or cd,hd.", rich_help_panel=MACHINE),
+        typer.Option(
+            metavar="ORDER",
+            help="Boot order: hd,cd or cd,hd.",
+            rich_help_panel=MACHINE,
+            autocompletion=lambda: ["hd,cd", "cd,hd", *BOOT_DEVICES],
+        ),
     ] = None,
     memory: Annotated[
         str | None,
@@ -106,7 +127,10 @@ def run(
     cpu: Annotated[
         str | None,
         typer.Option(
-            metavar="MODEL", help="core2duo or pentium3. Default core2duo.", rich_help_panel=MACHINE
+            metavar="MODEL",
+            help="core2duo or pentium3. Default core2duo.",
+            rich_help_panel=MACHINE,
+            autocompletion=lambda: list(CPU_MODELS),
         ),
     ] = None,
     engine: Annotated[
@@ -155,6 +179,7 @@ def run(
             metavar="END",
             help="COM1, then COM2: stdio, pty, null or file:PATH. Default stdio.",
             rich_help_panel=WIRES,
+            autocompletion=lambda: ["stdio", "pty", "null", "file:"],
         ),
     ] = None,
     display: Annotated[
@@ -190,6 +215,7 @@ def run(
             metavar="KIND[=FILE]",
             help="exits or instructions, to stderr or a file; .jsonl gives JSON lines.",
             rich_help_panel=SHOWING,
+            autocompletion=lambda: ["exits", "exits=", "instructions", "instructions="],
         ),
     ] = None,
     explain: Annotated[
@@ -204,6 +230,7 @@ def run(
             metavar="PREFIX",
             help="Only exits of this reason, such as io.out or exception.",
             rich_help_panel=SHOWING,
+            autocompletion=_reasons,
         ),
     ] = None,
     trace_range: Annotated[
@@ -248,7 +275,7 @@ def run(
         send=tuple(send or ()),
         timeout_s=timeout,
         screenshot=screenshot,
-        traces=_traces(
+        traces=read_traces(
             trace or ["exits"] * explain, trace_reason or [], trace_range or [], trace_cpl or [], trace_count
         ),
         explain=explain,
@@ -259,8 +286,8 @@ def run(
     changes = {
         "hd": base.hd + tuple(DriveConfig.parse(text) for text in hd or ()),
         "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),
-        "boot": parse_boot(boot) if boot else None,
-        "memory_bytes": parse_memory(memory) if memory else None,
+        "boot": parse_boot(boot) if boot is not None else None,
+        "memory_bytes": parse_memory(memory) if memory is not None else None,
         "cpu": cpu,
         "engine": engine.value if engine else None,
         "clock": clock.value if clock else None,
@@ -314,45 +341,28 @@ def _serial(ends: list[str] | None, base: MachineConfig, options: RunOptions) ->
     if not ports and options.display == "none" and not options.json:
         return (STDIO,)
     if options.display == "terminal" and not sys.stdout.isatty():
-        raise ConfigError("--display terminal needs a terminal on stdout")
+        raise UsageError("--display terminal needs a terminal on stdout")
     if options.display == "terminal" and STDIO in ports:
-        raise ConfigError("--display terminal and --serial stdio both want this terminal; give one of them")
+        raise UsageError("--display terminal and --serial stdio both want this terminal; give one of them")
+    if options.json and STDIO in ports:
+        raise UsageError("--json and --serial stdio both want standard output; give the serial port a file")
     return ports
 
 
-def _traces(
-    asked: list[str], reasons: list[str], ranges: list[str], cpl: list[int], limit: int | None
-) -> tuple[TraceOptions, ...]:
-    from vmm.trace.instructions import parse_range
-
-    traces: list[TraceOptions] = []
-    for text in asked:
-        name, _, path = text.partition("=")
-        if name not in ("exits", "instructions"):
-            raise ConfigError(f"--trace {text!r}: expected exits or instructions, each with =FILE if wanted")
-        kind: TraceKind = "exits" if name == "exits" else "instructions"
-        if any(trace.kind == kind for trace in traces):
-            raise ConfigError(f"--trace {kind} is given twice")
-        traces.append(
-            TraceOptions(
-                kind=kind,
-                path=path or None,
-                reasons=tuple(reasons),
-                cpl=frozenset(cpl),
-                ranges=tuple(parse_range(text) for text in ranges),
-                limit=limit,
-            )
-        )
-    if not traces and (reasons or ranges or cpl or limit):
-        raise ConfigError("--trace-reason, --trace-range, --trace-cpl and --trace-count need --trace")
-    return tuple(traces)
+def _check_screenshot(path: Path) -> None:
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--screenshot {str(path)!r}: expected a name that ends in .png")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"--screenshot {path}: no such directory")
+    if path.is_dir():
+        raise ConfigError(f"--screenshot {path}: it is a directory")
 
 
 def _checked(options: RunOptions) -> RunOptions:
     """Return the options; raise ConfigError for what can be seen to be wrong before the run."""
     if options.timeout_s is not None and not 0 < options.timeout_s < 1e9:
-        raise ConfigError(f"--timeout {options.timeout_s:g}: expected a number of seconds above 0")
-    if options.screenshot is not None and not Path(options.screenshot).absolute().parent.is_dir():
-        raise ConfigError(f"--screenshot {options.screenshot}: no such directory")
+        raise UsageError(f"--timeout {options.timeout_s:g}: expected seconds above 0 and below 1e9")
+    if options.screenshot is not None:
+        _check_screenshot(Path(options.screenshot))
     Dialogue(options.expect, options.send)
     return options

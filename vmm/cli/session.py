@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -56,10 +56,11 @@ class Session:
             began = host_ns()
             result = machine.run(until=lambda: self._poll(machine, console), timeout_s=options.timeout_s)
             self._dialogue.advance(machine)
-            console.pump()
+            console.drain()
             console.close()
             if options.screenshot is not None:
-                machine.screenshot(options.screenshot)
+                with _named(f"--screenshot {options.screenshot}"):
+                    machine.screenshot(options.screenshot)
             return self._tell(machine, result, host_ns() - began, console)
 
     def _poll(self, machine: Machine, console: Console) -> bool:
@@ -144,6 +145,8 @@ class Session:
             sink = JsonTrace(stream, explanations=explain, host_times=host_times)
         else:
             sink = TextTrace(stream, explanations=explain)
+        if trace.path is not None:
+            sink = _Named(sink, f"--trace: {trace.path}")
         if trace.kind == "instructions":
             return sink
         return FilteredTracer(sink, ExitFilter(trace.reasons, trace.cpl, trace.limit))
@@ -172,8 +175,35 @@ class _Fork:
             sink.emit(event)
 
 
-def _open(path: str, cleanup: ExitStack) -> TextIO:
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Have an error of the host say what was being written."""
     try:
-        return cleanup.enter_context(Path(path).open("w", encoding="utf-8"))
+        yield
     except OSError as error:
-        raise ConfigError(f"--trace: {path}: {error.strerror}") from None
+        raise ConfigError(f"{what}: {error.strerror}") from None
+
+
+class _Named:
+    """A tracer whose writes name their file when they fail."""
+
+    def __init__(self, sink: Tracer, what: str) -> None:
+        self._sink, self._what = sink, what
+
+    def emit(self, event: TraceEvent) -> None:
+        try:
+            self._sink.emit(event)
+        except OSError as error:
+            raise ConfigError(f"{self._what}: {error.strerror}") from None
+
+
+def _open(path: str, cleanup: ExitStack) -> TextIO:
+    with _named(f"--trace: {path}"):
+        stream = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - closed by the cleanup
+
+    def close() -> None:
+        with _named(f"--trace: {path}"):
+            stream.close()
+
+    cleanup.callback(close)
+    return stream

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from vmm.errors import EngineError
 
+_REMEDY: Final = "with a C compiler, install Trapline again; the portable engine works without"
 LIBRARY: Final = Path(__file__).with_name("_accel.so")
 
 
@@ -88,15 +89,21 @@ class Entry(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p)]
 
 
+def _why_not(error: OSError) -> str:
+    """Say why the library does not load; the build leaves a note where it would be."""
+    note = LIBRARY.with_suffix(".txt")
+    if LIBRARY.exists() or not note.exists():
+        return f"the accelerated engine is not built: {error}"
+    return f"the accelerated engine is not built: {note.read_text().strip()}"
+
+
 @cache
 def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
     """Load accel.c's library; return it and the addresses of its callbacks."""
     try:
         lib = ctypes.PyDLL(str(LIBRARY))
     except OSError as error:
-        raise EngineError(
-            f"the accelerated engine is not built ({error}); TRAPLINE_ENGINE=portable works"
-        ) from error
+        raise EngineError(f"{_why_not(error)}; {_REMEDY}") from error
     try:
         sizes = tuple((ctypes.c_size_t * 2).in_dll(lib, "accel_sizes"))
     except ValueError:

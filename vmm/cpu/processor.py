@@ -52,15 +52,15 @@ def choose_engine(wanted: str) -> tuple[str, str]:
         wanted, source = os.environ[ENGINE_VARIABLE], f"{ENGINE_VARIABLE} says so"
     if wanted not in ENGINES:
         raise ConfigError(f"no engine {wanted!r}; there are: {', '.join(ENGINES)}")
-    if wanted != "auto":
+    if wanted == "portable":
         return wanted, source
-    if not LIBRARY.exists():
-        return "portable", f"{LIBRARY.name} is not built (no C compiler was found on install)"
     try:
         library()
     except EngineError as error:
-        return "portable", str(error)
-    return "accelerated", f"{LIBRARY.name} is built and loads"
+        if wanted == "auto":
+            return "portable", str(error)
+        raise
+    return "accelerated", source if wanted != "auto" else f"{LIBRARY.name} is built and loads"
 
 
 class Processor:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from devices.backplane import Tracer
-from vmm.errors import ConfigError
+from vmm.errors import UsageError
 from vmm.trace.events import Instruction
 
 NOT_A_CHANGE: Final = frozenset({"rip", "eip", "ip"})  # every instruction moves it
@@ -48,7 +48,7 @@ def parse_range(text: str) -> tuple[int, int]:
     except ValueError:
         last = first = -1
     if not 0 <= first <= last:
-        raise ConfigError(f"address range {text!r}: expected FIRST-LAST or FIRST+LENGTH, such as 0x7c00+512")
+        raise UsageError(f"address range {text!r}: expected FIRST-LAST or FIRST+LENGTH, such as 0x7c00+512")
     return first, last
 
 
