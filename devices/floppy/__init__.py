@@ -1,0 +1,1 @@
+"""Floppy disks: media and drives, and the 82077AA controller."""
