@@ -53,9 +53,9 @@ MASTER_CLEAR: Final = 13
 CLEAR_MASK: Final = 14
 ALL_MASK: Final = 15
 
-# Page registers from port 80h, by channel; the others are plain latches, [AT]
-PAGE_OFFSETS: Final = {0: 0x7, 1: 0x3, 2: 0x1, 3: 0x2, 4: 0xF, 5: 0xB, 6: 0x9, 7: 0xA}
-PAGES: Final = 16
+# Page registers from port 81h, by channel; the others are plain latches, and 80h is not ours, [AT]
+PAGE_OFFSETS: Final = {0: 0x6, 1: 0x2, 2: 0x0, 3: 0x1, 4: 0xE, 5: 0xA, 6: 0x8, 7: 0x9}
+PAGES: Final = 15
 
 
 class ChannelState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -253,7 +253,7 @@ def _with_bit(bits: int, value: int) -> int:
 
 
 class Dma8237Pair:
-    """Both controllers. Banks: `byte_ports` (from 00h), `word_ports` (from C0h), `page_ports` (from 80h)."""
+    """Both controllers. Banks: `byte_ports` (from 00h), `word_ports` (from C0h), `page_ports` (from 81h)."""
 
     def __init__(self, memory: GuestMemory, name: str = "dma") -> None:
         self.name = name

@@ -3,27 +3,33 @@
 This is the only place that knows these numbers. It models an i440FX/PIIX3 PC:
 
     ports   20h A0h 4D0h PIC · 40h PIT · 60h 64h keyboard · 61h 92h CF9h system control · 70h RTC
-            80h POST · 3B0h-3DFh VGA · 3F8h 2F8h serial · 1F0h 3F6h 170h 376h IDE · CF8h PCI
-            E9h 402h debug output · F4h exit
-    IRQ     0 PIT · 1 keyboard · 3 4 serial · 8 RTC · 12 auxiliary · 14 15 IDE
+            00h C0h 81h DMA · 80h POST · 3B0h-3DFh VGA · 3F8h 2F8h serial · 378h parallel
+            3F0h 3F7h floppy · 1F0h 3F6h 170h 376h IDE · CF8h PCI · E9h 402h debug output · F4h exit
+    IRQ     0 PIT · 1 keyboard · 3 4 serial · 6 floppy · 7 parallel · 8 RTC · 12 mouse · 14 15 IDE
+    DMA     2 floppy
     memory  A0000h VGA · C0000h-FFFFFh shadowed by PAM · E0000000h-FEBFFFFFh PCI · ROM below 4 GiB
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from devices.backplane import Clock, Device, IrqLine, PortBank, PortRange, Tracer
 from devices.debug_ports import DebugConsole, ExitPort, PostPort
+from devices.dma8237 import Dma8237Pair
+from devices.floppy.drive import FloppyDrive
+from devices.floppy.fdc82077 import Fdc82077
 from devices.i8042 import I8042
 from devices.ide.atapi import AtapiDrive
 from devices.ide.busmaster import BusMasterIde
 from devices.ide.channel import IdeChannel
 from devices.ide.disk import AtaDisk
 from devices.keyboard import Keyboard
+from devices.mouse import Mouse
+from devices.parallel import ParallelPort
 from devices.pci.bus import ConfigMechanism1, PciBus
 from devices.pci.display import OptionRom, PciDisplay, ignore_move
 from devices.pci.host_i440fx import I440fx, pam_segments
@@ -43,6 +49,9 @@ from vmm.pci_window import LAST as PCI_WINDOW_LAST
 from vmm.pci_window import PciWindow
 
 COM_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
+FLOPPY_IRQ: Final = 6
+FLOPPY_DMA: Final = 2
+PARALLEL_IRQ: Final = 7
 IDE_CHANNELS: Final = ((0x1F0, 0x3F6, 14), (0x170, 0x376, 15))
 VGA_MEMORY: Final = (0xA0000, 0x20000)
 SLOT_HOST: Final = 0
@@ -73,7 +82,9 @@ class Fittings:
     rtc_base_s: int
     cmos: Mapping[int, int]
     drives: Mapping[int, AtaDisk | AtapiDrive] = field(default_factory=dict)  # by place 0-3
+    floppies: Sequence[FloppyDrive] = ()
     vga_rom: bytes | None = None
+    printer: Callable[[int], None] | None = None  # what the parallel port prints on
 
 
 class Board:
@@ -91,7 +102,9 @@ class Board:
             Uart16550(clock, self._irq(irq), partial(outside.on_serial, number), f"com{number + 1}")
             for number, (_, irq) in enumerate(COM_PORTS)
         ]
+        self.parallel = ParallelPort(clock, self._irq(PARALLEL_IRQ), fittings.printer)
         self.vga = Vga(clock)
+        self._add_floppies(fittings)
         self._add_ide(fittings)
         self._add_pci(fittings)
         self.post = PostPort()
@@ -99,9 +112,9 @@ class Board:
         self.consoles = [DebugConsole(outside.on_debug, name) for name in ("debug E9h", "debug 402h")]
         self._attach()
         self.devices: list[Device[Any]] = [
-            self.pic, self.pit, self.rtc, self.keyboard, self.i8042, self.control, *self.serial, self.vga,
-            *self.ide, self.bus_master, self.host, self.isa, self.ide_function, self.display, self.config,
-            self.post, self.exit_port, *self.consoles,
+            self.pic, self.pit, self.rtc, self.keyboard, self.mouse, self.i8042, self.control, *self.serial,
+            self.parallel, self.vga, self.dma, self.fdc, *self.ide, self.bus_master, self.host, self.isa,
+            self.ide_function, self.display, self.config, self.post, self.exit_port, *self.consoles,
         ]  # fmt: skip
 
     def _irq(self, irq: int) -> IrqLine:
@@ -120,6 +133,7 @@ class Board:
 
     def _add_keyboard(self) -> None:
         self.keyboard = Keyboard(self.clock)
+        self.mouse = Mouse(self.clock)
         self.i8042 = I8042(
             self.clock,
             self.keyboard,
@@ -127,7 +141,13 @@ class Board:
             self._irq(12),
             self.control.set_a20,
             self.outside.request_reset,
+            self.mouse,
         )
+
+    def _add_floppies(self, fittings: Fittings) -> None:
+        self.dma = Dma8237Pair(BusMasterMemory(self.memory))
+        channel = self.dma.channel(FLOPPY_DMA)
+        self.fdc = Fdc82077(self.clock, self._irq(FLOPPY_IRQ), channel, fittings.floppies)
 
     def _add_ide(self, fittings: Fittings) -> None:
         self.ide = [
@@ -163,7 +183,9 @@ class Board:
             (0x20, 2, pic.master_ports), (0xA0, 2, pic.slave_ports), (0x4D0, 2, pic.elcr_ports),
             (0x40, 4, self.pit.ports), (0x60, 1, i8042.data_port), (0x64, 1, i8042.command_port),
             (0x61, 1, control.port61), (0x92, 1, control.port92), (0x70, 2, self.rtc.ports),
-            (0x80, 1, self.post.ports),
+            (0x00, 16, self.dma.byte_ports), (0xC0, 32, self.dma.word_ports),
+            (0x80, 1, self.post.ports), (0x81, 15, self.dma.page_ports), (0x378, 3, self.parallel.ports),
+            (0x3F0, 6, self.fdc.ports), (0x3F7, 1, self.fdc.dir_port),
             (0x3B0, 12, vga.mono), (0x3C0, 16, vga.common), (0x3D0, 16, vga.colour),
             (0xE9, 1, self.consoles[0].ports), (0x402, 1, self.consoles[1].ports),
         ):  # fmt: skip

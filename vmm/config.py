@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from devices.floppy.drive import BY_SIZE
 from vmm.errors import ConfigError, UsageError
 
 KIB: Final = 1 << 10
@@ -28,13 +29,14 @@ MAX_BIOS_BYTES: Final = 1 * MIB
 MAX_OPTION_ROM_BYTES: Final = 64 * KIB
 MAX_APPEND_BYTES: Final = 2047  # Linux's COMMAND_LINE_SIZE on x86, less the final NUL
 ATA_DRIVES: Final = 4
+FLOPPY_DRIVES: Final = 2
 SERIAL_PORTS: Final = 2
 DETERMINISTIC_RTC_S: Final = 946_684_800  # 2000-01-01 00:00:00 UTC, where no host clock may be seen
 
 Engine = Literal["auto", "portable", "accelerated"]
 ClockSource = Literal["host", "virtual"]
 MsrPolicy = Literal["fault", "ignore"]
-BootDevice = Literal["hd", "cd"]
+BootDevice = Literal["floppy", "cd", "hd"]
 ImageFormatName = Literal["raw", "vhd"]
 SerialKind = Literal["stdio", "file", "pty", "null"]
 
@@ -42,7 +44,7 @@ ENGINES: Final = ("auto", "portable", "accelerated")
 CLOCKS: Final = ("host", "virtual")
 MSR_POLICIES: Final = ("fault", "ignore")
 IMAGE_FORMATS: Final = ("raw", "vhd")
-BOOT_DEVICES: Final = ("hd", "cd")
+BOOT_DEVICES: Final = ("floppy", "cd", "hd")
 CPU_MODELS: Final = ("core2duo", "pentium3")  # those of vmm/cpu/cpuid.py, which loads the engine
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
@@ -50,11 +52,12 @@ _UNIT_BYTES: Final = {"": MIB, "k": KIB, "m": MIB, "g": GIB}
 
 
 class DriveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A disk or CD on the IDE controller.
+    """A disk or CD on the IDE controller, or a floppy disk.
 
     `index` is 0 to 3: primary master, primary slave, secondary master, secondary slave; None lets
-    `MachineConfig.with_places` choose. With `snapshot` writes are kept aside and dropped at the end.
-    `format` None means that of its contents, which a guest may have made look like another.
+    `MachineConfig.with_places` choose. Floppy disks go by their order and have none. With `snapshot`
+    writes are kept aside and dropped at the end. `format` None means that of its contents, which a
+    guest may have made look like another.
     """
 
     path: str
@@ -95,6 +98,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     `rtc_base_s` is what the CMOS clock shows at power-on, in seconds since 1970 (the guest's
     calendar as it stands, no time zones); None means the host's time. `snapshot` holds for all disks.
+    `parallel` is the file that a printer at the parallel port prints on; None: there is no printer.
     """
 
     name: str = ""
@@ -102,13 +106,15 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     cpu: str = "core2duo"
     hd: tuple[DriveConfig, ...] = ()
     cd: tuple[DriveConfig, ...] = ()
-    boot: tuple[BootDevice, ...] = ("hd", "cd")
+    floppy: tuple[DriveConfig, ...] = ()
+    boot: tuple[BootDevice, ...] = ("floppy", "cd", "hd")
     bios: str | None = None
     vgabios: str | None = None
     kernel: str | None = None
     initrd: str | None = None
     append: str = ""
     serial: tuple[SerialConfig, ...] = ()
+    parallel: str | None = None
     clock: ClockSource = "host"
     engine: Engine = "auto"
     msr: MsrPolicy = "fault"
@@ -141,9 +147,13 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         _check_firmware(self)
         _check_kernel(self)
         _check_serial(self.serial)
+        _check_output("parallel port", self.parallel)
         _check_drives(self)
-        if not (self.hd or self.cd or self.bios or self.kernel):
-            raise UsageError("nothing to run: give a disk image, a MACHINE.toml, --cd, --kernel or --bios")
+        _check_floppies(self.floppy)
+        if not (self.hd or self.cd or self.floppy or self.bios or self.kernel):
+            raise UsageError(
+                "nothing to run: give a disk image, a MACHINE.toml, --cd, --floppy, --kernel or --bios"
+            )
         return self.with_places()
 
 
@@ -253,8 +263,12 @@ def _check_serial(ports: tuple[SerialConfig, ...]) -> None:
     for port in ports:
         if (port.kind == "file") != bool(port.path):
             raise ConfigError(f"serial port {port.kind}: a path belongs to file, and only to file")
-        if port.path and not Path(port.path).absolute().parent.is_dir():
-            raise ConfigError(f"serial port file:{port.path}: no such directory")
+        _check_output("serial port", port.path)
+
+
+def _check_output(what: str, path: str | None) -> None:
+    if path and not Path(path).absolute().parent.is_dir():
+        raise ConfigError(f"{what} file:{path}: no such directory")
 
 
 def _check_drives(config: MachineConfig) -> None:
@@ -269,7 +283,27 @@ def _check_drives(config: MachineConfig) -> None:
             if drive.index in owners:
                 raise ConfigError(f"{drive.path}: index {drive.index} is taken by {owners[drive.index]}")
             owners[drive.index] = drive.path
-    writable = [Path(drive.path).resolve() for drive in config.hd if not drive.read_only]
+    writable = [Path(drive.path).resolve() for drive in (*config.hd, *config.floppy) if not drive.read_only]
     for path in writable:
         if writable.count(path) > 1:
             raise ConfigError(f"{path}: one image cannot be two writable disks")
+
+
+def is_floppy_size(size_bytes: int) -> bool:
+    """Whether some floppy disk holds exactly so much."""
+    return size_bytes in BY_SIZE
+
+
+def _check_floppies(floppies: tuple[DriveConfig, ...]) -> None:
+    if len(floppies) > FLOPPY_DRIVES:
+        raise ConfigError(f"{floppies[FLOPPY_DRIVES].path}: the controller has two floppy drives")
+    for drive in floppies:
+        size = check_file(drive.path, "floppy image")
+        if size and not is_floppy_size(size):
+            known = ", ".join(f"{size >> 10}" for size in sorted(BY_SIZE))
+            raise ConfigError(
+                f"floppy image {drive.path}: {size} bytes are no floppy disk's size; "
+                f"expected one of {known} KiB, such as 1440"
+            )
+        if drive.index is not None:
+            raise ConfigError(f"{drive.path}: floppy disks go by their order, expected no index")

@@ -61,6 +61,7 @@ class Machine:
         self.config = config.with_places().check()
         self._virtual = self.config.clock == "virtual"
         self.serial = [Output() for _ in range(SERIAL_PORTS)]  # what each port has sent
+        self.parallel = Output()  # what was printed
         self.debug = Output()  # what was written to ports E9h and 402h
         self._wanted = b""
         self._found = False
@@ -95,7 +96,9 @@ class Machine:
             config.power_on_time_s(wall_clock_s()),
             cmos_contents(config, self.drives),
             self.drives.by_place,
+            self.drives.floppies,
             vga_rom,
+            self._on_printed if config.parallel is not None else None,
         )
         self.starter: Starter = starter_for(self)
         self.memory.add_rom(ROM_END - len(self.starter.rom), self.starter.rom)
@@ -144,6 +147,9 @@ class Machine:
 
     def _on_serial(self, number: int, byte: int) -> None:
         self._take(self.serial[number], byte)
+
+    def _on_printed(self, byte: int) -> None:
+        self._take(self.parallel, byte)
 
     def _on_debug(self, byte: int) -> None:
         self._take(self.debug, byte)

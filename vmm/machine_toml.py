@@ -23,7 +23,7 @@ ALLOWED: Final = {
     "name": "a string",
     "memory": 'a size from 1 MiB to 3.5 GiB such as "64M" or "1.5G", or a number of MiB',
     "cpu": " or ".join(f'"{model}"' for model in c.CPU_MODELS),
-    "boot": 'a list of "hd" and "cd", each at most once',
+    "boot": 'a list of "floppy", "cd" and "hd", each at most once',
     "bios": "the path of a BIOS image; left out, our own firmware",
     "vgabios": "the path of a VGA BIOS image",
     "kernel.image": "the path of a bzImage",
@@ -36,6 +36,10 @@ ALLOWED: Final = {
     "hd.snapshot": "true or false; true drops what the guest writes at the end",
     "cd.path": "the path of a CD image",
     "cd.index": "0 to 3: primary master and slave, secondary master and slave",
+    "floppy.path": "the path of a floppy image, such as one of 1440 KiB",
+    "floppy.read_only": "true or false",
+    "floppy.snapshot": "true or false; true drops what the guest writes at the end",
+    "parallel": '"file:PATH", where a printer prints',
     "serial": 'a list of at most two of "stdio", "pty", "null", "file:PATH"',
     "clock": '"host" or "virtual"',
     "engine": '"auto", "portable" or "accelerated"',
@@ -71,18 +75,28 @@ class CdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     index: int | None = None
 
 
+class FloppyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[floppy]]`: the first is drive A."""
+
+    path: str
+    read_only: bool = False
+    snapshot: bool = False
+
+
 class MachineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The top level of the file."""
 
     name: str = ""
     memory: str | int = "128M"
     cpu: str = "core2duo"
-    boot: tuple[c.BootDevice, ...] = ("hd", "cd")
+    boot: tuple[c.BootDevice, ...] = ("floppy", "cd", "hd")
     bios: str | None = None
     vgabios: str | None = None
     kernel: dict[str, Any] | None = None
     hd: list[dict[str, Any]] = []
     cd: list[dict[str, Any]] = []
+    floppy: list[dict[str, Any]] = []
+    parallel: str | None = None
     serial: list[str] = []
     clock: c.ClockSource = "host"
     engine: c.Engine = "auto"
@@ -119,6 +133,8 @@ class _Reader:
             cpu=top.cpu if top.cpu in c.CPU_MODELS else self._fail("cpu", f"found {top.cpu!r}"),
             hd=tuple(self._disk(entry, number) for number, entry in enumerate(top.hd)),
             cd=tuple(self._cd(entry, number) for number, entry in enumerate(top.cd)),
+            floppy=tuple(self._floppy(entry, number) for number, entry in enumerate(top.floppy)),
+            parallel=self._parallel(top.parallel),
             boot=self._boot(top.boot),
             bios=self._file(top.bios),
             vgabios=self._file(top.vgabios),
@@ -181,6 +197,17 @@ class _Reader:
         table = self._convert(entry, CdTable, f"cd[{number}]")
         index = self._index(table.index, f"cd[{number}].index")
         return c.DriveConfig(path=str(self._path.parent / table.path), index=index, read_only=True)
+
+    def _floppy(self, entry: dict[str, Any], number: int) -> c.DriveConfig:
+        table = self._convert(entry, FloppyTable, f"floppy[{number}]")
+        path = str(self._path.parent / table.path)
+        return c.DriveConfig(path=path, read_only=table.read_only, snapshot=table.snapshot)
+
+    def _parallel(self, text: str | None) -> str | None:
+        kind, _, path = (text or "").partition(":")
+        if text is not None and (kind != "file" or not path):
+            self._fail("parallel", f"found {text!r}")
+        return self._file(path) if text is not None else None
 
     def _index(self, index: int | None, key: str) -> int | None:
         if index is not None and not 0 <= index < c.ATA_DRIVES:

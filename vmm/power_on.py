@@ -6,6 +6,9 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from devices.floppy.drive import FloppyDrive
 from devices.ide.atapi import AtapiDrive
 from devices.ide.disk import AtaDisk
 from disks.errors import HOST_ERRORS
@@ -14,7 +17,7 @@ from disks.open import ImageFormat, open_image
 from disks.overlay import SnapshotImage
 from vmm.config import DriveConfig, MachineConfig
 from vmm.errors import ConfigError
-from vmm.firmware.host import BootDrive
+from vmm.firmware.host import BootDrive, DriveKind
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -34,24 +37,26 @@ CMOS_BOOT_FLAG2: Final = 0x3D
 CMOS_BOOT_FLAG1: Final = 0x38
 CMOS_TRANSLATION: Final = 0x39
 EQUIPMENT_FPU: Final = 0x02
+EQUIPMENT_FLOPPY: Final = 0x01
+EQUIPMENT_FLOPPIES_SHIFT: Final = 6  # one less than there are
 BOOT_CODES: Final = {"floppy": 1, "hd": 2, "cd": 3}
-NO_FLOPPY_CHECK: Final = 0x01
 TRANSLATE_LBA: Final = 1
 LARGE_DISK: Final = 1024 * 16 * 63  # sectors: above, CHS needs translation
 
 
-def open_drive(drive: DriveConfig, machine: MachineConfig, *, cd: bool) -> BlockImage:
+def open_drive(drive: DriveConfig, machine: MachineConfig, *, raw: bool = False) -> BlockImage:
     """Open the image behind a drive, with a snapshot in front where one is wanted."""
-    snapshot = drive.snapshot or machine.snapshot
-    image_format = ImageFormat.RAW if cd else ImageFormat(drive.format) if drive.format else None
-    image = open_image(drive.path, read_only=cd or drive.read_only or snapshot, image_format=image_format)
-    return SnapshotImage(image) if snapshot and not cd else image
+    snapshot = (drive.snapshot or machine.snapshot) and not drive.read_only
+    image_format = ImageFormat.RAW if raw else ImageFormat(drive.format) if drive.format else None
+    image = open_image(drive.path, read_only=drive.read_only or snapshot, image_format=image_format)
+    return SnapshotImage(image) if snapshot else image
 
 
 class Drives:
     """The open images of a machine, as drives by place and as the firmware numbers them."""
 
     def __init__(self, config: MachineConfig) -> None:
+        self.floppies: list[FloppyDrive] = []
         self.images: list[BlockImage] = []
         self.by_place: dict[int, AtaDisk | AtapiDrive] = {}
         self.boot: list[BootDrive] = []
@@ -62,17 +67,26 @@ class Drives:
             raise
 
     def _open(self, config: MachineConfig) -> None:
+        for number, drive in enumerate(config.floppy):
+            image = open_drive(drive, config, raw=True)
+            self.images.append(image)
+            self.floppies.append(FloppyDrive(image))
+            self.boot.append(BootDrive(number, "floppy", image))
         for number, drive in enumerate(sorted(config.hd, key=_place)):
-            image = open_drive(drive, config, cd=False)
+            image = open_drive(drive, config)
             self.images.append(image)
             disk = AtaDisk(f"hd{_place(drive)}", image)
             self.by_place[_place(drive)] = disk
             self.boot.append(BootDrive(FIRST_HARD_DISK + number, "hd", image))
         for number, drive in enumerate(sorted(config.cd, key=_place)):
-            image = open_drive(drive, config, cd=True)
+            image = open_drive(msgspec.structs.replace(drive, read_only=True), config, raw=True)
             self.images.append(image)
             self.by_place[_place(drive)] = AtapiDrive(f"cd{_place(drive)}", image)
             self.boot.append(BootDrive(FIRST_CD + number, "cd", image))
+
+    def images_of(self, kind: DriveKind) -> list[BlockImage]:
+        """Return the images of one kind of drive, in the order of their numbers."""
+        return [drive.image for drive in self.boot if drive.kind == kind]
 
     def flush(self) -> None:
         """Make durable what the guest wrote."""
@@ -101,18 +115,24 @@ def cmos_contents(config: MachineConfig, drives: Drives) -> dict[int, int]:
     """Return what the battery has kept: memory sizes, drive types, boot order."""
     extended = min((config.memory_bytes - MIB) // KIB, 0xFFFF)
     above = max(0, config.memory_bytes - 16 * MIB) // (64 * KIB)
-    cmos = {CMOS_FLOPPY_TYPES: 0, CMOS_DISK_TYPES: 0, CMOS_EQUIPMENT: EQUIPMENT_FPU}
+    types = [drive.drive_type for drive in drives.floppies] + [0, 0]
+    equipment = EQUIPMENT_FPU
+    if drives.floppies:
+        equipment |= EQUIPMENT_FLOPPY | len(drives.floppies) - 1 << EQUIPMENT_FLOPPIES_SHIFT
+    cmos = {
+        CMOS_FLOPPY_TYPES: types[0] << 4 | types[1], CMOS_DISK_TYPES: 0, CMOS_EQUIPMENT: equipment,
+    }  # fmt: skip
     _word(cmos, CMOS_BASE_MEMORY, 640)
     for register in CMOS_EXTENDED_MEMORY:
         _word(cmos, register, extended)
     _word(cmos, CMOS_ABOVE_16M, above)
     codes = [*(BOOT_CODES[kind] for kind in config.boot), 0, 0, 0]
     cmos[CMOS_BOOT_FLAG2] = codes[0] | codes[1] << 4
-    cmos[CMOS_BOOT_FLAG1] = NO_FLOPPY_CHECK | codes[2] << 4
+    cmos[CMOS_BOOT_FLAG1] = codes[2] << 4
     cmos[CMOS_TRANSLATION] = sum(
         TRANSLATE_LBA << 2 * _place(drive)
-        for drive, boot in zip(sorted(config.hd, key=_place), drives.boot, strict=False)
-        if boot.image.size_bytes // 512 > LARGE_DISK
+        for drive, image in zip(sorted(config.hd, key=_place), drives.images_of("hd"), strict=True)
+        if image.size_bytes // 512 > LARGE_DISK
     )
     return cmos
 

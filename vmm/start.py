@@ -23,6 +23,9 @@ BIOS_UNIT: Final = 4096
 BIOS_MOST: Final = 1 << 20
 HALT_ROM: Final = b"\xf4" * 65536  # behind a kernel that was loaded without firmware
 ELCR_PORTS: Final = 0x4D0
+DMA_2_MASK: Final = 0xD4
+DMA_2_MODE: Final = 0xD6
+DMA_CASCADE: Final = 0xC0
 
 
 class Starter(Protocol):
@@ -47,12 +50,14 @@ def starter_for(machine: Machine) -> Starter:
     return OurFirmware(machine)
 
 
-def set_up_pci(board: Board) -> None:
-    """Do what a BIOS does to PCI, interrupt routing included."""
+def set_up_board(board: Board) -> None:
+    """Do what a BIOS does to PCI, interrupt routing included, and to the DMA controllers' cascade."""
     level = configure(board.pci)
     for number in (0, 1):
         lines = sum(1 << (irq & 7) for irq in level if irq >> 3 == number)
         board.bus.write(ELCR_PORTS + number, 1, lines)
+    board.bus.write(DMA_2_MODE, 1, DMA_CASCADE)
+    board.bus.write(DMA_2_MASK, 1, 0)  # channel 4 passes on what the first controller asks for
 
 
 class BiosImage:
@@ -87,7 +92,7 @@ class OurFirmware:
             drives=machine.drives.boot,
             boot_order=machine.config.boot,
             display=_Display(machine),
-            set_up_board=lambda: set_up_pci(machine.board),
+            set_up_board=lambda: set_up_board(machine.board),
             on_no_boot=machine.report_no_boot,
         )
 
@@ -149,7 +154,7 @@ class KernelStarter:
     def start(self) -> None:
         """Load the kernel and enter it."""
         board, engine = self._machine.board, self._machine.processor.live
-        set_up_pci(board)
+        set_up_board(board)
         board.vga.set_text_mode_3()
         view = engine.fetch()
         self._state.apply(view, self._machine.memory)

@@ -177,7 +177,7 @@ def test_spare_page_registers_keep_what_is_written(rig: Rig) -> None:
 
 def make_for_contract(_clock: MachineClock) -> tuple[object, object, object]:
     rig = Rig()
-    banks = [(rig.dma.byte_ports, 16), (rig.dma.word_ports, 32), (rig.dma.page_ports, 16)]
+    banks = [(rig.dma.byte_ports, 16), (rig.dma.word_ports, 32), (rig.dma.page_ports, 15)]
     exercises = [
         lambda: rig.program(2, SINGLE | d.TO_MEMORY, 0x1000, 0x200, page=3),
         lambda: rig.dma.channel(2).give(bytes(100)),

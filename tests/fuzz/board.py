@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from devices.floppy.drive import FloppyDrive
 from devices.ide.atapi import AtapiDrive
 from devices.ide.disk import AtaDisk
 from tests.devices.ide_rig import MemoryImage
@@ -30,7 +31,7 @@ class AccessError(AssertionError):
 
 
 class FuzzedBoard:
-    """A board with two disks, a CD, a video ROM, and memory full of nonsense; `run` shakes it."""
+    """A board with every kind of disk, a printer, a video ROM, and nonsense in memory; `run` shakes it."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -54,12 +55,14 @@ class FuzzedBoard:
         }
         nobody = self._nobody
         outside = Outside(nobody, nobody, nobody, nobody, nobody, nobody)
-        self.board = Board(self.memory, self.bus, self.clock, outside, Fittings(0, {}, drives, bytes(0x8000)))
+        floppies = [FloppyDrive(MemoryImage(2880, keeps_writes=False)), FloppyDrive()]
+        fittings = Fittings(0, {}, drives, floppies, bytes(0x8000), nobody)
+        self.board = Board(self.memory, self.bus, self.clock, outside, fittings)
         self.recipes: tuple[Callable[[], None], ...] = (
             *[self._any_port] * 2, *[self._claimed_port] * 6, *[self._memory] * 3, self._interrupts,
             self._timer, *[self._disk] * 2, self._packet,
-            *[self._dma] * 2, *[self._pci] * 2, self._keyboard, self._video,
-            self._block, self._acknowledge, self._wait, self._serial, self._clock_chip,
+            *[self._floppy] * 3, self._printer, *[self._dma] * 2, *[self._pci] * 2, self._keyboard,
+            self._video, self._block, self._acknowledge, self._wait, self._serial, self._clock_chip,
         )  # fmt: skip
 
     def _nobody(self, *_: object) -> None:
@@ -177,6 +180,36 @@ class FuzzedBoard:
         self.log.append(f"wait until {self.time.value_ns}")
         self.clock.run_due()
 
+    def _floppy(self) -> None:
+        """Program channel 2 more or less well, then give the controller a command of nine bytes."""
+        rng = self.rng
+        for port, value in ((0xD6, 0xC0), (0xD4, 0), (0x0C, 0), (0x0B, rng.choice((0x42, 0x46, 0x4A, 0x56)))):
+            self.write(port, 1, value if rng.random() < 0.9 else rng.randrange(256))
+        for port in (4, 4, 5, 5, 0x81):
+            self.write(port, 1, rng.randrange(256))
+        self.write(0x0A, 1, rng.choice((2, 2, 2, 6)))
+        self.write(0x3F2, 1, rng.choice((0x1C, 0x1C, 0x1C, 0x2D, 0x14, rng.randrange(256))))
+        self._wait()
+        command = rng.choice(
+            (0x46, 0x45, 0x4D, 0x66, 0x42, 0x4A, 0x0F, 0x07, 0x08, 0x03, 0x13, rng.randrange(256))
+        )
+        for value in (
+            command,
+            rng.choice((0, 4, rng.randrange(256))),
+            *(rng.randrange(20) for _ in range(7)),
+        ):
+            self.write(0x3F5, 1, value)
+        self._wait()
+        for _ in range(rng.choice((7, 7, 20, 600))):
+            self._poke(rng.choice((0x3F4, 0x3F5, 0x3F7))) if rng.random() < 0.1 else self.read(0x3F5, 1)
+        self._poke(rng.randrange(16) if rng.random() < 0.5 else 0xC0 + rng.randrange(32))
+
+    def _printer(self) -> None:
+        for _ in range(4):
+            self._poke(0x378 + self.rng.randrange(4))
+            self.write(0x37A, 1, self.rng.choice((0x0C, 0x0D, 0x1D, self.rng.randrange(256))))
+        self._wait()
+
     def _disk(self) -> None:
         rng = self.rng
         base = rng.choice((0x1F0, 0x170))
@@ -245,6 +278,10 @@ class FuzzedBoard:
         )
         self.write(0x60, 1, self.rng.choice((0xED, 0xF0, 0xF2, 0xF3, 0xF4, 0xFF, self.rng.randrange(256))))
         self.board.keyboard.type_text(self.rng.choice(("a", "\n", "Q")))
+        self.board.mouse.move(
+            self.rng.randrange(-400, 400), self.rng.randrange(-9, 9), self.rng.randrange(-9, 9)
+        )
+        self.board.mouse.set_buttons(self.rng.randrange(32))
         for port in (0x64, 0x60, 0x60):
             self.read(port, 1)
 

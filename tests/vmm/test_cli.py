@@ -76,7 +76,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str], word: str) -> No
         (["run", "/nowhere/machine.toml"], 1, "machine file /nowhere/machine.toml: no such file"),
         (["run", "--kernel", "/nowhere"], 1, "kernel /nowhere: no such file"),
         (["run", "DISK", "--memory", "lots"], 2, "memory 'lots'"),
-        (["run", "DISK", "--boot", "net"], 2, "boot 'net': expected one of hd, cd"),
+        (["run", "DISK", "--boot", "net"], 2, "boot 'net': expected one of floppy, cd, hd"),
         (["run", "DISK", "--cpu", "z80"], 2, "cpu 'z80': expected one of core2duo, pentium3"),
         (["run", "DISK", "--serial", "tcp"], 2, "serial port 'tcp'"),
         (["run", "DISK", "--timeout", "0"], 2, "--timeout 0"),

@@ -222,7 +222,7 @@ def test_a_reader_that_does_not_read_holds_nothing_up(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "where"),
     [
-        ("--serial=file:/dev/full", "serial port file:/dev/full"),
+        ("--serial=file:/dev/full", "COM1 file:/dev/full"),
         ("--trace=exits=/dev/full", "--trace: /dev/full"),
     ],
 )

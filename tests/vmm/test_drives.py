@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from disks.errors import ImageBusyError
-from vmm.config import DriveConfig, MachineConfig
+from vmm.config import DriveConfig, MachineConfig, is_floppy_size
 from vmm.errors import ConfigError
-from vmm.power_on import Drives
+from vmm.power_on import CMOS_EQUIPMENT, CMOS_FLOPPY_TYPES, Drives, cmos_contents
 
 FOOTER_COOKIE = b"conectix"
 
@@ -64,3 +64,63 @@ def test_the_format_of_a_disk_can_be_given(disk: Path) -> None:
 def test_a_format_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected one of raw, vhd"):
         DriveConfig.parse("disk.img,format=qcow2")
+
+
+FLOPPY_BYTES = 1440 << 10
+
+
+@pytest.fixture
+def floppy(tmp_path: Path) -> Path:
+    path = tmp_path / "floppy.img"
+    path.write_bytes(bytes(FLOPPY_BYTES))
+    return path
+
+
+def test_floppies_are_drives_a_and_b_and_cmos_names_their_types(floppy: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.img"
+    small.write_bytes(bytes(1200 << 10))
+    given = (DriveConfig(path=str(floppy)), DriveConfig(path=str(small)))
+    machine = MachineConfig(floppy=given).check()
+    drives = Drives(machine)
+    cmos = cmos_contents(machine, drives)
+    drives.close()
+
+    assert [(drive.number, drive.kind) for drive in drives.boot] == [(0, "floppy"), (1, "floppy")]
+    assert cmos[CMOS_FLOPPY_TYPES] == 0x42
+    assert cmos[CMOS_EQUIPMENT] == 0x43
+
+
+def test_without_floppies_cmos_names_none(disk: Path) -> None:
+    machine = config(disk)
+    drives = Drives(machine)
+    cmos = cmos_contents(machine, drives)
+    drives.close()
+
+    assert (cmos[CMOS_FLOPPY_TYPES], cmos[CMOS_EQUIPMENT]) == (0x00, 0x02)
+
+
+def test_a_floppy_can_be_write_protected_or_a_snapshot(floppy: Path) -> None:
+    for options, protected in (({"read_only": True}, True), ({"snapshot": True}, False), ({}, False)):
+        given = DriveConfig(path=str(floppy), **options)
+        drives = Drives(MachineConfig(floppy=(given,)).check())
+        assert drives.floppies[0].write_protected == protected
+        if not protected:
+            drives.floppies[0].write(0, 1, b"\x01" * 512)
+        drives.close()
+        assert floppy.read_bytes()[:1] == (b"\0" if options else b"\1")
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "message"),
+    [(1000 << 10, 1, "no floppy disk's size; expected one of 160, "), (FLOPPY_BYTES, 3, "two floppy drives")],
+)
+def test_what_is_no_floppy_is_refused(tmp_path: Path, size: int, count: int, message: str) -> None:
+    path = tmp_path / "x.img"
+    path.write_bytes(bytes(size))
+    with pytest.raises(ConfigError, match=message):
+        MachineConfig(floppy=(DriveConfig(path=str(path), read_only=True),) * count).check()
+
+
+def test_a_file_of_a_floppys_size_is_one(floppy: Path) -> None:
+    assert is_floppy_size(floppy.stat().st_size)
+    assert not is_floppy_size(1 << 20)

@@ -92,7 +92,7 @@ def test_a_file_without_keys_is_the_default_machine(tmp_path: Path) -> None:
         ("cpu = 'z80'", "cpu: found 'z80'", '"pentium3"'),
         ("engine = 'fast'", "engine: invalid", '"accelerated"'),
         ("clock = 1", "clock:", '"virtual"'),
-        ("boot = ['net']", "boot[0]: invalid", 'a list of "hd" and "cd"'),
+        ("boot = ['net']", "boot[0]: invalid", 'a list of "floppy", "cd" and "hd"'),
         ("boot = ['hd', 'hd']", "boot: found", "each at most once"),
         ("serial = ['stdio', 'tcp']", "serial[1]: found 'tcp'", '"file:PATH"'),
         ("serial = 'stdio'", "serial: expected array", '"stdio"'),
@@ -105,6 +105,10 @@ def test_a_file_without_keys_is_the_default_machine(tmp_path: Path) -> None:
         ("[[hd]]\npath = 'a'\nsize = 1", "hd[0].size: unknown key", "path, index, read_only, snapshot"),
         ("[[cd]]\npath = 'a'\nread_only = true", "cd[0].read_only: unknown key", "path, index"),
         ("hd = 'a.img'", "hd: expected array", ""),
+        ("[[floppy]]", "floppy[0].path: is missing", "1440 KiB"),
+        ("[[floppy]]\npath = 'a'\nindex = 1", "floppy[0].index: unknown key", "path, read_only, snapshot"),
+        ("parallel = 'stdio'", "parallel: found 'stdio'", '"file:PATH"'),
+        ("parallel = 'file:'", "parallel: found 'file:'", '"file:PATH"'),
     ],
 )
 def test_an_error_names_file_key_and_what_is_allowed(
@@ -136,8 +140,14 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_every_key_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs/machine-toml.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
-    tables = (machine_toml.MachineTable, machine_toml.KernelTable, machine_toml.HdTable, machine_toml.CdTable)
-    keys = {key for table in tables for key in table.__struct_fields__} - {"kernel", "hd", "cd"}
+    tables = (
+        machine_toml.MachineTable,
+        machine_toml.KernelTable,
+        machine_toml.HdTable,
+        machine_toml.CdTable,
+        machine_toml.FloppyTable,
+    )
+    keys = {key for table in tables for key in table.__struct_fields__} - {"kernel", "hd", "cd", "floppy"}
 
     assert documented == keys
 

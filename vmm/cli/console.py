@@ -13,11 +13,12 @@ import sys
 import termios
 import tty
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vmm.clock import host_ns
-from vmm.config import SerialConfig
+from vmm.config import MachineConfig, SerialConfig
 from vmm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,45 +78,47 @@ class SerialKeyboard:
             termios.tcsetattr(STDIN, termios.TCSADRAIN, saved)
 
 
-class SerialEnd:
-    """The host's end of one serial port."""
+class PortEnd:
+    """The host's end of a serial port, or of the parallel port, which receives nothing."""
 
-    def __init__(self, number: int, config: SerialConfig) -> None:
-        self._number = number
-        self._where = "standard output" if config.kind == "stdio" else f"serial port file:{config.path}"
+    def __init__(
+        self, config: SerialConfig, output: Output, receive: Callable[[bytes], None], name: str
+    ) -> None:
+        self._source, self._receive = output, receive
+        self._where = "standard output" if config.kind == "stdio" else f"{name} file:{config.path}"
         self._slave = self._output = -1
         self.input = -1
         self.written = 0
         if config.kind == "stdio":
             self._output = os.dup(STDOUT)
         elif config.kind == "file":
-            self._output = _open_file(config.path or "")
+            self._output = _open_file(config.path or "", self._where)
         elif config.kind == "pty":
             self.input, self._slave = os.openpty()
             tty.setraw(self._slave)
             os.set_blocking(self.input, False)
             self._output = self.input
-            print(f"trapline: COM{number + 1} is {os.ttyname(self._slave)}", file=sys.stderr, flush=True)
+            print(f"trapline: {name} is {os.ttyname(self._slave)}", file=sys.stderr, flush=True)
 
-    def pump(self, machine: Machine) -> None:
+    def pump(self) -> None:
         """Move new output of the guest out as far as it is taken, and from a pty input in."""
-        self._move(machine.serial[self._number])
+        self._move()
         if self.input >= 0:
             with contextlib.suppress(BlockingIOError):
-                machine.send_serial(os.read(self.input, READ_BYTES), self._number)
+                self._receive(os.read(self.input, READ_BYTES))
 
-    def drain(self, machine: Machine) -> None:
+    def drain(self) -> None:
         """Move what is left, for as long as somebody takes it."""
-        output, give_up = machine.serial[self._number], host_ns() + DRAIN_NS
-        while self._output >= 0 and self.written < output.end and host_ns() < give_up:
-            if self._move(output):
+        give_up = host_ns() + DRAIN_NS
+        while self._output >= 0 and self.written < self._source.end and host_ns() < give_up:
+            if self._move():
                 give_up = host_ns() + DRAIN_NS
             else:
                 select.select([], [self._output], [], 0.05)
 
-    def _move(self, output: Output) -> int:
+    def _move(self) -> int:
         """Write what is new in pieces that cannot block, `PUMP_BYTES` at the most; return how many."""
-        moved = 0
+        output, moved = self._source, 0
         if self._output < 0 or output.end <= self.written:
             return 0
         data = output.since(self.written)
@@ -142,22 +145,27 @@ class SerialEnd:
 class Console:
     """All of a run's ends on the host. `quit` becomes true when the user asks to end the run."""
 
-    def __init__(
-        self, machine: Machine, ports: tuple[SerialConfig, ...], display: str, screenshot: str | None
-    ) -> None:
+    def __init__(self, machine: Machine, config: MachineConfig, display: str, screenshot: str | None) -> None:
+        ports = config.serial
         self._machine = machine
         self._cleanup = contextlib.ExitStack()
         self.quit = False
-        self._ends: list[SerialEnd] = []
+        self._ends: list[PortEnd] = []
         for number, port in enumerate(ports):
-            end = SerialEnd(number, port)
-            self._cleanup.callback(end.close)
-            self._ends.append(end)
-            if end.input >= 0:
-                machine.wait_fds.append(end.input)
+            receive = partial(machine.send_serial, number=number)
+            self._add_end(PortEnd(port, machine.serial[number], receive, f"COM{number + 1}"))
+        if config.parallel is not None:
+            printer = SerialConfig("file", config.parallel)
+            self._add_end(PortEnd(printer, machine.parallel, _ignore, "LPT1"))
         self._stdio = next((number for number, port in enumerate(ports) if port.kind == "stdio"), None)
         self._keyboard = self._open_keyboard() if self._stdio is not None else None
         self._pump_screen = self._open_screen(screenshot) if display == "terminal" else None
+
+    def _add_end(self, end: PortEnd) -> None:
+        self._cleanup.callback(end.close)
+        self._ends.append(end)
+        if end.input >= 0:
+            self._machine.wait_fds.append(end.input)
 
     @property
     def shown(self) -> bool:
@@ -169,7 +177,7 @@ class Console:
     def pump(self) -> None:
         """Move bytes, keys and the screen, without waiting."""
         for end in self._ends:
-            end.pump(self._machine)
+            end.pump()
         if self._pump_screen is not None:
             self._pump_screen()
         keyboard = self._keyboard
@@ -183,7 +191,7 @@ class Console:
         """Move what is left of the guest's output, unless nobody takes it."""
         self.pump()
         for end in self._ends:
-            end.drain(self._machine)
+            end.drain()
 
     def close(self) -> None:
         """Restore the terminal and close files. Idempotent."""
@@ -233,8 +241,12 @@ class Console:
         return pump
 
 
-def _open_file(path: str) -> int:
+def _ignore(_data: bytes) -> None:
+    """What is received where nothing can be sent."""
+
+
+def _open_file(path: str, where: str) -> int:
     try:
         return os.open(Path(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     except OSError as error:
-        raise ConfigError(f"serial port file:{path}: {error.strerror}") from None
+        raise ConfigError(f"{where}: {error.strerror}") from None

@@ -21,6 +21,7 @@ from vmm.config import (
     MachineConfig,
     SerialConfig,
     check_file,
+    is_floppy_size,
     parse_boot,
     parse_memory,
 )
@@ -93,7 +94,7 @@ def run(
     image: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[IMAGE|MACHINE.toml]", help="A raw or VHD disk, a CD image, or a machine file."
+            metavar="[IMAGE|MACHINE.toml]", help="A raw or VHD disk, a CD or floppy image, or a machine file."
         ),
     ] = None,
     hd: Annotated[
@@ -109,11 +110,17 @@ def run(
         list[str] | None,
         typer.Option("--cd", metavar="PATH", help="A CD image; repeatable.", rich_help_panel=MACHINE),
     ] = None,
+    floppy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--floppy", metavar="PATH", help="A floppy image; the second is B:.", rich_help_panel=MACHINE
+        ),
+    ] = None,
     boot: Annotated[
         str | None,
         typer.Option(
             metavar="ORDER",
-            help="Boot order: hd,cd or cd,hd.",
+            help="What is tried first, such as hd,cd. Default floppy,cd,hd.",
             rich_help_panel=MACHINE,
             autocompletion=lambda: ["hd,cd", "cd,hd", *BOOT_DEVICES],
         ),
@@ -180,6 +187,12 @@ def run(
             help="COM1, then COM2: stdio, pty, null or file:PATH. Default stdio.",
             rich_help_panel=WIRES,
             autocompletion=lambda: ["stdio", "pty", "null", "file:"],
+        ),
+    ] = None,
+    parallel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Connect a printer that prints on this file.", rich_help_panel=WIRES
         ),
     ] = None,
     display: Annotated[
@@ -286,6 +299,7 @@ def run(
     changes = {
         "hd": base.hd + tuple(DriveConfig.parse(text) for text in hd or ()),
         "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),
+        "floppy": base.floppy + tuple(DriveConfig(path=path) for path in floppy or ()),
         "boot": parse_boot(boot) if boot is not None else None,
         "memory_bytes": parse_memory(memory) if memory is not None else None,
         "cpu": cpu,
@@ -299,6 +313,7 @@ def run(
         "initrd": initrd,
         "append": append,
         "serial": _serial(serial, base, options),
+        "parallel": parallel,
     }
     job = Job(_replaced(base, changes).check(), _checked(options))
     from vmm.cli.supervisor import supervise
@@ -314,10 +329,11 @@ def _machine(image: Path | None) -> MachineConfig:
         from vmm.machine_toml import load_machine
 
         return load_machine(image)
-    check_file(str(image), "image")
+    size = check_file(str(image), "image")
     if _is_cd(image):
         return MachineConfig(cd=(DriveConfig(path=str(image), read_only=True),))
-    return MachineConfig(hd=(DriveConfig(path=str(image)),))
+    drive = DriveConfig(path=str(image))
+    return MachineConfig(floppy=(drive,)) if is_floppy_size(size) else MachineConfig(hd=(drive,))
 
 
 def _is_cd(image: Path) -> bool:

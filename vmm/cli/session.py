@@ -51,7 +51,7 @@ class Session:
             machine = Machine(self._job.config, tracer=exits, ring=self._ring)
             cleanup.callback(machine.close)
             self._trace_instructions(machine, cleanup)
-            console = Console(machine, self._job.config.serial, options.display, options.screenshot)
+            console = Console(machine, self._job.config, options.display, options.screenshot)
             cleanup.callback(console.close)
             began = host_ns()
             result = machine.run(until=lambda: self._poll(machine, console), timeout_s=options.timeout_s)

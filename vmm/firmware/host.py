@@ -70,7 +70,7 @@ class FirmwareHost(msgspec.Struct, frozen=True):
     clock: Clock
     ram_bytes: int
     drives: Sequence[BootDrive] = ()
-    boot_order: Sequence[DriveKind] = ("hd", "cd", "floppy")
+    boot_order: Sequence[DriveKind] = ("floppy", "cd", "hd")
     display: Display | None = None
     set_up_board: Callable[[], None] | None = None
     on_no_boot: Callable[[str], None] | None = None

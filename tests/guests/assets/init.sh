@@ -2,6 +2,7 @@
 # /init of the test guests. `trapline.mode=` on the kernel's command line says what to do:
 #   boot    print the marker and halt: what the boot benchmark times
 #   shell   load the disk drivers, print the marker, answer commands on the serial console
+#   chips   floppy, CD, printer and mouse, by the kernel's own drivers; halt
 #   disk    partition /dev/sda, make a file system, write, read back, compare, halt
 
 export PATH=/bin
@@ -19,7 +20,7 @@ done
 load_drivers() {
     while read -r module; do
         insmod "/lib/modules/$module" || echo "TRAPLINE-GUEST-FAIL insmod $module"
-    done </lib/modules/load-order
+    done <"/lib/modules/$1"
 }
 
 # Wait for a device node; libata looks for its disks in the background.
@@ -69,18 +70,45 @@ disk_job() {
     poweroff -f
 }
 
+# The file `given` of the floppy and of the CD is printed; the floppy gets a file, the printer a line.
+# Then three packets of the mouse are shown as /dev/input/mice gives them.
+chips_job() {
+    wait_for /dev/fd0 || fail "no /dev/fd0"
+    mount -t vfat /dev/fd0 /mnt || fail "mount floppy"
+    echo "floppy: $(cat /mnt/given)"
+    seq 1 40000 >/mnt/written || fail "write floppy"
+    umount /mnt || fail "umount floppy"
+    wait_for /dev/sr0 || fail "no /dev/sr0"
+    mount -t iso9660 -o ro /dev/sr0 /mnt || fail "mount CD"
+    echo "CD: $(cat /mnt/given)"
+    umount /mnt
+    echo "printed by Linux" >/dev/lp0 || fail "print"
+    exec 3</dev/input/mice
+    echo "TRAPLINE-MOUSE-READY"
+    for packet in 1 2 3; do
+        echo "mouse: $(head -c 3 <&3 | od -A n -t x1)"
+    done
+    echo "TRAPLINE-CHIPS-DONE"
+    poweroff -f
+}
+
 case $mode in
+chips)
+    load_drivers load-order
+    load_drivers load-order.chips
+    chips_job
+    ;;
 boot)
     echo TRAPLINE-GUEST-READY
     poweroff -f
     ;;
 disk)
-    load_drivers
+    load_drivers load-order
     echo TRAPLINE-GUEST-READY
     disk_job
     ;;
 *)
-    load_drivers
+    load_drivers load-order
     echo TRAPLINE-GUEST-READY
     PS1='guest# ' setsid cttyhack sh
     poweroff -f

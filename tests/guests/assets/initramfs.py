@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,9 @@ WANTED: Final = (
 """Modules to load, in this order, each after what it depends on. ext4 asks for `crc32c` by the
 name of the algorithm, which no dependency says: hence crc32c_generic before it. The host adapter
 is last, so that a disk it finds meets its driver."""
+
+CHIPS: Final = ("floppy", "psmouse", "parport_pc", "lp")
+"""Modules that only the mode `chips` loads: drivers of what is on the mainboard beside the disks."""
 
 APPLETS: Final = """
     blockdev cat cmp cp cttyhack dd df dmesg echo fdisk free grep halt head insmod kill ls lsmod md5sum
@@ -81,7 +85,8 @@ def linux_guest(architecture: str) -> LinuxGuest:
     kernels = sorted((kernel_files / "boot").glob("vmlinuz-*"))
     if not kernels:
         raise MissingError(f"{name}:{architecture} in {kernel_files} holds no boot/vmlinuz-*")
-    archive = build(busybox.read_bytes(), module_files(kernel_files))
+    modules = module_files(kernel_files, WANTED)
+    archive = build(busybox.read_bytes(), modules, module_files(kernel_files, CHIPS, modules))
     image = CACHE / architecture / "initramfs.cpio"
     with cache_lock():
         fresh = image.with_suffix(f".{os.getpid()}")
@@ -90,8 +95,8 @@ def linux_guest(architecture: str) -> LinuxGuest:
     return LinuxGuest(architecture, kernels[-1], image)
 
 
-def build(busybox: bytes, modules: dict[str, bytes]) -> bytes:
-    """Return the archive; `modules` are loaded in the order of the dictionary."""
+def build(busybox: bytes, modules: dict[str, bytes], chips: dict[str, bytes]) -> bytes:
+    """Return the archive; `modules`, in the mode `chips` those too, are loaded in that order."""
     archive = Archive()
     for name in ("bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "sys", "tmp"):
         archive.directory(name)
@@ -101,21 +106,22 @@ def build(busybox: bytes, modules: dict[str, bytes]) -> bytes:
     for applet in APPLETS.split():
         archive.link(f"bin/{applet}", "busybox")
     archive.file("etc/data.sha256", hashlib.sha256(expected_data()).hexdigest().encode() + b"\n")
-    for name, content in modules.items():
+    for name, content in (modules | chips).items():
         archive.file(f"lib/modules/{name}", content)
-    archive.file("lib/modules/load-order", "".join(f"{name}\n" for name in modules).encode())
+    for order, names in (("load-order", modules), ("load-order.chips", chips)):
+        archive.file(f"lib/modules/{order}", "".join(f"{name}\n" for name in names).encode())
     return archive.getvalue()
 
 
-def module_files(kernel_files: Path) -> dict[str, bytes]:
-    """Return the wanted modules with all they depend on, each after its dependencies."""
+def module_files(kernel_files: Path, wanted: Sequence[str], loaded: Collection[str] = ()) -> dict[str, bytes]:
+    """Return the wanted modules with all they depend on and is not `loaded`, each after its dependencies."""
     found: dict[str, Path] = {}
     for path in sorted((kernel_files / "lib" / "modules").rglob("*.ko*")):
         found.setdefault(path.name.split(".ko")[0].replace("-", "_"), path)
     ordered: dict[str, bytes] = {}
 
     def add(name: str) -> None:
-        if f"{name}.ko" in ordered or name not in found:  # not found: built into the kernel
+        if f"{name}.ko" in (*ordered, *loaded) or name not in found:  # not found: built into the kernel
             return
         content = found[name].read_bytes()
         if found[name].suffix == ".xz":
@@ -124,7 +130,7 @@ def module_files(kernel_files: Path) -> dict[str, bytes]:
             add(dependency)
         ordered[f"{name}.ko"] = content
 
-    for name in WANTED:
+    for name in wanted:
         add(name)
     return ordered
 
