@@ -21,6 +21,7 @@ HALT = "fa f4 eb fd"  # cli; hlt
 TRIPLE = "0f 01 1e 09 7c cd 03 eb fe 00 00 00 00 00 00"  # lidt of an empty table; int3
 SPIN = "eb fe"
 EXIT_5 = "b0 05 e6 f4 eb fe"  # out F4h, 5
+PRINT = "ba 78 03 b0 50 ee ba 7a 03 b0 0d ee b0 0c ee e6 f4 fa f4"  # P to the printer; the end
 FLOOD = "ba f8 03 b0 78 ee eb fd"  # COM1: 'x' for ever
 ECHO = "ba fd 03 ec a8 01 74 f8 ba f8 03 ec ee eb f1"  # COM1: what comes in goes out
 
@@ -37,6 +38,7 @@ def folder(tmp_path: Path) -> Path:
         "exit5": EXIT_5,
         "echo": ECHO,
         "flood": FLOOD,
+        "print": PRINT,
     }.items():
         sector = bytes.fromhex(code).ljust(510, b"\0") + b"\x55\xaa"
         (tmp_path / name).write_bytes(sector.ljust(64 * 512, b"\0"))
@@ -126,6 +128,12 @@ def test_a_serial_port_may_end_in_a_file(folder: Path) -> None:
     trapline(folder, "echo", "-q", "--serial", "file:com1.log", *arguments)
 
     assert (folder / "com1.log").read_bytes() == b"abc"
+
+
+def test_a_printer_prints_on_a_file(folder: Path) -> None:
+    trapline(folder, "print", "-q", "--parallel", "paper", "--timeout", "20")
+
+    assert (folder / "paper").read_bytes() == b"P"
 
 
 def test_json_is_one_line_on_stdout(folder: Path) -> None:
