@@ -3,7 +3,7 @@
 This is the only place that knows these numbers. It models an i440FX/PIIX3 PC:
 
     ports   20h A0h 4D0h PIC · 40h PIT · 60h 64h keyboard · 61h 92h CF9h system control · 70h RTC
-            00h C0h 81h DMA · 80h POST · 3B0h-3DFh VGA · 3F8h 2F8h serial · 378h parallel
+            00h C0h 81h DMA · 80h POST · 1CEh 3B0h-3DFh VGA · 3F8h 2F8h serial · 378h parallel
             3F0h 3F7h floppy · 1F0h 3F6h 170h 376h IDE · CF8h PCI · E9h 402h debug output · F4h exit
     IRQ     0 PIT · 1 keyboard · 3 4 serial · 6 floppy · 7 parallel · 8 RTC · 12 mouse · 14 15 IDE
     DMA     2 floppy
@@ -31,7 +31,7 @@ from devices.keyboard import Keyboard
 from devices.mouse import Mouse
 from devices.parallel import ParallelPort
 from devices.pci.bus import ConfigMechanism1, PciBus
-from devices.pci.display import OptionRom, PciDisplay, ignore_move
+from devices.pci.display import OptionRom, PciDisplay
 from devices.pci.host_i440fx import I440fx, pam_segments
 from devices.pci.interrupts import PciInterruptRouter
 from devices.pci.piix3 import Piix3Ide, Piix3Isa
@@ -41,6 +41,7 @@ from devices.rtc146818 import Rtc146818
 from devices.system_control import SystemControl
 from devices.uart16550 import Uart16550
 from devices.vga.adapter import Vga
+from devices.vga.dispi import VRAM_BYTES
 from vmm.bus import PortBus
 from vmm.dma import BusMasterMemory
 from vmm.memory import Memory
@@ -54,6 +55,7 @@ FLOPPY_DMA: Final = 2
 PARALLEL_IRQ: Final = 7
 IDE_CHANNELS: Final = ((0x1F0, 0x3F6, 14), (0x170, 0x376, 15))
 VGA_MEMORY: Final = (0xA0000, 0x20000)
+FRAME_BUFFER: Final = 0xFD00_0000  # where firmware puts it: there it is mapped into the guest
 SLOT_HOST: Final = 0
 SLOT_PIIX3: Final = 1
 SLOT_DISPLAY: Final = 2
@@ -103,7 +105,7 @@ class Board:
             for number, (_, irq) in enumerate(COM_PORTS)
         ]
         self.parallel = ParallelPort(clock, self._irq(PARALLEL_IRQ), fittings.printer)
-        self.vga = Vga(clock)
+        self._add_display()
         self._add_floppies(fittings)
         self._add_ide(fittings)
         self._add_pci(fittings)
@@ -144,6 +146,13 @@ class Board:
             self.mouse,
         )
 
+    def _add_display(self) -> None:
+        self.pci_window = PciWindow()
+        self.frame_buffer = self.memory.add_aperture(
+            FRAME_BUFFER, VRAM_BYTES, self.pci_window.piece(FRAME_BUFFER)
+        )
+        self.vga = Vga(self.clock, frame_buffer=memoryview(self.frame_buffer.buffer))
+
     def _add_floppies(self, fittings: Fittings) -> None:
         self.dma = Dma8237Pair(BusMasterMemory(self.memory))
         channel = self.dma.channel(FLOPPY_DMA)
@@ -160,7 +169,6 @@ class Board:
 
     def _add_pci(self, fittings: Fittings) -> None:
         self.pci = PciBus()
-        self.pci_window = PciWindow()
         self.pci_router = PciInterruptRouter([self._irq(irq) for irq in range(IRQS)])
         self.host = I440fx("i440fx", self._on_pam)
         self.isa = Piix3Isa("piix3", self.pci_router)
@@ -168,8 +176,9 @@ class Board:
             "piix3 ide", self._on_ide_decode, self.bus_master.set_master, self._on_bus_master_move
         )
         rom = None if fittings.vga_rom is None else OptionRom("vga bios", fittings.vga_rom)
-        move = ignore_move if rom is None else partial(self.pci_window.move, rom, rom.size)
-        self.display = PciDisplay("display", rom, move)
+        self.display = PciDisplay(
+            "display", VRAM_BYTES, self._on_frame_buffer_move, rom, self.pci_window.move
+        )
         self.pci.attach(SLOT_HOST, 0, self.host)
         self.pci.attach(SLOT_PIIX3, FUNCTION_ISA, self.isa)
         self.pci.attach(SLOT_PIIX3, FUNCTION_IDE, self.ide_function)
@@ -186,7 +195,8 @@ class Board:
             (0x00, 16, self.dma.byte_ports), (0xC0, 32, self.dma.word_ports),
             (0x80, 1, self.post.ports), (0x81, 15, self.dma.page_ports), (0x378, 3, self.parallel.ports),
             (0x3F0, 6, self.fdc.ports), (0x3F7, 1, self.fdc.dir_port),
-            (0x3B0, 12, vga.mono), (0x3C0, 16, vga.common), (0x3D0, 16, vga.colour),
+            (0x1CE, 2, vga.dispi.bank), (0x3B0, 12, vga.mono),
+            (0x3C0, 16, vga.common), (0x3D0, 16, vga.colour),
             (0xE9, 1, self.consoles[0].ports), (0x402, 1, self.consoles[1].ports),
         ):  # fmt: skip
             plug(bank, PortRange(first, length))
@@ -195,7 +205,8 @@ class Board:
         for uart, (first, _) in zip(self.serial, COM_PORTS, strict=True):
             plug(uart.ports, PortRange(first, 8))
         self.memory.add_window(*VGA_MEMORY, vga)
-        self.memory.add_window(PCI_WINDOW, PCI_WINDOW_LAST + 1 - PCI_WINDOW, self.pci_window)
+        for first, end in ((PCI_WINDOW, FRAME_BUFFER), (FRAME_BUFFER + VRAM_BYTES, PCI_WINDOW_LAST + 1)):
+            self.memory.add_window(first, end - first, self.pci_window.piece(first))
 
     # -- what PCI registers move about
 
@@ -213,6 +224,11 @@ class Board:
             self._claim(bank, PortRange(old, 16), False)
         if new is not None:
             self._claim(bank, PortRange(new, 16), True)
+
+    def _on_frame_buffer_move(self, old: int | None, new: int | None) -> None:
+        """At its usual place the frame buffer is memory of the guest; elsewhere each access is a call."""
+        self.pci_window.move(self.vga.dispi, VRAM_BYTES, old, new)
+        self.frame_buffer.show(new == FRAME_BUFFER)
 
     def _claim(self, bank: PortBank, ports: PortRange, wanted: bool) -> None:
         """Attach or detach; ports that a guest puts over another device's stay with their owner."""

@@ -44,6 +44,31 @@ class Window(NamedTuple):
     device: PortDevice
 
 
+class Aperture:
+    """Host memory of a device, such as a frame buffer, that is mapped at `address` while `shown`.
+
+    While it is not, a window answers there as anywhere else. `show` may be called from a guest's
+    access: the engine follows when it next starts to run.
+    """
+
+    def __init__(self, address: int, length: int) -> None:
+        self.address, self.length = address, length
+        self.buffer = mmap.mmap(-1, length)
+        self.shown = False
+        self.on_show: Callable[[], None] = lambda: None
+
+    def show(self, shown: bool) -> None:
+        """Map the memory, or have the window answer again."""
+        if shown != self.shown:
+            self.shown = shown
+            self.on_show()
+
+    @property
+    def block(self) -> Block:
+        """The host's memory, as the engine maps it."""
+        return Block(self.address, self.length, _host_address(self.buffer), True)
+
+
 def _host_address(buffer: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
@@ -75,6 +100,7 @@ class Memory:
         self._host = _host_address(self._mapping)
         self._roms: list[tuple[int, mmap.mmap]] = []
         self.windows: list[Window] = []
+        self.apertures: list[Aperture] = []
         self._shadow_writable = [True] * ((SHADOW_END - SHADOW_FIRST) // SHADOW_SEGMENT)
         self.on_write: Callable[[int, int], None] = no_engine
         self.on_protect: Callable[[int, int, bool], None] = lambda address, length, writable: None
@@ -93,6 +119,13 @@ class Memory:
             if address < window.address + window.length and window.address < address + length:
                 raise BusConflictError(window.device.name, device.name, address, address + length - 1)
         self.windows.append(Window(address, length, device))
+
+    def add_aperture(self, address: int, length: int, behind: PortDevice) -> Aperture:
+        """Make room for a device's memory; while it is not shown, `behind` answers."""
+        self.add_window(address, length, behind)
+        aperture = Aperture(address, length)
+        self.apertures.append(aperture)
+        return aperture
 
     def blocks(self) -> list[Block]:
         """Return the runs of host memory; shadow segments separately, so that protection never splits one."""
@@ -162,10 +195,24 @@ class Memory:
         """Whether a device's window answers at `address`."""
         return self._window(address) is not None
 
+    def window(self, address: int) -> Window:
+        """Return the window at `address`; there has to be one."""
+        found = self._window(address)
+        assert found is not None
+        return found
+
     def _window(self, address: int) -> Window | None:
         return next((w for w in self.windows if w.address <= address < w.address + w.length), None)
 
+    def _shown(self, address: int) -> Aperture | None:
+        return next(
+            (a for a in self.apertures if a.shown and a.address <= address < a.address + a.length), None
+        )
+
     def _read_piece(self, address: int, length: int) -> bytes:
+        if (aperture := self._shown(address)) is not None:
+            offset = address - aperture.address
+            return aperture.buffer[offset : offset + length]
         window = self._window(address)
         if window is not None:
             offset = address - window.address
@@ -181,6 +228,11 @@ class Memory:
         return b"\xff" * length
 
     def _write_piece(self, address: int, data: bytes) -> None:
+        if (aperture := self._shown(address)) is not None:
+            offset = address - aperture.address
+            aperture.buffer[offset : offset + len(data)] = data
+            self.on_write(address, len(data))
+            return
         window = self._window(address)
         if window is not None:
             offset = address - window.address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from devices.backplane import PortDevice
+from devices.backplane import PortBank, PortDevice
 
 FIRST: Final = 0xE000_0000
 LAST: Final = 0xFEBF_FFFF
@@ -29,17 +29,23 @@ class PciWindow:
         if new is not None:
             self._claims.append((new, new + size, device))
 
-    def read(self, offset: int, size: int) -> int:
+    def piece(self, start: int) -> PortBank:
+        """Return the window from address `start` on."""
+        return PortBank(
+            self.name,
+            lambda offset, size: self.read(start + offset, size),
+            lambda offset, size, value: self.write(start + offset, size, value),
+        )
+
+    def read(self, address: int, size: int) -> int:
         """Guest read."""
-        address = FIRST + offset
         for first, end, device in self._claims:
             if first <= address < end:
                 return device.read(address - first, size)
         return _ONES
 
-    def write(self, offset: int, size: int, value: int) -> None:
+    def write(self, address: int, size: int, value: int) -> None:
         """Guest write."""
-        address = FIRST + offset
         for first, end, device in self._claims:
             if first <= address < end:
                 device.write(address - first, size, value)

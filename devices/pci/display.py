@@ -1,7 +1,7 @@
-"""A VGA-compatible PCI display function: the class code and the expansion ROM that a BIOS looks for.
+"""A VGA-compatible PCI display function: the linear frame buffer, and the expansion ROM a BIOS looks for.
 
 The registers and memory of the VGA itself are at their fixed legacy addresses (`devices/vga`).
-Not modelled: a linear framebuffer BAR.
+Not modelled: the interface's registers in a second BAR, which only some drivers look for.
 
 Sources:
     [PCI-2.1] PCI Local Bus Specification, revision 2.1, §6.3 (expansion ROMs).
@@ -9,16 +9,16 @@ Sources:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from devices.pci.config import EXPANSION_ROM, Bar, ConfigSpace, FunctionIdentity, MoveBar, PciFunction
+from devices.backplane import PortDevice
+from devices.pci.config import BAR0, EXPANSION_ROM, Bar, ConfigSpace, FunctionIdentity, MoveBar, PciFunction
 
+MoveWindow = Callable[[PortDevice, int, int | None, int | None], None]
 IDENTITY: Final = FunctionIdentity(0x1234, 0x1111, 0x03_0000, revision=2)
 ROM_UNIT: Final = 2048
-
-
-def ignore_move(old: int | None, new: int | None) -> None:
-    """Stand in for the listener of a function without BARs."""
 
 
 class OptionRom:
@@ -40,6 +40,10 @@ class OptionRom:
 class PciDisplay(PciFunction):
     """The display function, with its video BIOS where one was given."""
 
-    def __init__(self, name: str, rom: OptionRom | None, on_move: MoveBar) -> None:
-        bars = [] if rom is None else [Bar(EXPANSION_ROM, rom.size, False, on_move)]
+    def __init__(
+        self, name: str, frame_buffer_bytes: int, on_move: MoveBar, rom: OptionRom | None, move: MoveWindow
+    ) -> None:
+        bars = [Bar(BAR0, frame_buffer_bytes, False, on_move)]
+        if rom is not None:
+            bars.append(Bar(EXPANSION_ROM, rom.size, False, partial(move, rom, rom.size)))
         super().__init__(name, ConfigSpace(IDENTITY, (), bars))

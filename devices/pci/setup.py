@@ -29,14 +29,14 @@ from devices.pci.piix3 import IDETIM_DECODE, IDETIM_PRIMARY, IDETIM_SECONDARY, P
 
 PIRQ_INTERRUPTS: Final = (10, 10, 11, 11)
 IO_BASE: Final = 0xC000
-MEMORY_BASE: Final = 0xFEB0_0000
+MEMORY_END: Final = 0xFEC0_0000  # memory BARs go below, the first one at the top
 BARS: Final = 6
 SIZING: Final = 0xFFFF_FFFF
 
 
 def configure(bus: PciBus) -> frozenset[int]:
     """Configure every function on `bus`; return the IRQs that must be level triggered (ELCR)."""
-    free = {BAR_IO: IO_BASE, 0: MEMORY_BASE}
+    free = {BAR_IO: IO_BASE, 0: MEMORY_END}
     for (slot, _), function in sorted(bus.functions.items(), key=lambda item: item[0]):
         config = function.config
         if isinstance(function, Piix3Isa):
@@ -54,7 +54,7 @@ def configure(bus: PciBus) -> frozenset[int]:
 
 
 def _place_bars(config: ConfigSpace, free: dict[int, int]) -> None:
-    """Give each BAR the next naturally aligned addresses of its kind."""
+    """Give each BAR naturally aligned addresses: ports upwards, memory downwards."""
     for offset in range(BAR0, BAR0 + 4 * BARS, 4):
         config.write(offset, 4, SIZING)
         mask = config.read(offset, 4)
@@ -62,6 +62,6 @@ def _place_bars(config: ConfigSpace, free: dict[int, int]) -> None:
             continue
         kind = mask & BAR_IO
         size = -(mask & (~0x3 if kind else ~0xF)) & SIZING
-        address = -(-free[kind] // size) * size
-        free[kind] = address + size
+        address = -(-free[kind] // size) * size if kind else free[kind] - size & -size
+        free[kind] = address + size if kind else address
         config.write(offset, 4, address)

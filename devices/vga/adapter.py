@@ -2,9 +2,7 @@
 
 `common` is for 3C0h-3CFh, `mono` for 3B0h-3BBh, `colour` for 3D0h-3DFh; of the last two only one
 answers, by bit 0 of the miscellaneous output register. `read` and `write` are the memory window,
-offsets from A0000h.
-
-NOT modelled: pictures of graphics modes (their memory is exact), see also the parts.
+offsets from A0000h. `dispi` is the linear frame buffer, which takes the screen and the window when enabled.
 
 Sources:
     [VGA] IBM PS/2 Hardware Interface Technical Reference, Video Subsystem, S42G-2193, 1992.
@@ -18,6 +16,8 @@ from devices.backplane import Clock, DeviceState
 from devices.vga import modes, text
 from devices.vga import registers as r
 from devices.vga.dac import Dac, DacState
+from devices.vga.dispi import Dispi, DispiState, FrameBuffer, LinearScreen
+from devices.vga.graphics import GraphicsScreen, read_graphics
 from devices.vga.memory import PLANE_BYTES, VideoMemory
 from devices.vga.ports import RegisterFile, RegisterState
 
@@ -29,15 +29,17 @@ class VgaState(DeviceState, frozen=True, kw_only=True):
     dac: DacState
     latches: tuple[int, int, int, int]
     planes: tuple[bytes, bytes, bytes, bytes]
+    dispi: DispiState
 
 
 class Vga:
-    """A VGA with 256 KiB of memory. It has no interrupt and forgets all at a reset."""
+    """A VGA with 256 KiB of memory and a linear frame buffer; no interrupt; it forgets all at a reset."""
 
-    def __init__(self, clock: Clock, name: str = "vga") -> None:
+    def __init__(self, clock: Clock, name: str = "vga", frame_buffer: FrameBuffer | None = None) -> None:
         self.name = name
         self.memory = VideoMemory()
         self.dac = Dac()
+        self.dispi = Dispi(self.dac, frame_buffer, f"{name} dispi")
         self.registers = RegisterFile(clock, self.dac, name, self._configure)
         self.common = self.registers.common
         self.mono = self.registers.mono
@@ -49,28 +51,31 @@ class Vga:
         self.registers.reset()
         self.dac.reset()
         self.memory.reset()
+        self.dispi.reset()
 
     # The memory window
 
     def read(self, offset: int, size: int) -> int:
         """Guest read at A0000h + `offset`."""
-        return self.memory.read(offset, size)
+        return (self.dispi.read_window if self.dispi.enabled else self.memory.read)(offset, size)
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Guest write at A0000h + `offset`."""
-        self.memory.write(offset, size, value)
+        (self.dispi.write_window if self.dispi.enabled else self.memory.write)(offset, size, value)
 
     # What the host sees
 
     @property
     def is_graphics(self) -> bool:
         """Whether the screen shows pixels rather than characters."""
-        return bool(self.registers.graphics[r.GC_MISC] & r.MISC_GRAPHICS)
+        return self.dispi.enabled or bool(self.registers.graphics[r.GC_MISC] & r.MISC_GRAPHICS)
 
     @property
     def is_dark(self) -> bool:
         """Whether nothing is shown: no palette on the screen, or the screen switched off."""
         off = self.registers.sequencer[r.SEQ_CLOCKING_MODE] & r.CLOCKING_SCREEN_OFF
+        if self.dispi.enabled:
+            return False
         return bool(off) or not self.registers.attribute_index & r.ATTR_DISPLAY_ON
 
     def text_screen(self) -> text.TextScreen:
@@ -78,6 +83,16 @@ class Vga:
         if self.is_graphics or self.is_dark:
             return text.NOTHING
         return text.read_screen(self.registers.crtc, self.registers.attributes, self.memory.planes)
+
+    def graphics_screen(self) -> GraphicsScreen | LinearScreen | None:
+        """Return what a graphics mode shows; None in a text mode or on a dark screen."""
+        if self.dispi.enabled:
+            return self.dispi.screen()
+        if not self.is_graphics or self.is_dark:
+            return None
+        registers = self.registers
+        parts = (registers.sequencer, registers.graphics, registers.crtc, registers.attributes)
+        return read_graphics(parts, self.memory.planes, self.dac)
 
     def text_look(self) -> text.TextLook:
         """Return the font and the colours that turn a `TextScreen` into dots."""
@@ -102,6 +117,7 @@ class Vga:
             dac=self.dac.save(),
             latches=self.memory.latches,
             planes=(first, second, third, fourth),
+            dispi=self.dispi.save(),
         )
 
     def load(self, state: DeviceState) -> None:
@@ -109,6 +125,7 @@ class Vga:
         saved = msgspec.convert(state, VgaState)
         self.registers.replace(saved.registers)
         self.dac.load(saved.dac)
+        self.dispi.load(saved.dispi)
         self.memory.latches = saved.latches
         for plane, contents in zip(self.memory.planes, saved.planes, strict=True):
             plane[:] = contents.ljust(PLANE_BYTES, b"\0")[:PLANE_BYTES]

@@ -1,6 +1,4 @@
-"""The colour look-up table and digital-to-analogue converter: 256 colours of 3 x 6 bits.
-
-NOT modelled: the pixel mask's effect on the picture (the register is kept).
+"""The colour look-up table and digital-to-analogue converter: 256 colours of 3 x 6 bits, or 3 x 8.
 
 Sources:
     [VGA] IBM PS/2 Hardware Interface Technical Reference, Video Subsystem, "Video DAC".
@@ -41,6 +39,7 @@ class Dac:
         self.index = 0
         self.component = 0
         self.state = _STATE_WRITING
+        self.eight_bits = False  # the display interface sets it
 
     def save(self) -> DacState:
         """Return all values."""
@@ -90,12 +89,14 @@ class Dac:
 
     def write_data(self, value: int) -> None:
         """Write the next component at 3C9h."""
-        self.palette[self.index * 3 + self.component] = value & _SIX_BITS
+        self.palette[self.index * 3 + self.component] = value if self.eight_bits else value & _SIX_BITS
         self._advance()
 
     def colour(self, index: int) -> tuple[int, int, int]:
         """Return a colour as 8-bit red, green, blue."""
         red, green, blue = self.palette[index * 3 : index * 3 + 3]
+        if self.eight_bits:
+            return (red, green, blue)
         return (_widen(red), _widen(green), _widen(blue))
 
     def _advance(self) -> None:
@@ -107,4 +108,4 @@ class Dac:
 
 def _widen(value: int) -> int:
     """Return 6 bits as 8, full scale to full scale."""
-    return value << 2 | value >> 4
+    return (value << 2 | value >> 4) & 0xFF

@@ -14,6 +14,7 @@ from typing import Final
 
 from devices.vga import registers as r
 from devices.vga.dac import Dac
+from devices.vga.graphics import dac_index
 from devices.vga.timing import line_compare, vertical_end
 
 _SCAN_LINE: Final = 0x1F
@@ -137,10 +138,12 @@ def read_look(sequencer: bytearray, attributes: bytearray, font_plane: bytearray
     select = sequencer[r.SEQ_CHARACTER_MAP]
     map_b = (select & 0x03) << 1 | (select & 0x10) >> 4
     map_a = (select & 0x0C) >> 1 | (select & 0x20) >> 5
-    mode = attributes[r.ATTR_MODE]
+    mode, enabled = attributes[r.ATTR_MODE], attributes[r.ATTR_PLANE_ENABLE]
     return TextLook(
         fonts=(_font(font_plane, map_b), _font(font_plane, map_a)),
-        colours=tuple(dac.colour(_dac_index(attributes, mode, number)) for number in range(16)),
+        colours=tuple(
+            dac.colour(dac_index(attributes, mode, number & enabled) & dac.mask) for number in range(16)
+        ),
         nine_dots=not sequencer[r.SEQ_CLOCKING_MODE] & r.CLOCKING_8_DOTS,
         line_graphics=bool(mode & r.MODE_LINE_GRAPHICS),
     )
@@ -150,12 +153,3 @@ def _font(plane: bytearray, number: int) -> bytes:
     """Return the glyphs of the 8 KiB with that number."""
     start = number * _FONT_BYTES
     return bytes(plane[start : start + _FONT_BYTES])
-
-
-def _dac_index(attributes: bytearray, mode: int, number: int) -> int:
-    """Return the DAC entry of a text colour, [VGA] "Color Select Register"."""
-    entry = attributes[number & attributes[r.ATTR_PLANE_ENABLE] & 0x0F]
-    select = attributes[r.ATTR_COLOUR_SELECT]
-    if mode & r.MODE_PALETTE_54:
-        entry = entry & 0x0F | (select & 0x03) << 4
-    return entry & 0x3F | (select & 0x0C) << 4

@@ -210,7 +210,7 @@ def test_setup_gives_every_function_what_a_bios_would(rig: Rig) -> None:
     assert rig.decoded == [(0, True), (1, True)]
     assert rig.master == [True]
     assert rig.moves == [(None, 0xC000)]
-    assert moved == [(None, 0xC100), (None, 0xFEB0_0000)]
+    assert moved == [(None, 0xC100), (None, 0xFEBF_F000)]
     assert scsi.config.read(c.INTERRUPT_LINE, 1) == 11
     rig.router.line(3, 1).set_level(True)
     assert rig.irqs == [(11, True)]

@@ -59,7 +59,7 @@ class AcceleratedEngine(Engine):
         self.view = EngineView(self, state, wiring.memory)
         self._halted = ctypes.c_uint32.from_address(self._cpu + layout.CPU_HALTED)
         self._load_internals()
-        self._references: list[Any] = []
+        self._windows: dict[int, tuple[Any, ...]] = {}  # what accel.c borrows, by address
         string_io = StringIo(self, wiring)
         host = Host(
             uc=handle, cpu=self._cpu, env=env, cpu_class=cpu_class,
@@ -165,7 +165,7 @@ class AcceleratedEngine(Engine):
             id(write) if write is not None else None,
             address,
         )
-        self._references += [window, read, write]
+        self._windows[address] = (window, read, write)
         pointer = ctypes.c_void_p(ctypes.addressof(window))
         status = uclib.uc_mmio_map(
             self.uc._uch, ctypes.c_uint64(address), ctypes.c_size_t(length),
@@ -177,7 +177,7 @@ class AcceleratedEngine(Engine):
 
     def invalidate_code(self, address: int, length: int) -> None:
         """Forget code translated from this range, where any was."""
-        self._lib.accel_written(self._accel, address, address + self.ram_delta(address), length)
+        self._lib.accel_written(self._accel, address, address + self.memory_map.ram_delta(address), length)
 
     # -- state
 
@@ -222,6 +222,7 @@ class AcceleratedEngine(Engine):
     def run(self, deadline_ns: int) -> StopReason:
         """Run until the deadline, a stop, HLT or a triple fault."""
         state = self.view.state
+        self.begin_run()
         if self._stop_requested():
             return StopReason.STOPPED
         self._renew_block_hook()

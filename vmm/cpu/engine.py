@@ -10,10 +10,8 @@ from __future__ import annotations
 import ctypes
 import enum
 from abc import ABC, abstractmethod
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final, NoReturn
 
 import unicorn
@@ -26,13 +24,12 @@ from vmm.cpu import layout
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.cpuid import CpuModel
+from vmm.cpu.memory_map import HIDDEN_BYTES, HIDDEN_PAGE, MemoryMap
 from vmm.cpu.ring import ExitRing
 from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
 from vmm.memory import Memory
 
-HIDDEN_PAGE: Final = 1 << 40  # VMCB and MSR permission map: above every address a page table can hold
-HIDDEN_BYTES: Final = 0x4000
 VMCB_MSRPM_POINTER: Final = 0x48  # [AMD-V] appendix B: MSRPM_BASE_PA
 MSRPM_OFFSET: Final = 0x1000
 MSRPM_BYTES: Final = 0x2000
@@ -40,7 +37,6 @@ INTERCEPT_VECTOR: Final = 0x100  # an intercept arrives as this + its SVM exit c
 CODE_BUFFER_BYTES: Final = 256 << 20  # a guest that is always new code would fill Unicorn's own choice, 1 GiB
 TSS_AVAILABLE: Final = 0x8900
 FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
-_PHYSICAL_LIMIT: Final = 1 << 40
 
 
 class StopReason(enum.Enum):
@@ -130,9 +126,8 @@ class Engine(ABC):
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self.uc.ctl_set_cpu_model(cpu.engine_model)
         self.uc.ctl_set_tcg_buffer_size(CODE_BUFFER_BYTES)  # type: ignore[attr-defined]
-        self._hidden = ctypes.create_string_buffer(HIDDEN_BYTES + 4096)
-        self._deltas: list[tuple[int, int]] = []  # by block: address, QEMU's RAM offset less it
-        self._block_starts: list[int] = []
+        self.memory_map: MemoryMap
+        self._apertures_changed = False
         self._power_on: Any = None  # the processor's whole state after its first reset
         self.view: EngineView
 
@@ -279,64 +274,26 @@ class Engine(ABC):
     def map_memory(self) -> None:
         """Map RAM, ROM, windows and holes. Once, before the first run."""
         memory = self.wiring.memory
-        # QEMU's allocator gives colliding RAM offsets when a larger block follows smaller ones
-        # (the wrong block is then executed): freeing one first and going down in size avoids it.
-        self.uc.mem_map(HIDDEN_PAGE + (1 << 32), 1 << 30)
-        self.uc.mem_unmap(HIDDEN_PAGE + (1 << 32), 1 << 30)
-        blocks = sorted(memory.blocks(), key=lambda b: -b.length)
-        for block in blocks:
-            self.uc.mem_map_ptr(block.address, block.length, unicorn.UC_PROT_ALL, block.host_address)
-        hidden = (ctypes.addressof(self._hidden) + 4095) & ~4095
-        self.hidden_host = hidden
-        self.uc.mem_map_ptr(HIDDEN_PAGE, HIDDEN_BYTES, unicorn.UC_PROT_ALL, hidden)
-        self._prove_ram_offsets([(b.address, b.length, b.host_address) for b in blocks])
-        for block in blocks:
-            if not block.writable:
-                self.uc.mem_protect(block.address, block.length, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
-        for window in memory.windows:
-            self._map_window(window.address, window.length, window.device.read, window.device.write)
-        taken = sorted(
-            [(b.address, b.length) for b in blocks] + [(w.address, w.length) for w in memory.windows]
-        )
-        at = 0
-        for address, length in [*taken, (_PHYSICAL_LIMIT, 0)]:
-            if address > at:
-                self._map_window(at, address - at, None, None)
-            at = address + length
+        self.memory_map = MemoryMap(self.uc, memory, self._map_window)
         memory.on_write = self.invalidate_code
-        memory.on_protect = self._protect
+        for aperture in memory.apertures:
+            aperture.on_show = self._on_aperture
 
-    def _prove_ram_offsets(self, blocks: list[tuple[int, int, int]]) -> None:
-        """Learn where QEMU put each block in its own RAM space, and that none overlap."""
-        offset_of = uclib.qemu_ram_addr_from_host_x86_64
-        offset_of.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-        offset_of.restype = ctypes.c_uint64
-        handle = self.uc._uch
-        spans = []
-        for address, length, host in blocks:
-            offset = offset_of(handle, host)
-            spans.append((offset, offset + length))
-            self._deltas.append((address, offset - address))
-        spans.sort()
-        if any(first[1] > second[0] for first, second in pairwise(spans)):
-            raise EngineError("unicorn gave two memory blocks the same RAM offset; report this")
-        self._deltas.sort()
-        self._block_starts = [address for address, _ in self._deltas]
+    def _on_aperture(self) -> None:
+        """Have the running code end, so that `begin_run` can change the mapping."""
+        self._apertures_changed = True
+        self.stop()
 
-    def _protect(self, address: int, length: int, writable: bool) -> None:
-        protection = unicorn.UC_PROT_ALL if writable else unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
-        for block in self.wiring.memory.blocks():
-            if address <= block.address < address + length and block.address < 0x100000:
-                self.uc.mem_protect(block.address, block.length, protection)
+    def begin_run(self) -> None:
+        """Do what can only be done between two runs."""
+        if self._apertures_changed:
+            self._apertures_changed = False
+            self.memory_map.follow_apertures()
 
     def invalidate_code(self, address: int, length: int) -> None:
         """Forget code translated from this physical range: a bus master or the monitor wrote there."""
-        offset = address + self.ram_delta(address)
+        offset = address + self.memory_map.ram_delta(address)
         _invalidate(self.uc._uch, offset, offset + length)
-
-    def ram_delta(self, address: int) -> int:
-        """Return QEMU's RAM offset less the physical address, in the block that holds `address`."""
-        return self._deltas[bisect_right(self._block_starts, address) - 1][1]
 
     def _needs_the_hole(self) -> bool:
         """Say whether the instruction that could not be fetched lies in a hole: #UD, FF FF is none.
@@ -358,13 +315,13 @@ class Engine(ABC):
 
     def set_up_hidden_page(self) -> None:
         """Point the VMCB's MSR permission map at its place; permissions start as `all pass`."""
-        ctypes.memset(self.hidden_host, 0, HIDDEN_BYTES)
-        pointer = ctypes.c_uint64.from_address(self.hidden_host + VMCB_MSRPM_POINTER)
+        ctypes.memset(self.memory_map.hidden_host, 0, HIDDEN_BYTES)
+        pointer = ctypes.c_uint64.from_address(self.memory_map.hidden_host + VMCB_MSRPM_POINTER)
         pointer.value = HIDDEN_PAGE + MSRPM_OFFSET
 
     def msr_permissions(self) -> Any:  # noqa: ANN401
         """Return the 8-KiB MSR permission map, writable: two bits an MSR, read and write."""
-        return (ctypes.c_uint8 * MSRPM_BYTES).from_address(self.hidden_host + MSRPM_OFFSET)
+        return (ctypes.c_uint8 * MSRPM_BYTES).from_address(self.memory_map.hidden_host + MSRPM_OFFSET)
 
     def _arm_after_reset(self) -> None:
         """Make the state after reset safe: TR of a type the engine accepts, guest mode for intercepts."""

@@ -241,6 +241,7 @@ class PortableEngine(Engine):
 
     def run(self, deadline_ns: int) -> StopReason:
         """Run slices until the deadline, a stop, HLT or a triple fault, or until the host's patience ends."""
+        self.begin_run()
         if self._host_ns() >= self._renew_at_ns:
             drop_count_hook(self)
             self._renew_at_ns = self._host_ns() + engine.HOOK_AGE_NS

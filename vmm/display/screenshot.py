@@ -1,6 +1,6 @@
-"""Pictures of a text screen, dot for dot as the VGA draws it: its font, its colours, its cursor.
+"""Pictures of the screen, dot for dot as the VGA draws it: its font, its colours, its cursor.
 
-NOT modelled: graphics modes (a picture of one is black), blinking (what blinks is shown).
+NOT modelled: blinking (what blinks is shown).
 """
 
 from __future__ import annotations
@@ -12,18 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.vga.adapter import Vga
+from devices.vga.dispi import LinearScreen
 from devices.vga.text import TextLook, TextScreen
+from vmm.display.graphics import render_graphics, render_linear
 from vmm.display.png import encode_png
 
 _GLYPH_LINES: Final = 32
-_DARK_SHAPE: Final = (400, 720, 3)  # what a dark screen or a graphics mode is drawn as
+_DARK_SHAPE: Final = (400, 720, 3)  # what a dark screen is drawn as
 _BOX_FIRST: Final = 0xC0
 _BOX_LAST: Final = 0xDF
 
 
 def render_png(vga: Vga, path: Path) -> None:
     """Write what the screen shows now to `path`."""
-    path.write_bytes(encode_png(render_text(vga.text_screen(), vga.text_look())))
+    path.write_bytes(encode_png(draw(vga)))
+
+
+def draw(vga: Vga) -> NDArray[np.uint8]:
+    """Return what the screen shows now as height x width x 3 bytes: red, green, blue."""
+    screen = vga.graphics_screen()
+    if screen is None:
+        return render_text(vga.text_screen(), vga.text_look())
+    return render_linear(screen) if isinstance(screen, LinearScreen) else render_graphics(screen)
 
 
 def render_text(screen: TextScreen, look: TextLook) -> NDArray[np.uint8]:
