@@ -10,16 +10,25 @@ Sources:
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from devices.backplane import Clock, DeviceState
-from devices.vga import modes, text
 from devices.vga import registers as r
+from devices.vga import text
 from devices.vga.dac import Dac, DacState
 from devices.vga.dispi import Dispi, DispiState, FrameBuffer, LinearScreen
+from devices.vga.fonts import font
 from devices.vga.graphics import GraphicsScreen, read_graphics
 from devices.vga.memory import PLANE_BYTES, VideoMemory
+from devices.vga.mode_table import MODES, Kind, palette
 from devices.vga.ports import RegisterFile, RegisterState
+
+GLYPHS: Final = 256
+GLYPH_BYTES: Final = 32  # a glyph has room for 32 lines in plane 2, whatever it uses
+FONT_BYTES: Final = GLYPHS * GLYPH_BYTES
+TEXT_BLANK: Final = (0x20, 0x07)  # light grey on black
 
 
 class VgaState(DeviceState, frozen=True, kw_only=True):
@@ -99,13 +108,37 @@ class Vga:
         registers = self.registers
         return text.read_look(registers.sequencer, registers.attributes, self.memory.planes[2], self.dac)
 
-    def set_text_mode_3(self) -> None:
-        """Become what a BIOS leaves: 80 x 25, colour, the font in plane 2, a blank screen."""
-        self.registers.replace(modes.MODE_3)
-        self.dac.palette[:] = modes.default_palette()
+    # What only the VGA's own ROM would do, for a firmware that has none
+
+    def set_mode(self, number: int, *, clear: bool = True) -> None:
+        """Become what a VGA BIOS leaves after setting a mode of `mode_table.MODES`.
+
+        In a text mode the font is loaded; without `clear` the rest of the memory stays as it is.
+        """
+        mode = MODES[number]
+        self.dispi.disable()
+        self.registers.replace(mode.registers)
+        self.dac.palette[:] = palette(mode.palette)
         self.dac.mask = 0xFF
-        modes.clear_text(self.memory.planes)
-        modes.load_font(self.memory.planes[2])
+        if clear:
+            self.memory.clear()
+            if mode.kind is Kind.TEXT:
+                for plane, blank in zip(self.memory.planes, TEXT_BLANK, strict=False):
+                    plane[0::2] = bytes((blank,)) * (PLANE_BYTES // 2)
+        if mode.kind is Kind.TEXT:
+            self.load_glyphs(0, 0, mode.cell_lines, font(mode.cell_lines))
+
+    def set_text_mode_3(self) -> None:
+        """Set 80 x 25 characters in colour, on a blank screen."""
+        self.set_mode(3)
+
+    def load_glyphs(self, block: int, first: int, lines: int, glyphs: bytes) -> None:
+        """Put glyphs of so many lines into font `block`, from character `first` on."""
+        start = ((block & 3) * 2 + (block >> 2 & 1)) * FONT_BYTES
+        plane = self.memory.planes[2]
+        for number in range(min(len(glyphs) // lines, GLYPHS - first)):
+            at = start + (first + number) * GLYPH_BYTES
+            plane[at : at + lines] = glyphs[number * lines : (number + 1) * lines]
 
     # State
 

@@ -118,6 +118,10 @@ class Dispi:
         self.memory[: len(state.memory)] = state.memory[: len(self.memory)]
         self._dac.eight_bits = bool(self._registers[ENABLE] & DAC_8_BITS)
 
+    def disable(self) -> None:
+        """Give the screen back to the VGA."""
+        self._write_enable(0)
+
     # -- what is shown
 
     @property

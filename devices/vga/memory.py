@@ -57,6 +57,10 @@ class VideoMemory:
     def reset(self) -> None:
         """Clear planes and latches."""
         self.latches = (0, 0, 0, 0)
+        self.clear()
+
+    def clear(self) -> None:
+        """Clear the planes."""
         for plane in self.planes:
             plane[:] = bytes(PLANE_BYTES)
 

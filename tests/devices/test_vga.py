@@ -195,8 +195,11 @@ def test_reset_leaves_a_dark_screen_and_empty_memory(rig: Rig) -> None:
 def make_for_contract(
     clock: MachineClock,
 ) -> tuple[Vga, list[tuple[object, int]], list[Callable[[], object]]]:
-    vga = Vga(clock)
-    banks: list[tuple[object, int]] = [(vga.mono, 12), (vga.common, 16), (vga.colour, 16), (vga, 0x2_0000)]
+    vga = Vga(clock, frame_buffer=bytearray(0x8_0000))
+    banks: list[tuple[object, int]] = [
+        (vga.mono, 12), (vga.common, 16), (vga.colour, 16), (vga, 0x2_0000),
+        (vga.dispi.bank, 2), (vga.dispi, 0x8_0000),
+    ]  # fmt: skip
     exercises: list[Callable[[], object]] = [
         vga.set_text_mode_3,
         lambda: vga.write(0x1_8000, 2, 0x1741),
@@ -204,6 +207,9 @@ def make_for_contract(
         lambda: vga.common.write(DAC_WRITE, 2, 0x1234),
         lambda: vga.common.write(GRAPHICS, 2, 0x00_06),
         lambda: vga.write(0x100, 1, 0x5A),
+        lambda: vga.set_mode(0x13),
+        lambda: vga.dispi.bank.write(0, 2, 1),
+        lambda: vga.dispi.write(0x100, 4, 0x12345678),
     ]
     return vga, banks, exercises
 

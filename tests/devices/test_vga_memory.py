@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.vga import modes
 from devices.vga import registers as r
 from devices.vga.memory import VideoMemory
+from devices.vga.mode_table import MODES
 
 TEXT = 0x1_8000  # B8000h seen from A0000h
 ALL_PLANES = 0x0F
@@ -50,8 +50,8 @@ def rig() -> Rig:
 @pytest.fixture
 def text_rig() -> Rig:
     rig = Rig()
-    rig.sequencer[:] = modes.MODE_3.sequencer
-    rig.graphics[:] = modes.MODE_3.graphics
+    rig.sequencer[:] = MODES[3].registers.sequencer
+    rig.graphics[:] = MODES[3].registers.graphics
     rig.apply()
     return rig
 
@@ -164,8 +164,8 @@ def test_odd_even_puts_characters_in_plane_0_and_attributes_in_plane_1(text_rig:
 @given(st.lists(st.tuples(st.integers(0, 64), st.sampled_from([1, 2, 4]), st.integers(0, 0xFFFF_FFFF))))
 def test_text_memory_looks_like_memory(accesses: list[tuple[int, int, int]]) -> None:
     rig = Rig()
-    rig.sequencer[:] = modes.MODE_3.sequencer
-    rig.graphics[:] = modes.MODE_3.graphics
+    rig.sequencer[:] = MODES[3].registers.sequencer
+    rig.graphics[:] = MODES[3].registers.graphics
     rig.apply()
     model = bytearray(80)
     for offset, size, value in accesses:

@@ -9,7 +9,7 @@ import pytest
 from devices.vga import registers as r
 from devices.vga.adapter import Vga
 from devices.vga.font8x16 import glyphs
-from devices.vga.modes import default_palette
+from devices.vga.mode_table import Palette, palette
 from devices.vga.text import UNICODE, Cursor
 from vmm.clock import MachineClock, ManualTime
 
@@ -140,8 +140,8 @@ def test_every_code_has_one_character() -> None:
     assert UNICODE[0xDB] == "█"
 
 
-def test_default_palette_has_ega_colours_of_six_bits() -> None:
-    palette = default_palette()
-    assert len(palette) == 768
-    assert max(palette) == 0x3F
-    assert palette[0x14 * 3 : 0x15 * 3] == bytes((0x2A, 0x15, 0))
+def test_text_modes_have_the_colours_of_ega_of_six_bits() -> None:
+    colours = palette(Palette.EGA)
+    assert len(colours) == 768
+    assert max(colours) == 0x3F
+    assert colours[0x14 * 3 : 0x15 * 3] == bytes((0x2A, 0x15, 0))
