@@ -14,7 +14,8 @@ from vmm.cpu.processor import Processor, ProcessorOptions, choose_engine
 from vmm.firmware.bda import TICKS, Bda
 from vmm.firmware.bios import Bios
 from vmm.firmware.host import FirmwareHost
-from vmm.firmware.rom import DUMMY_ENTRY, MODEL, ROM_ADDRESS, ROM_ALIAS, SERVICE_VECTORS, TRAP_PORT, build_rom
+from vmm.firmware.rom import DUMMY_ENTRY, MODEL, ROM_ADDRESS, ROM_ALIAS, SERVICE_VECTORS, build_rom
+from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
 
 DONE_PORT = 0xF4
