@@ -77,12 +77,12 @@ class Drives:
             self.images.append(image)
             disk = AtaDisk(f"hd{_place(drive)}", image)
             self.by_place[_place(drive)] = disk
-            self.boot.append(BootDrive(FIRST_HARD_DISK + number, "hd", image))
+            self.boot.append(BootDrive(FIRST_HARD_DISK + number, "hd", image, place=_place(drive)))
         for number, drive in enumerate(sorted(config.cd, key=_place)):
             image = open_drive(msgspec.structs.replace(drive, read_only=True), config, raw=True)
             self.images.append(image)
             self.by_place[_place(drive)] = AtapiDrive(f"cd{_place(drive)}", image)
-            self.boot.append(BootDrive(FIRST_CD + number, "cd", image))
+            self.boot.append(BootDrive(FIRST_CD + number, "cd", image, place=_place(drive)))
 
     def images_of(self, kind: DriveKind) -> list[BlockImage]:
         """Return the images of one kind of drive, in the order of their numbers."""

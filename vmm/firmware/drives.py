@@ -77,7 +77,7 @@ class DriveTable:
         if drive.kind == "hd" and drive.logical is None and index in range(ebda.DISK_SHAPES_MOST):
             heads, sectors = self._ebda.read(ebda.DISK_SHAPES + 2 * index, 2)
             if 1 <= heads <= MAX_HEADS and 1 <= sectors <= MAX_SECTORS:
-                return with_shape(drive.image, (heads, sectors))
+                return with_shape(drive, (heads, sectors))
         return logical_geometry(drive)
 
     def _host_number(self, drive: BootDrive) -> int:

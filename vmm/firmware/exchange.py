@@ -23,8 +23,10 @@ INTERFACE_ERROR: Final = 3
 RESEND: Final = 4
 
 DATA_PORT, COMMAND_PORT = 0x60, 0x64
+OUTPUT_FULL: Final = 0x01
 AUX_BYTE: Final = 0x21  # status: output full, from the auxiliary port
 READ_COMMAND_BYTE, WRITE_COMMAND_BYTE = 0x20, 0x60
+WRITE_KEYBOARD_BUFFER: Final = 0xD2
 WRITE_AUX: Final = 0xD4
 AUX_INTERRUPT: Final = 0x02
 AUX_OFF: Final = 0x20
@@ -92,8 +94,7 @@ class Exchange:
     def _begin(self, send: bytes, now: int) -> _State:
         """Quieten the port and send the first byte."""
         self._drain()
-        self._bus.write(COMMAND_PORT, 1, READ_COMMAND_BYTE)
-        command = self._bus.read(DATA_PORT, 1) & 0xFF
+        command = self._read_command_byte()
         self._write_command_byte(command & ~(AUX_INTERRUPT | AUX_OFF))
         self._drain()
         self._send(send[0])
@@ -129,6 +130,17 @@ class Exchange:
         for _ in range(DRAIN):
             if aux_byte(self._bus) is None:
                 return
+
+    def _read_command_byte(self) -> int:
+        """Ask the controller; a scan code that waits in its buffer is put back for INT 9."""
+        waiting = self._bus.read(COMMAND_PORT, 1) & AUX_BYTE == OUTPUT_FULL
+        code = self._bus.read(DATA_PORT, 1) & 0xFF if waiting else 0
+        self._bus.write(COMMAND_PORT, 1, READ_COMMAND_BYTE)
+        command = self._bus.read(DATA_PORT, 1) & 0xFF
+        if waiting:
+            self._bus.write(COMMAND_PORT, 1, WRITE_KEYBOARD_BUFFER)
+            self._bus.write(DATA_PORT, 1, code)
+        return command
 
     def _write_command_byte(self, value: int) -> None:
         self._bus.write(COMMAND_PORT, 1, WRITE_COMMAND_BYTE)

@@ -76,7 +76,7 @@ def logical_geometry(drive: BootDrive) -> Geometry:
         return own
     shape = shape_of(drive.image)
     if shape is not None:
-        return with_shape(drive.image, shape)
+        return with_shape(drive, shape)
     if own.cylinders <= MAX_CYLINDERS and own.heads <= ATA_HEADS and own.sectors <= MAX_SECTORS:
         return own
     if own.cylinders * own.heads <= LARGE_LIMIT and own.sectors <= MAX_SECTORS:
@@ -84,10 +84,13 @@ def logical_geometry(drive: BootDrive) -> Geometry:
     return _from_size(drive.image.size_bytes // SECTOR_BYTES)
 
 
-def with_shape(image: BlockImage, shape: Shape) -> Geometry:
-    """Return the geometry of an image whose heads and sectors are known."""
+def with_shape(drive: BootDrive, shape: Shape) -> Geometry:
+    """Return the geometry of a disk whose heads and sectors are known."""
+    own = own_geometry(drive)
+    if shape == (own.heads, own.sectors):
+        return Geometry(min(own.cylinders, MAX_CYLINDERS), *shape)
     heads, sectors = shape
-    cylinders = image.size_bytes // SECTOR_BYTES // (heads * sectors)
+    cylinders = drive.image.size_bytes // SECTOR_BYTES // (heads * sectors)
     return Geometry(max(1, min(cylinders, MAX_CYLINDERS)), heads, sectors)
 
 
