@@ -22,8 +22,13 @@ pytestmark = pytest.mark.guest
 
 SOURCES: Final = Path(__file__).with_name("programs")
 TIMEOUT_S: Final = 60
-KEY_WANTED: Final = b"type 00000000"
 DISK_BYTES: Final = 1 << 20
+FLOPPY_BYTES: Final = 1440 << 10
+# What the test does when a program asks for it by a result
+HANDS: Final = {
+    "hooks": (b"type 00000000", lambda machine: machine.send_keys("a")),
+    "mouse": (b"move 00000000", lambda machine: machine.board.mouse.move(5, 3)),
+}
 
 ANSWERS: Final = {
     "hooks": {
@@ -69,6 +74,37 @@ ANSWERS: Final = {
         "alarms": 1,
         "clock-interrupts-left": 0,
     },
+    "mouse": {
+        "initialized": 0,
+        "reset": 0x00AA,
+        "rate": 0,
+        "resolution": 0,
+        "type": 0,
+        "handler": 0,
+        "enabled": 0,
+        "move": 0,
+        "calls": 1,
+        "packet": 0x08,
+        "right": 5,
+        "up": 3,
+        "disabled": 0,
+        "status": 0x00_03_64,  # stream mode, disabled; 8 counts a millimetre; 100 a second
+    },
+    "printer": {
+        "port": 0x378,
+        "selected": 0x10,
+        "print-screen": 0,
+    },
+    "diskette": {
+        "type-and-last": 0x4_4F12,
+        "heads-and-drives": 0x0101,
+        "written": 0,
+        "read": 0,
+        "data": 0xA55A,
+        "formatted": 0,
+        "fill": 0xF6F6_F6F6,
+        "no-sector-19": 1,
+    },
     "bios32": {
         "checksum": 0,
         "service-status": 0,
@@ -101,9 +137,12 @@ def firmware(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         yield {"bios": str(bios), "vgabios": str(vgabios)}
 
 
-def answers_of(name: str, folder: Path, engine: str, firmware: dict[str, str]) -> dict[str, int]:
-    """Assemble a program, run it from a hard disk, and return what it found."""
-    disk = folder / "disk.img"
+def answers_of(
+    name: str, folder: Path, engine: str, firmware: dict[str, str]
+) -> tuple[dict[str, int], bytes]:
+    """Assemble a program, run it from a hard disk, and return what it found and what it printed."""
+    disk, floppy = folder / "disk.img", folder / "floppy.img"
+    floppy.write_bytes(bytes(FLOPPY_BYTES))
     source = SOURCES / f"{name}.asm"
     subprocess.run(
         [require_tool("nasm"), "-w+all", "-f", "bin", f"-I{SOURCES}/", "-o", disk, source],
@@ -113,24 +152,33 @@ def answers_of(name: str, folder: Path, engine: str, firmware: dict[str, str]) -
     disk.write_bytes(disk.read_bytes().ljust(DISK_BYTES, b"\0"))
     config = MachineConfig(
         hd=(DriveConfig(path=str(disk), format="raw"),),
+        floppy=(DriveConfig(path=str(floppy), format="raw"),),
+        boot=("hd",),
+        parallel=str(folder / "lpt1"),
         memory_bytes=16 << 20,
         engine=engine,  # type: ignore[arg-type]
         clock="virtual",
         **firmware,  # type: ignore[arg-type]
     )
     with Machine(config) as machine:
-        if KEY_WANTED.split()[0].decode() in ANSWERS[name]:
-            machine.run(until=KEY_WANTED, timeout_s=TIMEOUT_S)
-            machine.send_keys("a")
+        if name in HANDS:
+            wanted, lend = HANDS[name]
+            machine.run(until=wanted, timeout_s=TIMEOUT_S)
+            lend(machine)
         result = machine.run(timeout_s=TIMEOUT_S)
         output = machine.debug_output().decode()
+        printed = machine.parallel.since(0)
     assert result.reason == "exit", (result, output)
     lines = [line.split() for line in output.splitlines()]
-    return {line[0]: int(line[1], 16) for line in lines if len(line) == 2 and line[0] in ANSWERS[name]}
+    found = {line[0]: int(line[1], 16) for line in lines if len(line) == 2 and line[0] in ANSWERS[name]}
+    return found, printed
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_program_finds_what_the_manuals_promise(
     name: str, tmp_path: Path, engine: str, firmware: dict[str, str]
 ) -> None:
-    assert answers_of(name, tmp_path, engine, firmware) == ANSWERS[name]
+    found, printed = answers_of(name, tmp_path, engine, firmware)
+    assert found == ANSWERS[name]
+    assert printed.startswith(b"PRINTED BY INT 17H\r\n" if name == "printer" else b"")
+    assert len(printed.splitlines()) == (27 if name == "printer" else 0)
