@@ -119,6 +119,9 @@ ANSWERS: Final = {
     },
 }
 
+# SeaBIOS has no INT 5, and passes on status bits of the printer that mean nothing
+CASES: Final = [(name, "ours") for name in ANSWERS] + [(n, "seabios") for n in ANSWERS if n != "printer"]
+
 
 @pytest.fixture(params=["portable", "accelerated"])
 def engine(request: pytest.FixtureRequest) -> str:
@@ -128,7 +131,7 @@ def engine(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(params=["ours", "seabios"])
+@pytest.fixture
 def firmware(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     if request.param == "ours":
         yield {}
@@ -174,7 +177,7 @@ def answers_of(
     return found, printed
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize(("name", "firmware"), CASES, indirect=["firmware"])
 def test_program_finds_what_the_manuals_promise(
     name: str, tmp_path: Path, engine: str, firmware: dict[str, str]
 ) -> None:

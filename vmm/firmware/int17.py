@@ -40,7 +40,8 @@ TEXT_MODES: Final = (0, 1, 2, 3, 7)
 COLOUR_TEXT, MONOCHROME_TEXT = 0xB8000, 0xB0000
 MONOCHROME_MODE: Final = 7
 LINE_END: Final = b"\r\n"
-MOST_COLUMNS: Final = 132
+SPACE: Final = 0x20
+CELL_MASK: Final = 0x7FFF
 MOST_ROWS: Final = 60
 
 
@@ -103,15 +104,16 @@ class Int17:
                 return
             self._bda.set_byte(b.PRINT_SCREEN, PRINTING)
             self._ebda.set_dword(ebda.PRINT_POSITION, 0)
-        port, text = self._bda.word(b.LPT_PORTS), self._screen()
-        position = self._ebda.dword(ebda.PRINT_POSITION)
-        while port and position < len(text) and self._status(port) & NOT_BUSY:
+        port, position = self._bda.word(b.LPT_PORTS), self._ebda.dword(ebda.PRINT_POSITION)
+        character = self._character(position)
+        while port and character is not None and self._status(port) & NOT_BUSY:
             if (self._status(port) ^ INVERTED) & FAULTS:
                 break
-            strobe(self._bus, port, text[position])
+            strobe(self._bus, port, character)
             position += 1
+            character = self._character(position)
         self._ebda.set_dword(ebda.PRINT_POSITION, position)
-        if position >= len(text):
+        if character is None:
             self._bda.set_byte(b.PRINT_SCREEN, PRINTED)
         elif not port or (self._status(port) ^ INVERTED) & FAULTS or not self._wait(caller):
             self._bda.set_byte(b.PRINT_SCREEN, PRINT_FAILED)
@@ -119,15 +121,19 @@ class Int17:
     def _wait(self, caller: Caller) -> bool:
         return self._patience.wait(caller, self._bda.byte(b.LPT_TIMEOUTS))
 
-    def _screen(self) -> bytes:
-        """Return the characters of the text screen in lines; nothing in a graphics mode."""
-        mode = self._bda.byte(b.VIDEO_MODE)
-        if mode not in TEXT_MODES:
-            return b""
-        columns = min(self._bda.word(b.COLUMNS), MOST_COLUMNS)
-        rows = min(self._bda.byte(b.LAST_ROW) + 1, MOST_ROWS)
+    def _character(self, position: int) -> int | None:
+        """Return a byte of the text screen in lines, the first of them empty; None at the end.
+
+        A screen in a graphics mode is empty.
+        """
+        mode, columns = self._bda.byte(b.VIDEO_MODE), self._bda.word(b.COLUMNS)
+        if position < len(LINE_END):
+            return LINE_END[position]
+        row, column = divmod(position - len(LINE_END), columns + len(LINE_END))
+        if mode not in TEXT_MODES or row > min(self._bda.byte(b.LAST_ROW), MOST_ROWS):
+            return None
+        if column >= columns:
+            return LINE_END[column - columns]
         start = MONOCHROME_TEXT if mode == MONOCHROME_MODE else COLOUR_TEXT
-        cells = self._host.memory.read(start + self._bda.word(b.PAGE_START), 2 * columns * rows)
-        characters = cells[::2].replace(b"\0", b" ")
-        lines = (characters[row * columns : (row + 1) * columns] for row in range(rows))
-        return LINE_END + b"".join(line + LINE_END for line in lines)
+        cell = self._bda.word(b.PAGE_START) + 2 * (row * columns + column)
+        return self._host.memory.read(start + (cell & CELL_MASK), 1)[0] or SPACE

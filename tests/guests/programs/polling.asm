@@ -50,6 +50,10 @@ main:
     call drop_request
     xor ebp, ebp
 .ticking:
+    mov ecx, 4000                       ; some ten microseconds, so as not to ask too often
+.pause:
+    dec ecx
+    jnz .pause
     mov al, 0x0a                        ; IRR
     out 0x20, al
     in al, 0x20
@@ -79,6 +83,10 @@ second:
     in al, 0x71
     mov [last], al
 .same:
+    mov ecx, 4000
+.pause:
+    dec ecx
+    jnz .pause
     mov al, 0
     out 0x70, al
     in al, 0x71
