@@ -11,7 +11,7 @@ from vmm.cpu.engine import Engine, Kind
 from vmm.cpu.intercepts import name_of
 from vmm.cpu.paging import probe
 from vmm.cpu.view import EngineView
-from vmm.firmware.rom import TRAP_PORT
+from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
 from vmm.trace.events import Exit, ExitCount, Mode
 

@@ -37,6 +37,7 @@ CMOS_BOOT_FLAG2: Final = 0x3D
 CMOS_BOOT_FLAG1: Final = 0x38
 CMOS_TRANSLATION: Final = 0x39
 EQUIPMENT_FPU: Final = 0x02
+EQUIPMENT_MOUSE: Final = 0x04
 EQUIPMENT_FLOPPY: Final = 0x01
 EQUIPMENT_FLOPPIES_SHIFT: Final = 6  # one less than there are
 BOOT_CODES: Final = {"floppy": 1, "hd": 2, "cd": 3}
@@ -70,19 +71,20 @@ class Drives:
         for number, drive in enumerate(config.floppy):
             image = open_drive(drive, config, raw=True)
             self.images.append(image)
-            self.floppies.append(FloppyDrive(image))
-            self.boot.append(BootDrive(number, "floppy", image))
+            unit = FloppyDrive(image)
+            self.floppies.append(unit)
+            self.boot.append(BootDrive(number, "floppy", image, unit=unit))
         for number, drive in enumerate(sorted(config.hd, key=_place)):
             image = open_drive(drive, config)
             self.images.append(image)
             disk = AtaDisk(f"hd{_place(drive)}", image)
             self.by_place[_place(drive)] = disk
-            self.boot.append(BootDrive(FIRST_HARD_DISK + number, "hd", image))
+            self.boot.append(BootDrive(FIRST_HARD_DISK + number, "hd", image, place=_place(drive)))
         for number, drive in enumerate(sorted(config.cd, key=_place)):
             image = open_drive(msgspec.structs.replace(drive, read_only=True), config, raw=True)
             self.images.append(image)
             self.by_place[_place(drive)] = AtapiDrive(f"cd{_place(drive)}", image)
-            self.boot.append(BootDrive(FIRST_CD + number, "cd", image))
+            self.boot.append(BootDrive(FIRST_CD + number, "cd", image, place=_place(drive)))
 
     def images_of(self, kind: DriveKind) -> list[BlockImage]:
         """Return the images of one kind of drive, in the order of their numbers."""
@@ -116,7 +118,7 @@ def cmos_contents(config: MachineConfig, drives: Drives) -> dict[int, int]:
     extended = min((config.memory_bytes - MIB) // KIB, 0xFFFF)
     above = max(0, config.memory_bytes - 16 * MIB) // (64 * KIB)
     types = [drive.drive_type for drive in drives.floppies] + [0, 0]
-    equipment = EQUIPMENT_FPU
+    equipment = EQUIPMENT_FPU | EQUIPMENT_MOUSE
     if drives.floppies:
         equipment |= EQUIPMENT_FLOPPY | len(drives.floppies) - 1 << EQUIPMENT_FLOPPIES_SHIFT
     cmos = {

@@ -9,10 +9,11 @@ from devices.backplane import PortRange
 from devices.pci.setup import configure
 from vmm.clock import host_ns
 from vmm.config import MachineConfig
+from vmm.cpu.cpuid import DEFAULT_MODEL, Cpuid, model
 from vmm.firmware.bios import Bios
 from vmm.firmware.host import FirmwareHost
 from vmm.firmware.linux_boot import load_linux
-from vmm.firmware.rom import TRAP_PORT
+from vmm.firmware.stubs import TRAP_PORT
 from vmm.power_on import read_rom
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class OurFirmware:
             display=_Display(machine),
             set_up_board=lambda: set_up_board(machine.board),
             on_no_boot=machine.report_no_boot,
+            processor_id=_processor_id(machine.config),
         )
 
     def connect(self) -> None:
@@ -114,6 +116,12 @@ class OurFirmware:
 
     def start(self) -> None:
         """Nothing: the reset vector is in the ROM."""
+
+
+def _processor_id(config: MachineConfig) -> tuple[int, int]:
+    """Return what CPUID function 1 gives in EAX and EDX."""
+    eax, _, _, edx = Cpuid(model(DEFAULT_MODEL if config.cpu == "auto" else config.cpu))(1, 0)
+    return eax, edx
 
 
 class _LateProcessor:

@@ -8,7 +8,7 @@ from typing import Final
 from tests.fuzz.assembler import AX, BX, CX, DI, DX, ES, SI, Assembler
 from tests.fuzz.atoms import Atom, anywhere
 from tests.fuzz.tables import Place
-from vmm.firmware.rom import TRAP_PORT
+from vmm.firmware.stubs import TRAP_PORT
 
 PORTS: Final = (
     *range(0x10), *range(0x20, 0x22), *range(0x40, 0x44), 0x60, 0x61, 0x64, 0x70, 0x71, *range(0x80, 0x90),

@@ -87,7 +87,7 @@ def test_floppies_are_drives_a_and_b_and_cmos_names_their_types(floppy: Path, tm
 
     assert [(drive.number, drive.kind) for drive in drives.boot] == [(0, "floppy"), (1, "floppy")]
     assert cmos[CMOS_FLOPPY_TYPES] == 0x42
-    assert cmos[CMOS_EQUIPMENT] == 0x43
+    assert cmos[CMOS_EQUIPMENT] == 0x47
 
 
 def test_without_floppies_cmos_names_none(disk: Path) -> None:
@@ -96,7 +96,7 @@ def test_without_floppies_cmos_names_none(disk: Path) -> None:
     cmos = cmos_contents(machine, drives)
     drives.close()
 
-    assert (cmos[CMOS_FLOPPY_TYPES], cmos[CMOS_EQUIPMENT]) == (0x00, 0x02)
+    assert (cmos[CMOS_FLOPPY_TYPES], cmos[CMOS_EQUIPMENT]) == (0x00, 0x06)  # FPU, mouse
 
 
 def test_a_floppy_can_be_write_protected_or_a_snapshot(floppy: Path) -> None:

@@ -36,7 +36,7 @@ def record_line(record: ExitRecord) -> str:
 
 def _described(kind: str, reason: str, a: int, b: int) -> tuple[str, str]:
     """Return the reason, firmware services told apart from other ports, and the numbers in words."""
-    from vmm.firmware.rom import TRAP_PORT
+    from vmm.firmware.stubs import TRAP_PORT
 
     if kind == "OUT" and a == TRAP_PORT:
         return "firmware", f"service {b:02x}h"

@@ -26,6 +26,8 @@ KEY_HEAD: Final = 0x1A
 KEY_TAIL: Final = 0x1C
 KEY_BUFFER: Final = 0x1E
 KEY_BUFFER_END_OFFSET: Final = 0x3E
+RECALIBRATED: Final = 0x3E
+DISKETTE_STATUS: Final = 0x41
 VIDEO_MODE: Final = 0x49
 COLUMNS: Final = 0x4A
 PAGE_BYTES: Final = 0x4C
@@ -37,8 +39,11 @@ CRTC_PORT: Final = 0x63
 RESET_FLAG: Final = 0x72
 TICKS: Final = 0x6C
 MIDNIGHT: Final = 0x70
+BREAK: Final = 0x71
 DISK_STATUS: Final = 0x74
 DISK_COUNT: Final = 0x75
+LPT_TIMEOUTS: Final = 0x78
+COM_TIMEOUTS: Final = 0x7C
 KEY_BUFFER_START: Final = 0x80
 KEY_BUFFER_END: Final = 0x82
 LAST_ROW: Final = 0x84
@@ -48,9 +53,14 @@ VIDEO_SWITCHES: Final = 0x88
 VGA_FLAGS: Final = 0x89
 DISPLAY_CODE: Final = 0x8A
 DISK_INTERRUPT: Final = 0x8E
+DRIVES_KNOWN: Final = 0x8F
+MEDIA_STATES: Final = 0x90
 KEY_FLAGS_3: Final = 0x96
 KEY_FLAGS_4: Final = 0x97
-WAIT_UNTIL: Final = 0x9C
+WAIT_FLAG: Final = 0x98  # far pointer: the byte whose bit 7 tells that the time is over
+WAIT_LEFT: Final = 0x9C  # microseconds
+WAIT_ACTIVE: Final = 0xA0
+PRINT_SCREEN: Final = 0x100  # 0050:0000
 
 
 class Bda:

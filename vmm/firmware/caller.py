@@ -5,8 +5,8 @@ word (low byte the vector, high byte a verdict for the stub), IP, CS, FLAGS. Fla
 changing the FLAGS that IRET takes back. Nothing here can fail, whatever the registers hold:
 addresses wrap, and memory that is not there reads FFh.
 
-A 16-bit caller under paging (VM86) is followed through its page tables. Not modelled: frames that
-a 32-bit gate pushed.
+A 16-bit caller under paging (VM86) is followed through its page tables. A caller of the 32-bit far
+functions is a `FlatCaller`. Not modelled: frames that a 32-bit gate pushed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ FRAME_FLAGS: Final = 6
 RETURN: Final = 0
 WAIT: Final = 1  # enable interrupts, halt until one comes, then call again
 RETRY: Final = 2  # let interrupts in, then call again
+WAIT_FOR_KEY: Final = 3  # as WAIT, but tell INT 15h AH=90h first
 
 PAGE_BYTES: Final = 4096
 PAGE_MASK: Final = PAGE_BYTES - 1
@@ -64,6 +65,9 @@ class Caller:
     ecx, cx, ch, cl = _Part(r.RCX, 32), _Part(r.RCX, 16), _Part(r.RCX, 8, 8), _Part(r.RCX, 8)
     edx, dx, dh, dl = _Part(r.RDX, 32), _Part(r.RDX, 16), _Part(r.RDX, 8, 8), _Part(r.RDX, 8)
     si, di, bp = _Part(r.RSI, 16), _Part(r.RDI, 16), _Part(r.RBP, 16)
+    edi = _Part(r.RDI, 32)
+    flags_at = FRAME_FLAGS
+    pointer_bytes = 4  # of a far pointer in memory
 
     def __init__(self, host: FirmwareHost, view: CpuView) -> None:
         self.host = host
@@ -89,10 +93,10 @@ class Caller:
         self.write(self._frame_address(offset), value.to_bytes(2, "little"))
 
     def _set_flag(self, flag: int, on: bool) -> None:
-        flags = self._frame_word(FRAME_FLAGS)
+        flags = self._frame_word(self.flags_at)
         wanted = flags | flag if on else flags & ~flag
         if wanted != flags:
-            self._set_frame_word(FRAME_FLAGS, wanted)
+            self._set_frame_word(self.flags_at, wanted)
 
     def set_carry(self, on: bool) -> None:
         """Set the CF that the caller sees."""
@@ -112,11 +116,24 @@ class Caller:
         self._set_frame_word(FRAME_CS, segment)
         self._set_frame_word(FRAME_FLAGS, r.IF | 2)
 
+    def store_on_stack(self, offset: int, data: bytes) -> None:
+        """Store bytes above the service word, in room that the stub made."""
+        self.write(self._frame_address(offset), data)
+
+    def set_es(self, segment: int) -> None:
+        """Give the caller, in real mode, another ES."""
+        cache = self.view.segs[r.ES]
+        cache.selector, cache.base = segment, segment << 4
+
     # -- memory
 
     def address(self, segment: int, offset: int) -> int:
         """Return the linear address of `offset` in segment register `segment` (ES, DS …)."""
         return (self.view.segs[segment].base + (offset & 0xFFFF)) & LINEAR_MASK
+
+    def far_address(self, segment: int, offset: int) -> int:
+        """Return the linear address of a far pointer in the caller's memory."""
+        return (segment << 4) + offset
 
     def read(self, linear: int, length: int) -> bytes:
         """Return `length` bytes at a linear address."""
@@ -144,3 +161,20 @@ class Caller:
             pieces.append((physical if a20 else physical & ~ONE_MIB, size))
             linear, length = (linear + size) & LINEAR_MASK, length - size
         return pieces
+
+
+class FlatCaller(Caller):
+    """A program in 32-bit protected mode that made a far call: dwords on the stack, offsets of 32 bits."""
+
+    flags_at = FRAME_CS  # the frame is the service dword and EFLAGS
+    pointer_bytes = 6
+
+    def address(self, segment: int, offset: int) -> int:
+        """Return the linear address of `offset` in segment register `segment`."""
+        return (self.view.segs[segment].base + (offset & LINEAR_MASK)) & LINEAR_MASK
+
+    def far_address(self, segment: int, offset: int) -> int:
+        """Return the linear address; a selector that is not one of DS, ES and SS counts as flat."""
+        caches = (self.view.segs[index] for index in (r.DS, r.ES, r.SS))
+        base = next((cache.base for cache in caches if cache.selector == segment), 0)
+        return (base + offset) & LINEAR_MASK

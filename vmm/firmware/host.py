@@ -14,6 +14,7 @@ from devices.backplane import Clock, GuestMemory
 from disks.image import BlockImage
 from vmm.bus import PortBus
 from vmm.cpu.state import CpuView
+from vmm.firmware.tables import Table
 
 DriveKind = Literal["hd", "cd", "floppy"]
 
@@ -26,17 +27,34 @@ class Geometry(NamedTuple):
     sectors: int
 
 
+class FloppyUnit(Protocol):
+    """A floppy drive, as far as INT 13h shares it with the controller."""
+
+    image: BlockImage | None
+    changed: bool  # the change line; a step with a disk in the drive ends it
+
+
 class BootDrive(msgspec.Struct, frozen=True):
     """A disk as INT 13h knows it.
 
     `number` is what callers put in DL: 80h and up for hard disks, E0h and up for CD-ROMs, 0 and up
-    for floppies. `geometry` is the drive's own, as IDENTIFY tells it; None: the usual one.
+    for floppies. `geometry` is the drive's own, as IDENTIFY tells it (None: the usual one), `logical` the
+    one INT 13h shows (None: worked out). `place` is the drive's on the IDE controller, 0 to 3. A floppy
+    drive whose disk may be changed gives its `unit`, and then `image` is not looked at.
     """
 
     number: int
     kind: DriveKind
     image: BlockImage
     geometry: Geometry | None = None
+    logical: Geometry | None = None
+    place: int | None = None
+    unit: FloppyUnit | None = None
+
+    @property
+    def medium(self) -> BlockImage | None:
+        """What is in the drive now."""
+        return self.image if self.unit is None else self.unit.image
 
 
 class Processor(Protocol):
@@ -61,7 +79,8 @@ class FirmwareHost(msgspec.Struct, frozen=True):
 
     `boot_order` lists kinds, the first first; within a kind drives go by number. `set_up_board` is
     run at power-on, before all else: it places PCI devices and routes their interrupts.
-    `on_no_boot` hears why nothing could be booted.
+    `on_no_boot` hears why nothing could be booted. `processor_id` is what CPUID function 1 gives in
+    EAX and EDX. `tables` are put into the ROM beside the firmware's own.
     """
 
     processor: Processor
@@ -74,6 +93,8 @@ class FirmwareHost(msgspec.Struct, frozen=True):
     display: Display | None = None
     set_up_board: Callable[[], None] | None = None
     on_no_boot: Callable[[str], None] | None = None
+    processor_id: tuple[int, int] = (0, 0)
+    tables: Sequence[Table] = ()
 
     def drive(self, number: int) -> BootDrive | None:
         """Return the drive that DL names, if there is one."""

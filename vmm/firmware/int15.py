@@ -1,6 +1,7 @@
-"""INT 15h: memory size and map, the A20 gate, block moves, waiting.
+"""INT 15h: memory size and map, the A20 gate, block moves, waiting, tables, and the hooks.
 
-APM, the configuration table and the PS/2 mouse are not modelled: CF = 1, AH = 86h.
+The pointing device is pointing.py, waiting waits.py. Not here: APM and cassettes, joysticks, and the
+switch to protected mode (CF = 1, AH = 86h).
 
 Sources: [PTL] IBM PS/2 and PC BIOS Interface Technical Reference, "Interrupt 15h"; [ACPI] ACPI
 Specification 2.0 §14 for E820h.
@@ -12,11 +13,13 @@ from collections.abc import Callable
 from typing import Final
 
 from vmm.cpu import registers as r
-from vmm.firmware import bda as b
-from vmm.firmware.bda import Bda
-from vmm.firmware.caller import ONE_MIB, RETRY, SYSTEM_CONTROL_A20, SYSTEM_CONTROL_PORT, WAIT, Caller
+from vmm.firmware.caller import ONE_MIB, SYSTEM_CONTROL_A20, SYSTEM_CONTROL_PORT, Caller
 from vmm.firmware.e820 import ENTRY_BYTES, memory_map
+from vmm.firmware.ebda import Ebda
 from vmm.firmware.host import FirmwareHost
+from vmm.firmware.pointing import Pointing
+from vmm.firmware.rom import CONFIGURATION, ROM_SEGMENT
+from vmm.firmware.waits import Waits
 
 UNSUPPORTED: Final = 0x86
 SMAP: Final = 0x534D_4150
@@ -27,22 +30,28 @@ BLOCK_UNIT: Final = 64 * KIB
 MOVE_SOURCE: Final = 0x10  # descriptors in the table at ES:SI, [PTL] 87h
 MOVE_TARGET: Final = 0x18
 MOVE_MAX_WORDS: Final = 0x8000
-LONG_WAIT_US: Final = 110_000  # above two timer ticks it is worth halting
-WAIT_MASK: Final = 0xFFFF_FFFF
+WAITING_FAILED: Final = 0x83
 
 
 class Int15:
-    """The system services."""
+    """The system services. Functions return whether CF is to be clear."""
 
-    def __init__(self, host: FirmwareHost) -> None:
+    def __init__(self, host: FirmwareHost, waits: Waits, pointing: Pointing) -> None:
         self._host = host
-        self._bda = Bda(host.memory)
+        self._ebda = Ebda(host.memory)
+        self._waits = waits
         self._map = memory_map(host.ram_bytes)
         self._above_kib = max(host.ram_bytes - ONE_MIB, 0) // KIB
         self._by_ah: dict[int, Callable[[Caller], bool]] = {
+            0x4F: lambda _caller: False,  # no hook: the scan code stands
+            **dict.fromkeys((0x80, 0x81, 0x82, 0x85, 0x90, 0x91), self._hook),
+            0x83: self._wait_for_event,
             0x86: self._wait,
             0x87: self._move_block,
             0x88: self._extended_size,
+            0xC0: self._configuration,
+            0xC1: self._ebda_segment,
+            0xC2: pointing.call,
         }
         self._by_ax: dict[int, Callable[[Caller], bool]] = {
             0x2400: self._a20_off,
@@ -51,15 +60,15 @@ class Int15:
             0x2403: self._a20_support,
             0xE801: self._sizes,
             0xE820: self._map_entry,
+            0xE881: self._sizes_32,
         }
 
     def call(self, caller: Caller) -> None:
         """Serve one INT 15h."""
         function = self._by_ax.get(caller.ax) or self._by_ah.get(caller.ah)
-        served = function is not None and function(caller)
-        if not served:
+        if function is None:
             caller.ah = UNSUPPORTED
-        caller.set_carry(not served)
+        caller.set_carry(function is None or not function(caller))
 
     # -- memory
 
@@ -72,9 +81,15 @@ class Int15:
         caller.bx = caller.dx = max(self._above_kib - BELOW_16M_KIB, 0) * KIB // BLOCK_UNIT
         return True
 
+    def _sizes_32(self, caller: Caller) -> bool:
+        caller.eax = caller.ecx = min(self._above_kib, BELOW_16M_KIB)
+        caller.ebx = caller.edx = max(self._above_kib - BELOW_16M_KIB, 0) * KIB // BLOCK_UNIT
+        return True
+
     def _map_entry(self, caller: Caller) -> bool:
         index = caller.ebx
         if caller.edx != SMAP or caller.ecx < ENTRY_BYTES or index >= len(self._map):
+            caller.ah = UNSUPPORTED
             return False
         caller.write(caller.address(r.ES, caller.di), self._map[index].pack())
         caller.eax, caller.ecx = SMAP, ENTRY_BYTES
@@ -84,6 +99,7 @@ class Int15:
     def _move_block(self, caller: Caller) -> bool:
         """Copy CX words between the addresses of two descriptors at ES:SI."""
         if caller.cx > MOVE_MAX_WORDS:
+            caller.ah = UNSUPPORTED
             return False
         table = caller.address(r.ES, caller.si)
         source, target = (self._base(caller, table + at) for at in (MOVE_SOURCE, MOVE_TARGET))
@@ -122,12 +138,29 @@ class Int15:
 
     # -- waiting
 
+    def _wait_for_event(self, caller: Caller) -> bool:
+        served = self._waits.wait_for_event(caller)
+        caller.ah = 0 if served else UNSUPPORTED
+        return served
+
     def _wait(self, caller: Caller) -> bool:
-        """Return once CX:DX microseconds have passed; the deadline is kept in the BDA meanwhile."""
-        now_us = self._host.clock.now_ns() // 1000 & WAIT_MASK
-        if not caller.called_again:
-            self._bda.set_dword(b.WAIT_UNTIL, now_us + (caller.cx << 16 | caller.dx))
-        left = (self._bda.dword(b.WAIT_UNTIL) - now_us) & WAIT_MASK
-        if 0 < left < 1 << 31:
-            caller.conclude(WAIT if left > LONG_WAIT_US else RETRY)
+        served = self._waits.wait(caller)
+        if not served:
+            caller.ah = WAITING_FAILED
+        return served
+
+    # -- the rest
+
+    def _hook(self, caller: Caller) -> bool:
+        """Devices opened, closed and waited for, the SysRq key: for a multitasking system to take over."""
+        caller.ah = 0
+        return True
+
+    def _configuration(self, caller: Caller) -> bool:
+        caller.ah, caller.bx = 0, CONFIGURATION
+        caller.set_es(ROM_SEGMENT)
+        return True
+
+    def _ebda_segment(self, caller: Caller) -> bool:
+        caller.set_es(self._ebda.segment)
         return True

@@ -1,4 +1,4 @@
-"""INT 1Ah: the tick counter and the clock chip. PCI BIOS (AH = B1h) is not modelled.
+"""INT 1Ah: the tick counter, the clock chip and its alarm; AH = B1h goes to the PCI BIOS.
 
 Sources: [PTL] IBM PS/2 and PC BIOS Interface Technical Reference, "Interrupt 1Ah"; [RTC] Motorola
 MC146818 data sheet.
@@ -14,6 +14,8 @@ from vmm.firmware.bda import Bda
 from vmm.firmware.caller import RETRY, Caller
 from vmm.firmware.cmos import read_cmos, write_cmos
 from vmm.firmware.host import FirmwareHost
+from vmm.firmware.pci_bios import PCI_FUNCTION, PciBios
+from vmm.firmware.waits import ALARM, disable_interrupt, enable_interrupt
 
 UNSUPPORTED: Final = 0x86
 TICKS_PER_DAY: Final = 0x1800B0
@@ -23,13 +25,16 @@ RTC_A, RTC_B = 0x0A, 0x0B
 RTC_UPDATING: Final = 0x80  # register A
 RTC_HALTED: Final = 0x80  # register B, SET
 RTC_DAYLIGHT: Final = 0x01
+RTC_SECONDS_ALARM, RTC_MINUTES_ALARM, RTC_HOURS_ALARM = 0x01, 0x03, 0x05
 
 
 class Int1A:
     """The time services, and the count that INT 8 keeps."""
 
-    def __init__(self, host: FirmwareHost) -> None:
+    def __init__(self, host: FirmwareHost, pci: PciBios) -> None:
+        self._host = host
         self._bus = host.bus
+        self._pci = pci
         self._bda = Bda(host.memory)
         self._functions: dict[int, Callable[[Caller], None]] = {
             0x00: self._ticks,
@@ -38,10 +43,15 @@ class Int1A:
             0x03: self._set_time,
             0x04: self._date,
             0x05: self._set_date,
+            0x06: self._set_alarm,
+            0x07: self._end_alarm,
         }
 
     def call(self, caller: Caller) -> None:
         """Serve one INT 1Ah."""
+        if caller.ah == PCI_FUNCTION:
+            self._pci.call(caller)
+            return
         function = self._functions.get(caller.ah)
         caller.set_carry(function is None)
         if function is None:
@@ -116,3 +126,21 @@ class Int1A:
 
     def _set_date(self, caller: Caller) -> None:
         self._set({RTC_CENTURY: caller.ch, RTC_YEAR: caller.cl, RTC_MONTH: caller.dh, RTC_DAY: caller.dl})
+
+    def _set_alarm(self, caller: Caller) -> None:
+        """06h: INT 4Ah at CH:CL:DH, every day; CF = 1 if an alarm is set already."""
+        if self._updating(caller):
+            return
+        if read_cmos(self._bus, RTC_B) & ALARM:
+            caller.set_carry(True)
+            return
+        for index, value in (
+            (RTC_HOURS_ALARM, caller.ch),
+            (RTC_MINUTES_ALARM, caller.cl),
+            (RTC_SECONDS_ALARM, caller.dh),
+        ):
+            write_cmos(self._bus, index, value)
+        enable_interrupt(self._host, ALARM)
+
+    def _end_alarm(self, _caller: Caller) -> None:
+        disable_interrupt(self._host, ALARM)

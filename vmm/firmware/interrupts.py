@@ -1,5 +1,7 @@
 """Interrupt lines that the BIOS has no work for: acknowledged, so that the next one can come.
 
+The timer, keyboard, clock and mouse have stubs of their own.
+
 Sources: [8259A] Intel 8259A data sheet, OCW2 and OCW3; [PTL] IBM PS/2 and PC BIOS Interface
 Technical Reference, section 2, "Interrupt 0Ah" and following.
 """
@@ -12,7 +14,6 @@ from vmm.bus import PortBus
 from vmm.firmware import bda as b
 from vmm.firmware.bda import Bda
 from vmm.firmware.caller import Caller
-from vmm.firmware.cmos import read_cmos
 from vmm.firmware.host import FirmwareHost
 
 MASTER, SLAVE = 0x20, 0xA0
@@ -23,10 +24,10 @@ MASTER_FIRST: Final = 0x08
 SLAVE_FIRST: Final = 0x70
 MASTER_VECTORS: Final = range(MASTER_FIRST, MASTER_FIRST + 8)
 SLAVE_VECTORS: Final = range(SLAVE_FIRST, SLAVE_FIRST + 8)
-RTC_VECTOR: Final = 0x70
+DISKETTE_VECTOR: Final = 0x0E
+DISKETTE_HAPPENED: Final = 0x80  # 40:3E
 COPROCESSOR_VECTOR: Final = 0x75
 DISK_VECTORS: Final = (0x76, 0x77)
-RTC_C: Final = 0x0C  # reading it acknowledges the chip
 COPROCESSOR_CLEAR: Final = 0xF0
 INTERRUPT_HAPPENED: Final = 0xFF
 
@@ -40,7 +41,7 @@ def in_service(bus: PortBus, chip: int) -> int:
 
 
 class HardwareInterrupts:
-    """INT 0Ah-0Fh and 70h-77h."""
+    """INT 0Ah-0Fh and 71h-77h."""
 
     def __init__(self, host: FirmwareHost) -> None:
         self._bus = host.bus
@@ -49,10 +50,10 @@ class HardwareInterrupts:
     def call(self, caller: Caller) -> None:
         """Acknowledge the line of this vector, unless the interrupt was spurious."""
         vector = caller.vector
-        if vector == RTC_VECTOR:
-            read_cmos(self._bus, RTC_C)
-        elif vector == COPROCESSOR_VECTOR:
+        if vector == COPROCESSOR_VECTOR:
             self._bus.write(COPROCESSOR_CLEAR, 1, 0)
+        elif vector == DISKETTE_VECTOR:
+            self._bda.set_byte(b.RECALIBRATED, self._bda.byte(b.RECALIBRATED) | DISKETTE_HAPPENED)
         elif vector in DISK_VECTORS:
             self._bda.set_byte(b.DISK_INTERRUPT, INTERRUPT_HAPPENED)
         if vector in SLAVE_VECTORS:

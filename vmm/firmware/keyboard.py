@@ -1,8 +1,9 @@
 """INT 9 and INT 16h: scan codes go into the ring in the BIOS data area, key words come out.
 
-The ROM's INT 9 has read port 60h and offered the code to INT 15h AH=4Fh; it is in AL here.
-Not modelled: Print Screen, Break and Pause (INT 5, INT 1Bh), composing characters with Alt and the
-keypad, and the LEDs.
+The ROM's INT 9 has read port 60h and offered the code to INT 15h AH=4Fh; it is in AL here. What a
+key stands for beside its word (Break, Print Screen, Pause, SysRq, a key for whoever waits) is the verdict
+that the ROM's stub obeys. Commands to the keyboard, for its LEDs and its rate, have an argument, which
+is sent when the keyboard has acknowledged. Key clicks are not there.
 
 Sources: [PTL] IBM PS/2 and PC BIOS Interface Technical Reference, "Interrupt 09h", "Interrupt 16h".
 """
@@ -14,9 +15,18 @@ from typing import Final
 
 from vmm.firmware import bda as b
 from vmm.firmware.bda import Bda
-from vmm.firmware.caller import WAIT, Caller
+from vmm.firmware.caller import WAIT_FOR_KEY, Caller
+from vmm.firmware.ebda import KEY_ARGUMENT, Ebda
 from vmm.firmware.host import FirmwareHost
 from vmm.firmware.keymap import GREY, KEYPAD, KEYS, NONE
+from vmm.firmware.stubs import (
+    KEY_BREAK,
+    KEY_PAUSE,
+    KEY_PRINT_SCREEN,
+    KEY_STORED,
+    KEY_SYSTEM_DOWN,
+    KEY_SYSTEM_UP,
+)
 
 # 40:17, [PTL] §3
 RIGHT_SHIFT, LEFT_SHIFT, CONTROL, ALT = 0x01, 0x02, 0x04, 0x08
@@ -28,13 +38,27 @@ PREFIX_E1, PREFIX_E0, RIGHT_CONTROL, RIGHT_ALT, ENHANCED = 0x01, 0x02, 0x04, 0x0
 
 RELEASED: Final = 0x80
 SCAN_E0, SCAN_E1 = 0xE0, 0xE1
-SCAN_DELETE, SCAN_INSERT = 0x53, 0x52
+SCAN_DELETE, SCAN_INSERT, SCAN_CONTROL = 0x53, 0x52, 0x1D
+WARM_START: Final = 0x1234
 MODIFIERS: Final = {0x36: RIGHT_SHIFT, 0x2A: LEFT_SHIFT, 0x1D: CONTROL, 0x38: ALT}
 LOCKS: Final = {0x46: SCROLL_LOCK, 0x45: NUM_LOCK, 0x3A: CAPS_LOCK}
 SIDES: Final = {0x1D: (LEFT_CONTROL, RIGHT_CONTROL), 0x38: (LEFT_ALT, RIGHT_ALT)}
+PAUSED, SYSTEM_KEY = 0x08, 0x04  # 40:18
+BREAK_PRESSED: Final = 0x80  # 40:71
+# 40:97: the LEDs as they are, and what is under way
+LEDS, ACKNOWLEDGED, RESEND_SEEN, UPDATING = 0x07, 0x10, 0x20, 0x40
+ACKNOWLEDGE, RESEND = 0xFA, 0xFE
+SET_LEDS, SET_TYPEMATIC = 0xED, 0xF3
+SCAN_PRINT, SCAN_SYSTEM, SCAN_BREAK, SCAN_NUM_LOCK, SCAN_SCROLL = 0x37, 0x54, 0x46, 0x45, 0x46
+KBD_DATA: Final = 0x60
 KBD_COMMAND: Final = 0x64
 KBD_PULSE_RESET: Final = 0xFE
 GREY_CHARACTER: Final = 0xE0
+FUNCTIONALITY: Final = 0x34  # 09h: 0305h, 0Ah and 10h-12h are there
+KEYBOARD_ID: Final = 0x41AB  # MF2 behind a translating controller
+DEFAULT_TYPEMATIC: Final = 0x2B
+SET_RATE, DEFAULT_RATE = 0x05, 0x00
+DIGITS: Final = {0x47: 7, 0x48: 8, 0x49: 9, 0x4B: 4, 0x4C: 5, 0x4D: 6, 0x4F: 1, 0x50: 2, 0x51: 3, 0x52: 0}
 
 
 class Keyboard:
@@ -43,11 +67,16 @@ class Keyboard:
     def __init__(self, host: FirmwareHost) -> None:
         self._host = host
         self._bda = Bda(host.memory)
+        self._ebda = Ebda(host.memory)
         self._functions: dict[int, Callable[[Caller], None]] = {
             0x00: lambda caller: self._take(caller, enhanced=False),
             0x01: lambda caller: self._peek(caller, enhanced=False),
             0x02: self._flags,
+            0x03: self._set_rate,
+            0x04: lambda _caller: None,  # key clicks
             0x05: self._store_from_caller,
+            0x09: self._functionality,
+            0x0A: self._identity,
             0x10: lambda caller: self._take(caller, enhanced=True),
             0x11: lambda caller: self._peek(caller, enhanced=True),
             0x12: self._extended_flags,
@@ -64,7 +93,7 @@ class Keyboard:
     def _take(self, caller: Caller, *, enhanced: bool) -> None:
         word = self._next(enhanced)
         if word is None:
-            caller.conclude(WAIT)
+            caller.conclude(WAIT_FOR_KEY)
             return
         self._bda.set_word(b.KEY_HEAD, self._after(self._bda.word(b.KEY_HEAD)))
         caller.ax = word
@@ -82,6 +111,19 @@ class Keyboard:
         caller.al = self._bda.byte(b.KEY_FLAGS)
         sides = self._bda.byte(b.KEY_FLAGS_3) & (RIGHT_CONTROL | RIGHT_ALT)
         caller.ah = self._bda.byte(b.KEY_FLAGS_2) & 0x73 | sides
+
+    def _set_rate(self, caller: Caller) -> None:
+        """03h: AL = 05h sets the rate BL after the delay BH, AL = 00h the default."""
+        if caller.al == SET_RATE:
+            self._command(SET_TYPEMATIC, (caller.bh & 3) << 5 | caller.bl & 0x1F)
+        elif caller.al == DEFAULT_RATE:
+            self._command(SET_TYPEMATIC, DEFAULT_TYPEMATIC)
+
+    def _functionality(self, caller: Caller) -> None:
+        caller.al = FUNCTIONALITY
+
+    def _identity(self, caller: Caller) -> None:
+        caller.bx = KEYBOARD_ID
 
     def _store_from_caller(self, caller: Caller) -> None:
         caller.al = 0 if self._store(caller.cx) else 1
@@ -115,57 +157,141 @@ class Keyboard:
         self._bda.set_word(b.KEY_TAIL, after)
         return True
 
+    # -- commands to the keyboard
+
+    def _command(self, command: int, argument: int) -> None:
+        self._ebda.write(KEY_ARGUMENT, bytes((argument, command)))
+        self._bda.set_byte(b.KEY_FLAGS_4, self._bda.byte(b.KEY_FLAGS_4) | UPDATING)
+        self._host.bus.write(KBD_DATA, 1, command)
+
+    def _acknowledged(self) -> None:
+        """Send the argument, the first time."""
+        flags = self._bda.byte(b.KEY_FLAGS_4)
+        if flags & UPDATING:
+            flags &= ~UPDATING
+            argument, command = self._ebda.read(KEY_ARGUMENT, 2)
+            if command == SET_LEDS:
+                flags = flags & ~LEDS | argument & LEDS
+            self._host.bus.write(KBD_DATA, 1, argument)
+        self._bda.set_byte(b.KEY_FLAGS_4, flags | ACKNOWLEDGED)
+
+    def _show_locks(self) -> None:
+        """Have the LEDs show what 40:17 says."""
+        locks = self._bda.byte(b.KEY_FLAGS) >> 4 & LEDS
+        flags = self._bda.byte(b.KEY_FLAGS_4)
+        if locks != flags & LEDS and not flags & UPDATING:
+            self._command(SET_LEDS, locks)
+
     # -- INT 9
 
     def interrupt(self, caller: Caller) -> None:
-        """Take the scan code in AL."""
+        """Take the scan code in AL; the verdict says what else it asks for."""
         code = caller.al
+        if code == ACKNOWLEDGE:
+            self._acknowledged()
+            return
+        if code == RESEND:
+            self._bda.set_byte(b.KEY_FLAGS_4, self._bda.byte(b.KEY_FLAGS_4) & ~UPDATING | RESEND_SEEN)
+            return
+        verdict = self._scan(code)
+        self._show_locks()
+        if verdict:
+            caller.conclude(verdict)
+
+    def _scan(self, code: int) -> int:
         prefixes = self._bda.byte(b.KEY_FLAGS_3)
         if code in (SCAN_E0, SCAN_E1):
             self._bda.set_byte(b.KEY_FLAGS_3, prefixes | (PREFIX_E0 if code == SCAN_E0 else PREFIX_E1))
-            return
+            return 0
         if prefixes & PREFIX_E1:  # Pause: E1 1D 45 E1 9D C5; the byte after 1D or 9D ends it
-            if code & ~RELEASED != 0x1D:
-                self._bda.set_byte(b.KEY_FLAGS_3, prefixes & ~PREFIX_E1)
-            return
+            if code & ~RELEASED == SCAN_CONTROL:
+                return 0
+            self._bda.set_byte(b.KEY_FLAGS_3, prefixes & ~PREFIX_E1)
+            return self._pause() if code == SCAN_NUM_LOCK else 0
         self._bda.set_byte(b.KEY_FLAGS_3, prefixes & ~PREFIX_E0)
         scan, pressed, grey = code & ~RELEASED, not code & RELEASED, bool(prefixes & PREFIX_E0)
         if scan in MODIFIERS:
-            self._modify(scan, pressed, grey)
-        elif scan in LOCKS and not grey:
-            self._lock(LOCKS[scan], pressed)
-        elif pressed:
-            self._press(scan, grey)
+            return self._modify(scan, pressed, grey)
+        if pressed and self._bda.byte(b.KEY_FLAGS_2) & PAUSED:
+            self._change(b.KEY_FLAGS_2, PAUSED, False)  # any key ends the pause, and does nothing else
+            return 0
+        if scan == SCAN_SYSTEM:
+            return self._system_request(pressed)
+        if grey and scan == SCAN_PRINT:
+            return KEY_PRINT_SCREEN if pressed else 0
+        if grey and scan == SCAN_BREAK:
+            return self._break() if pressed else 0
+        if scan in LOCKS and not grey:
+            return self._lock(scan, pressed)
+        return self._press(scan, grey) if pressed else 0
 
-    def _modify(self, scan: int, pressed: bool, grey: bool) -> None:
+    def _pause(self) -> int:
+        self._change(b.KEY_FLAGS_2, PAUSED, True)
+        return KEY_PAUSE
+
+    def _break(self) -> int:
+        """Ctrl-Break: empty the ring but for a word 0, and INT 1Bh."""
+        self._bda.set_byte(b.BREAK, self._bda.byte(b.BREAK) | BREAK_PRESSED)
+        start = self._bda.word(b.KEY_BUFFER_START)
+        self._bda.set_word(b.KEY_HEAD, start)
+        self._bda.set_word(b.KEY_TAIL, start)
+        self._store(0)
+        return KEY_BREAK
+
+    def _system_request(self, pressed: bool) -> int:
+        held = self._bda.byte(b.KEY_FLAGS_2) & SYSTEM_KEY
+        self._change(b.KEY_FLAGS_2, SYSTEM_KEY, pressed)
+        if pressed:
+            return 0 if held else KEY_SYSTEM_DOWN
+        return KEY_SYSTEM_UP
+
+    def _modify(self, scan: int, pressed: bool, grey: bool) -> int:
         if grey and scan not in SIDES:
-            return  # the false shifts that frame grey keys
+            return 0  # the false shifts that frame grey keys
         if scan in SIDES:
             left, right = SIDES[scan]
             self._change(b.KEY_FLAGS_3 if grey else b.KEY_FLAGS_2, right if grey else left, pressed)
             pressed = bool(self._bda.byte(b.KEY_FLAGS_2) & left or self._bda.byte(b.KEY_FLAGS_3) & right)
         self._change(b.KEY_FLAGS, MODIFIERS[scan], pressed)
+        if MODIFIERS[scan] == ALT and not pressed:
+            return self._composed()
+        return 0
 
-    def _lock(self, flag: int, pressed: bool) -> None:
+    def _composed(self) -> int:
+        """Alt was released: what the keypad has composed is a character without a scan code."""
+        character = self._bda.byte(b.KEYPAD_NUMBER)
+        self._bda.set_byte(b.KEYPAD_NUMBER, 0)
+        return KEY_STORED if character and self._store(character) else 0
+
+    def _lock(self, scan: int, pressed: bool) -> int:
+        flag, control = LOCKS[scan], self._bda.byte(b.KEY_FLAGS) & CONTROL
+        if control and scan == SCAN_NUM_LOCK:
+            return self._pause() if pressed else 0  # as on keyboards without a Pause key
+        if control and scan == SCAN_SCROLL:
+            return self._break() if pressed else 0
         held = self._bda.byte(b.KEY_FLAGS_2) & flag
         if pressed and not held:
             self._bda.set_byte(b.KEY_FLAGS, self._bda.byte(b.KEY_FLAGS) ^ flag)
         self._change(b.KEY_FLAGS_2, flag, pressed)
+        return 0
 
     def _change(self, offset: int, flag: int, on: bool) -> None:
         value = self._bda.byte(offset)
         self._bda.set_byte(offset, value | flag if on else value & ~flag)
 
-    def _press(self, scan: int, grey: bool) -> None:
+    def _press(self, scan: int, grey: bool) -> int:
         flags = self._bda.byte(b.KEY_FLAGS)
         if scan == SCAN_DELETE and flags & CONTROL and flags & ALT:
+            self._bda.set_word(b.RESET_FLAG, WARM_START)
             self._host.bus.write(KBD_COMMAND, 1, KBD_PULSE_RESET)
-            return
+            return 0
+        if flags & ALT and not grey and scan in DIGITS:
+            self._bda.set_byte(b.KEYPAD_NUMBER, self._bda.byte(b.KEYPAD_NUMBER) * 10 + DIGITS[scan])
+            return 0
         if scan == SCAN_INSERT and not flags & (SHIFT | CONTROL | ALT):
             self._bda.set_byte(b.KEY_FLAGS, flags ^ INSERT)
         word = _key_word(scan, grey, flags)
-        if word != NONE:
-            self._store(word)
+        return KEY_STORED if word != NONE and self._store(word) else 0
 
 
 def _key_word(scan: int, grey: bool, flags: int) -> int:

@@ -1,140 +1,100 @@
 """The 64-KiB ROM at F0000h: entry points that trap to Python, and the little code around them.
 
 Every entry pushes its vector and does OUT to `TRAP_PORT`; the service (bios.py) works on the
-caller's registers and on the frame on its stack. What a service cannot do, because code must run,
-is here: waiting with HLT, chaining to a user's hook, starting a boot sector. The image also
-appears below 4 GiB, where the reset vector is.
+caller's registers and on the frame on its stack. Programs find entries, tables and dates where any
+PC has them, and the tables that operating systems search for. The image also appears below 4 GiB,
+where the reset vector is.
 
-Sources: [PTL] IBM PS/2 and PC BIOS Interface Technical Reference, section 2 (entry points);
-[SDM2] Intel Software Developer's Manual, volume 2, for the encodings.
+Sources: [PTL] IBM PS/2 and PC BIOS Interface Technical Reference, section 2 (entry points) and
+section 4 ("ROM BIOS compatibility" addresses); [AT] IBM PC/AT Technical Reference, BIOS listing (the tables).
 """
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from typing import Final, NamedTuple
+
+from vmm.firmware import stubs
+from vmm.firmware.assembler import near_jump
+from vmm.firmware.stubs import (
+    BIOS32,
+    BOOT_VECTOR,
+    IRET,
+    KEYBOARD_VECTOR,
+    MOUSE_VECTOR,
+    NO_BOOT_VECTOR,
+    PCI_FLAT,
+    RTC_VECTOR,
+    TICK_VECTOR,
+)
+from vmm.firmware.tables import Table, place_tables, service_directory
 
 ROM_BYTES: Final = 0x10000
 ROM_SEGMENT: Final = 0xF000
 ROM_ADDRESS: Final = 0xF0000
 ROM_ALIAS: Final = 0xFFFF_0000  # where the processor starts
-TRAP_PORT: Final = 0xE6
-POST: Final = 0xF0  # service number of power-on, which no INT has
 
-# Where programs expect things in any PC's ROM, [PTL] §2
+TABLES_START: Final = 0x0100
+CODE_START: Final = 0xC000
+CODE_END: Final = 0xE05B
+
+# Where programs expect things in any PC's ROM, [PTL] §4
 POST_ENTRY: Final = 0xE05B
+CONFIGURATION: Final = 0xE6F5
+DISKETTE_TABLE: Final = 0xEFC7
+VIDEO_TABLE: Final = 0xF0A4
 DUMMY_ENTRY: Final = 0xFF53
 RESET_ENTRY: Final = 0xFFF0
 DATE: Final = 0xFFF5
 MODEL: Final = 0xFFFE
-CODE_START: Final = 0xE100
+FIXED_ENTRIES: Final = {
+    0xE2C3: 0x02, 0xE6F2: 0x19, 0xE739: 0x14, 0xE82E: 0x16, 0xE987: 0x09, 0xEC59: 0x13, 0xEF57: 0x0E,
+    0xEFD2: 0x17, 0xF065: 0x10, 0xF841: 0x12, 0xF84D: 0x11, 0xF859: 0x15, 0xFE6E: 0x1A, 0xFEA5: 0x08,
+    0xFF54: 0x05,
+}  # fmt: skip
 
 MODEL_AT: Final = 0xFC
+SUBMODEL_AT: Final = 0x01
+REVISION: Final = 0x00
+# Features, [PTL] INT 15h C0h: second 8259, clock chip, INT 15h 4Fh called, EBDA; INT 16h 09h
+FEATURES: Final = bytes((0x74, 0x40, 0, 0, 0))
 ROM_DATE: Final = b"11/22/26"
 SIGNATURE: Final = b"Trapline BIOS\0"
 
-TICK_VECTOR: Final = 0x08
-KEYBOARD_VECTOR: Final = 0x09
-NO_BOOT_VECTOR: Final = 0x18
-BOOT_VECTOR: Final = 0x19
-# INT 0Ah-0Fh and 70h-77h are interrupt lines; the others are services
+# INT 0Ah-0Fh and 71h-77h are interrupt lines; the others are services
 SERVICE_VECTORS: Final = (
-    *range(0x0A, 0x10), 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x1A, *range(0x70, 0x78),
+    0x02, 0x05, *range(0x0A, 0x18), 0x1A, 0x71, 0x72, 0x73, 0x75, 0x76, 0x77,
 )  # fmt: skip
 
-CLI: Final = b"\xfa"
-STI: Final = b"\xfb"
-HLT: Final = b"\xf4"
-NOP: Final = b"\x90"
-CLD: Final = b"\xfc"
-STC: Final = b"\xf9"
-IRET: Final = b"\xcf"
-PUSH_AX: Final = b"\x50"
-POP_AX: Final = b"\x58"
-PUSH_AX_DX_DS: Final = b"\x50\x52\x1e"
-POP_DS_DX_AX: Final = b"\x1f\x5a\x58"
-PUSH_BP: Final = b"\x55"
-POP_BP: Final = b"\x5d"
-MOV_BP_SP: Final = b"\x89\xe5"
-TEST_VERDICT: Final = b"\x80\x7e\x03"  # cmp byte [bp + 3], imm8; BP was pushed below the service word
-JNE: Final = b"\x75"
-JNC: Final = b"\x73"
-JMP_SHORT: Final = b"\xeb"
-JMP_NEAR: Final = b"\xe9"
-JMP_FAR: Final = b"\xea"
-PUSH_BYTE: Final = b"\x6a"
-PUSH_WORD: Final = b"\x68"
-DROP_WORD: Final = b"\x83\xc4\x02"  # add sp, 2
-INT: Final = b"\xcd"
-TRAP: Final = bytes((0xE6, TRAP_PORT))  # out TRAP_PORT, al
-EOI: Final = b"\xb0\x20\xe6\x20"  # mov al, 20h; out 20h, al
-IN_AL_60: Final = b"\xe4\x60"
-MOV_AH_4F: Final = b"\xb4\x4f"
-ZERO_STACK: Final = b"\x31\xc0\x8e\xd0\xbc\x00\x7c"  # xor ax, ax; mov ss, ax; mov sp, 7C00h
-ZERO_DS_ES: Final = b"\x8e\xd8\x8e\xc0"
-PUSH_OWN_FRAME: Final = b"\x9c\x0e\x50"  # pushf; push cs; push ax
-HALT: Final = CLI + HLT + JMP_SHORT + b"\xfc"  # back to the CLI
+# Diskette parameters, [AT] DISK_BASE: step rate and head unload, head load, motor off in ticks, sector size
+# code, last sector, gap, data length, gap to format with, fill byte, head settle ms, motor start in 1/8 s
+DISKETTE: Final = struct.Struct("<11B")
+DISKETTES: Final = {
+    sectors: DISKETTE.pack(0xDF, 2, 0x25, 2, sectors, gap, 0xFF, format_gap, 0xF6, 15, 8)
+    for sectors, gap, format_gap in (
+        (18, 0x1B, 0x6C), (8, 0x2A, 0x50), (9, 0x2A, 0x50), (15, 0x1B, 0x54), (36, 0x1B, 0x50),
+    )
+}  # fmt: skip
+# CRT controller registers 0-15 for 40x25, 80x25, colour graphics and monochrome; buffer sizes, columns,
+# mode registers, [AT] VIDEO_PARMS
+VIDEO: Final = bytes.fromhex(
+    "38282d0a1f06191c02070607000000007150 5a0a1f06191c02070607000000003828 2d0a7f066470020106070000000061"
+    "50520f19061919020d0b0c000000000008 0010 0040 0040 2828505028285050 2c282d292a2e1e29"
+)
 
 
 class Rom(NamedTuple):
-    """The image, and the offset in it of each vector's entry."""
+    """The image, and offsets in it: entries by vector or service number, and where INT 74h goes on."""
 
     data: bytes
     entries: dict[int, int]
+    mouse_return: int
+    diskettes: dict[int, int]  # parameter tables by sectors a track
 
 
-def _trap(vector: int) -> bytes:
-    return PUSH_BYTE + bytes((vector,)) + TRAP + DROP_WORD
-
-
-def _skip(condition: bytes, code: bytes) -> bytes:
-    """Jump over `code` if `condition`."""
-    return condition + bytes((len(code),)) + code
-
-
-def _service_tail() -> bytes:
-    """What all services share: trap with the service word pushed, then obey the verdict."""
-    verdict = PUSH_BP + MOV_BP_SP + TEST_VERDICT + b"%c" + POP_BP
-    head = TRAP + verdict % 0
-    head += _skip(JNE, DROP_WORD + IRET)
-    again = verdict % 1
-    wait = STI + HLT + CLI
-    retry = STI + NOP + CLI
-
-    def back(code: bytes) -> bytes:
-        return JMP_SHORT + bytes(((-len(code) - 2) & 0xFF,))
-
-    code = head + again + JNE + bytes((len(wait) + 2,)) + wait
-    code += back(code)
-    code += retry
-    return code + back(code)
-
-
-def _tick() -> bytes:
-    """INT 8: count, give the user's hook its turn, end the interrupt."""
-    return (
-        _trap(TICK_VECTOR) + PUSH_AX_DX_DS + INT + b"\x1c" + POP_DS_DX_AX
-        + PUSH_AX + EOI + POP_AX + IRET
-    )  # fmt: skip
-
-
-def _keyboard() -> bytes:
-    """INT 9: read the scan code, let INT 15h AH=4Fh change or swallow it, store it."""
-    code = PUSH_AX + IN_AL_60 + MOV_AH_4F + STC + INT + b"\x15"
-    return code + _skip(JNC, _trap(KEYBOARD_VECTOR)) + EOI + POP_AX + IRET
-
-
-def _boot() -> bytes:
-    """INT 19h: a clean stack with a frame of its own, which the service points at the boot sector."""
-    return CLI + ZERO_STACK + ZERO_DS_ES + PUSH_OWN_FRAME + _trap(BOOT_VECTOR) + IRET
-
-
-def _power_on() -> bytes:
-    service = PUSH_WORD + bytes((POST, 0)) + TRAP + DROP_WORD
-    return CLI + CLD + ZERO_STACK + service + STI + INT + bytes((BOOT_VECTOR,)) + HALT
-
-
-def build_rom() -> Rom:
-    """Return the ROM. The same bytes every time."""
+def build_rom(tables: Sequence[Table] = ()) -> Rom:
+    """Return the ROM with `tables` in it. The same bytes every time."""
     image = bytearray(ROM_BYTES)
     entries: dict[int, int] = {}
     position = CODE_START
@@ -144,24 +104,44 @@ def build_rom() -> Rom:
         start = position
         image[start : start + len(code)] = code
         position += len(code)
+        assert position <= CODE_END
         return start
 
-    tail = place(_service_tail())
+    tail = place(stubs.service_tail())
     for vector in SERVICE_VECTORS:
-        push = PUSH_BYTE + bytes((vector,)) + JMP_NEAR
-        distance = (tail - (position + len(push) + 2)) & 0xFFFF
-        entries[vector] = place(push + distance.to_bytes(2, "little"))
-    entries[TICK_VECTOR] = place(_tick())
-    entries[KEYBOARD_VECTOR] = place(_keyboard())
-    entries[BOOT_VECTOR] = place(_boot())
-    entries[NO_BOOT_VECTOR] = place(_trap(NO_BOOT_VECTOR) + HALT)
+        push = stubs.PUSH_BYTE + bytes((vector,))
+        entries[vector] = place(push + near_jump(position + len(push), tail))
+    mouse, mouse_return = stubs.mouse()
+    for number, code in (
+        (TICK_VECTOR, stubs.tick()), (KEYBOARD_VECTOR, stubs.keyboard()), (RTC_VECTOR, stubs.clock()),
+        (MOUSE_VECTOR, mouse), (BOOT_VECTOR, stubs.boot(BOOT_VECTOR)),
+        (NO_BOOT_VECTOR, stubs.boot(NO_BOOT_VECTOR)), (stubs.HALT_ENTRY, stubs.halt()),
+        (BIOS32, stubs.flat_service(BIOS32)), (PCI_FLAT, stubs.flat_service(PCI_FLAT)),
+    ):  # fmt: skip
+        entries[number] = place(code)
+    diskettes = {sectors: place(table) for sectors, table in DISKETTES.items()}
+    _place_fixed(image, entries)
+    all_tables = (service_directory(ROM_ADDRESS + entries[BIOS32]), *tables)
+    place_tables(image, ROM_ADDRESS, TABLES_START, CODE_START, all_tables)
+    return Rom(bytes(image), entries, entries[MOUSE_VECTOR] + mouse_return, diskettes)
 
-    power_on = _power_on()
-    image[POST_ENTRY : POST_ENTRY + len(power_on)] = power_on
-    image[DUMMY_ENTRY] = IRET[0]
-    reset = JMP_FAR + POST_ENTRY.to_bytes(2, "little") + ROM_SEGMENT.to_bytes(2, "little")
-    image[RESET_ENTRY : RESET_ENTRY + len(reset)] = reset
-    image[DATE : DATE + len(ROM_DATE)] = ROM_DATE
-    image[MODEL] = MODEL_AT
-    image[: len(SIGNATURE)] = SIGNATURE
-    return Rom(bytes(image), entries)
+
+def _place_fixed(image: bytearray, entries: dict[int, int]) -> None:
+    """Put in what has an address of its own."""
+    reset = stubs.JMP_FAR + struct.pack("<HH", POST_ENTRY, ROM_SEGMENT)
+    configuration = struct.pack("<HBBB", 8, MODEL_AT, SUBMODEL_AT, REVISION) + FEATURES
+    pieces = {
+        0: SIGNATURE,
+        POST_ENTRY: stubs.power_on(),
+        CONFIGURATION: configuration,
+        DISKETTE_TABLE: DISKETTES[18],
+        VIDEO_TABLE: VIDEO,
+        DUMMY_ENTRY: IRET,
+        RESET_ENTRY: reset,
+        DATE: ROM_DATE,
+        MODEL: bytes((MODEL_AT,)),
+    }
+    pieces |= {at: near_jump(at, entries[vector]) for at, vector in FIXED_ENTRIES.items()}
+    for at, data in pieces.items():
+        assert not any(image[at : at + len(data)]), hex(at)
+        image[at : at + len(data)] = data

@@ -163,6 +163,7 @@ class Rig:
                 on_no_boot=self.reasons.append,
             )
         )
+        self.memory.ram[0xF0000:0x100000] = self.bios.rom
         self.bda = Bda(self.memory)
         self.video = bytearray(0x8000)
         self.memory.add_window(0xB8000, 0x8000, _Plain(self.video))
@@ -195,6 +196,10 @@ class Rig:
         return [
             pic.first for pic in self.pics for port, value in pic.writes if (port, value) == (pic.first, 0x20)
         ]
+
+    @property
+    def es(self) -> int:
+        return self.view.segs[r.ES].base >> 4
 
     @property
     def verdict(self) -> int:

@@ -77,25 +77,25 @@ def test_cd_packets_count_in_2048_byte_blocks() -> None:
         disc(damage=4),
         disc(damage=30),
         disc(damage=32),
-        disc(media=2),
+        disc(media=5),
         RamDisk(bytearray(2048)),
     ],
-    ids=["header", "checksum", "key", "not bootable", "emulation", "short"],
+    ids=["header", "checksum", "key", "not bootable", "unknown medium", "short"],
 )
 def test_discs_without_a_usable_entry_are_refused(image: RamDisk) -> None:
     rig = Rig([BootDrive(0xE0, "cd", image)])
     rig.call(0x19)
-    assert rig.reasons == ["no bootable device (cd E0h: no El Torito entry without emulation)"]
+    assert rig.reasons == ["no bootable device (cd E0h: no El Torito boot entry for a PC)"]
 
 
-def test_nothing_to_boot_goes_to_int_18h_with_the_reasons() -> None:
+def test_nothing_to_boot_halts_with_the_reasons() -> None:
     broken = bootable()
     broken.broken = True
     rig = Rig([hard_disk(RamDisk(bytearray(1024))), hard_disk(broken, number=0x81)])
     rig.call(0x19)
     segment, offset = rig.target
     assert segment == 0xF000
-    assert rig.bios.rom[offset : offset + 2] == b"\x6a\x18"
+    assert rig.bios.rom[offset : offset + 2] == bytes.fromhex("fa f4")  # cli; hlt
     assert "80h: no boot sector (55AAh missing)" in rig.reasons[0]
     assert "81h: cannot be read" in rig.reasons[0]
 
@@ -104,3 +104,39 @@ def test_int_18h_says_that_the_machine_is_halted() -> None:
     rig = Rig()
     rig.call(0x18)
     assert "No bootable device: the machine is halted." in [rig.line(row) for row in range(25)]
+
+
+def test_every_kind_has_its_turn_and_is_named_on_the_screen() -> None:
+    rig = Rig(
+        [
+            BootDrive(0, "floppy", RamDisk(bytearray(1440 * 1024))),
+            BootDrive(0xE0, "cd", RamDisk(bytearray(2048))),
+            hard_disk(bootable()),
+        ],
+        boot_order=("floppy", "cd", "hd"),
+    )
+    rig.call(0x19)
+    assert [rig.line(row) for row in (1, 2, 3)] == [
+        "floppy disk 00h: no boot sector (55AAh missing)",
+        "CD-ROM E0h: no El Torito boot entry for a PC",
+        "Booting from hard disk 80h",
+    ]
+
+
+def test_boot_program_that_gives_up_by_int_18h_makes_way_for_the_next() -> None:
+    rig = Rig([hard_disk(bootable()), hard_disk(bootable(), number=0x81)])
+    rig.call(0x19)
+    assert rig.reg("dl") == 0x80
+    rig.call(0x18)
+    assert (rig.reg("dl"), rig.target) == (0x81, (0, 0x7C00))
+    rig.call(0x18)
+    assert rig.target[0] == 0xF000
+    assert rig.reasons == ["no bootable device (boot program returned)"]
+
+
+def test_int_19h_starts_from_the_first_again() -> None:
+    rig = Rig([hard_disk(bootable()), hard_disk(bootable(), number=0x81)])
+    rig.call(0x19)
+    rig.call(0x18)
+    rig.call(0x19)
+    assert rig.reg("dl") == 0x80

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vmm.firmware.rig import Rig
+from tests.vmm.firmware.rig import Latches, Rig
 
 
 def typed(*codes: int) -> Rig:
@@ -34,7 +34,7 @@ def typed(*codes: int) -> Rig:
         ((0x45, 0xC5, 0x47), 0x4737),  # keypad 7 under Num Lock
         ((0xE0, 0x48), 0x48E0),  # grey Up
         ((0xE0, 0x2A, 0xE0, 0x48), 0x48E0),  # grey Up within a false shift
-        ((0xE1, 0x1D, 0x45, 0xE1, 0x9D, 0xC5, 0x1E), 0x1E61),  # Pause gives nothing
+        ((0xE1, 0x1D, 0x45, 0xE1, 0x9D, 0xC5, 0x39, 0x1E), 0x1E61),  # Pause, and the key that ends it
     ],
 )
 def test_scan_codes_become_key_words(codes: tuple[int, ...], word: int) -> None:
@@ -48,9 +48,9 @@ def test_scan_codes_become_key_words(codes: tuple[int, ...], word: int) -> None:
 def test_read_without_a_key_waits_and_takes_what_comes() -> None:
     rig = Rig()
     rig.call(0x16, ax=0x0000)
-    assert rig.verdict == 1
+    assert rig.verdict == 3
     rig.call(0x09, ax=0x10)
-    rig.call(0x16, verdict=1, ax=0x0000)
+    rig.call(0x16, verdict=3, ax=0x0000)
     assert (rig.verdict, rig.reg("ax")) == (0, 0x1071)
 
 
@@ -104,3 +104,77 @@ def test_store_puts_a_key_into_the_ring() -> None:
     assert rig.reg("al") == 0
     rig.call(0x16, ax=0x1000)
     assert rig.reg("ax") == 0x1234
+
+
+@pytest.mark.parametrize(
+    ("codes", "verdict"),
+    [
+        ((0x1E,), 1),  # a key for whoever waits
+        ((0x1D, 0xE0, 0x46), 2),  # Ctrl-Break
+        ((0x1D, 0x46), 2),  # Ctrl-Scroll Lock, on keyboards of 83 keys
+        ((0xE0, 0x2A, 0xE0, 0x37), 3),  # Print Screen
+        ((0xE1, 0x1D, 0x45), 4),  # Pause
+        ((0x1D, 0x45), 4),  # Ctrl-Num Lock
+        ((0x38, 0x54), 5),  # SysRq pressed
+        ((0x38, 0x54, 0xD4), 6),  # and released
+        ((0x2A,), 0),
+        ((0x9E,), 0),
+    ],
+)
+def test_verdict_tells_the_stub_what_a_key_stands_for(codes: tuple[int, ...], verdict: int) -> None:
+    assert typed(*codes).verdict == verdict
+
+
+def test_break_empties_the_ring_but_for_a_zero_word() -> None:
+    rig = typed(0x1E, 0x30, 0x1D, 0xE0, 0x46)
+    assert rig.bda.byte(0x71) == 0x80
+    rig.call(0x16, ax=0x1000)
+    assert rig.reg("ax") == 0
+    rig.call(0x16, ax=0x1100)
+    assert rig.zero
+
+
+def test_pause_flag_stands_until_a_key_is_pressed() -> None:
+    rig = typed(0xE1, 0x1D, 0x45, 0xE1, 0x9D, 0xC5)
+    assert rig.bda.byte(0x18) & 8
+    rig.call(0x09, ax=0x2A)  # Shift does not end it
+    assert rig.bda.byte(0x18) & 8
+    rig.call(0x09, ax=0x39)
+    assert not rig.bda.byte(0x18) & 8
+
+
+def test_alt_and_keypad_digits_compose_a_character() -> None:
+    rig = typed(0x38, 0x4F, 0xCF, 0x50, 0xD0, 0x48, 0xC8, 0xB8)  # Alt 1 2 8
+    rig.call(0x16, ax=0x1000)
+    assert rig.reg("ax") == 128
+
+
+def test_lock_key_has_its_led_lit_when_the_keyboard_has_acknowledged() -> None:
+    rig = Rig()
+    lamp = Latches(rig.bus, 0x60, 1)
+    rig.call(0x09, ax=0x3A)
+    assert lamp.writes == [(0x60, 0xED)]
+    rig.call(0x09, ax=0xFA)
+    assert lamp.writes[-1] == (0x60, 0x04)
+    rig.call(0x09, ax=0xFA)
+    assert (len(lamp.writes), rig.bda.byte(0x97) & 0x47) == (2, 0x04)
+
+
+def test_typematic_rate_is_sent_after_its_command() -> None:
+    rig = Rig()
+    wire = Latches(rig.bus, 0x60, 1)
+    rig.call(0x16, ax=0x0305, bx=0x0107)
+    rig.call(0x09, ax=0xFA)
+    assert wire.writes == [(0x60, 0xF3), (0x60, 0x27)]
+
+
+def test_functions_of_the_keyboard_are_told() -> None:
+    rig = Rig()
+    rig.call(0x16, ax=0x0900)
+    assert rig.reg("al") == 0x34
+    rig.call(0x16, ax=0x0A00)
+    assert rig.reg("bx") == 0x41AB
+
+
+def test_ctrl_alt_del_asks_for_a_warm_start() -> None:
+    assert typed(0x1D, 0x38, 0x53).bda.word(0x72) == 0x1234

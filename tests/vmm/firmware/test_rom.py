@@ -14,7 +14,16 @@ from vmm.cpu.processor import Processor, ProcessorOptions, choose_engine
 from vmm.firmware.bda import TICKS, Bda
 from vmm.firmware.bios import Bios
 from vmm.firmware.host import FirmwareHost
-from vmm.firmware.rom import DUMMY_ENTRY, MODEL, ROM_ADDRESS, ROM_ALIAS, SERVICE_VECTORS, TRAP_PORT, build_rom
+from vmm.firmware.rom import (
+    DUMMY_ENTRY,
+    FIXED_ENTRIES,
+    MODEL,
+    ROM_ADDRESS,
+    ROM_ALIAS,
+    SERVICE_VECTORS,
+    build_rom,
+)
+from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
 
 DONE_PORT = 0xF4
@@ -149,3 +158,87 @@ def test_int_15h_4fh_may_swallow_a_key(engine_name: str) -> None:
     assert machine.word(0x600) & 0xFF == 0x1E
     data = Bda(machine.memory)
     assert data.word(0x1A) == data.word(0x1C)
+
+
+def at(address: int, code: str) -> bytes:
+    """Code that copies the `code` bytes to an address below 64 KiB."""
+    data = bytes.fromhex(code)
+    return b"".join(
+        b"\xc6\x06" + (address + n).to_bytes(2, "little") + bytes((byte,)) for n, byte in enumerate(data)
+    )
+
+
+def vector(number: int, offset: int) -> bytes:
+    """Point a vector to 0:`offset`: mov word [..], offset; mov word [..], 0."""
+    place = number * 4
+    return (
+        b"\xc7\x06"
+        + place.to_bytes(2, "little")
+        + offset.to_bytes(2, "little")
+        + bytes.fromhex("c706")
+        + (place + 2).to_bytes(2, "little")
+        + b"\0\0"
+    )
+
+
+COUNT = "2eff060206 cf"  # inc word [cs:602h]; iret
+RECORD_AX = "2ea31006 cf"  # mov [cs:610h], ax; iret
+
+
+@pytest.mark.parametrize(
+    ("number", "codes"),
+    [(0x1B, (0x1D, 0xE0, 0x46)), (0x05, (0xE0, 0x37)), (0x09, ())],
+    ids=["Ctrl-Break", "Print Screen", "none"],
+)
+def test_keys_call_the_interrupts_they_stand_for(
+    engine_name: str, number: int, codes: tuple[int, ...]
+) -> None:
+    setup = at(0x7D80, COUNT) + (vector(number, 0x7D80) if codes else b"")
+    machine = booted(setup + bytes.fromhex("fb f4 ebfc"), engine_name)  # sti; hlt; again
+    for code in codes:
+        machine.scan_code = code
+        machine.interrupt(1)
+    assert machine.word(0x602) == bool(codes)
+
+
+def test_waiting_and_arriving_keys_are_told_to_int_15h(engine_name: str) -> None:
+    # INT 15h: keep AX of a call 90h or 91h, then say done
+    hook = "80fc907405 80fc917509 2eff060206 2ea31006 f9 ca0200"
+    machine = booted(at(0x7E00, hook) + vector(0x15, 0x7E00) + READ_KEY + FINISH, engine_name)
+    assert machine.word(0x610) == 0x9002
+    machine.scan_code = 0x1E
+    machine.interrupt(1)
+    assert (machine.word(0x610), machine.word(0x602)) == (0x9102, 2)
+    assert machine.word(0x600) == 0x1E61
+
+
+def test_pause_holds_the_program_until_a_key(engine_name: str) -> None:
+    # sti; inc word [602h] at each turn of a loop that halts
+    machine = booted(bytes.fromhex("fb ff060206 f4 ebf9"), engine_name)
+    for code in (0xE1, 0x1D, 0x45):
+        machine.scan_code = code
+        machine.interrupt(1)
+    turns = machine.word(0x602)
+    machine.interrupt(0)
+    assert machine.word(0x602) == turns
+    machine.scan_code = 0x39
+    machine.interrupt(1)
+    machine.interrupt(0)
+    assert machine.word(0x602) > turns
+
+
+@pytest.mark.parametrize("number", [0x02, 0x05, 0x08, 0x09, 0x0E, *range(0x10, 0x18), 0x19, 0x1A])
+def test_fixed_entries_lead_where_the_vectors_do(number: int) -> None:
+    rom = build_rom()
+    place = next(address for address, which in FIXED_ENTRIES.items() if which == number)
+    assert rom.data[place] == 0xE9
+    distance = int.from_bytes(rom.data[place + 1 : place + 3], "little")
+    assert place + 3 + distance & 0xFFFF == rom.entries[number]
+
+
+def test_fixed_tables_are_those_of_the_at() -> None:
+    rom = build_rom().data
+    assert rom[0xE6F5:0xE6FA] == bytes((8, 0, 0xFC, 1, 0))
+    assert rom[0xEFC7:0xEFD2] == bytes.fromhex("df02250212 1bff6cf60f08")
+    assert rom[0xF0A4:0xF0A8] == bytes.fromhex("38282d0a")
+    assert rom[0xF0EC:0xF0F4] == bytes.fromhex("2828505028285050")

@@ -1,0 +1,162 @@
+"""The firmware over a whole board, under random calls: any registers, any memory, any service."""
+
+from __future__ import annotations
+
+import time
+from random import Random
+from typing import Final
+
+from devices.floppy.drive import FloppyDrive
+from tests.fuzz.board import AccessError, FuzzedBoard
+from tests.vmm.firmware.rig import STACK, FakeView, RamDisk, hard_disk, numbered_disk
+from tests.vmm.firmware.test_boot import disc
+from vmm.cpu import registers as r
+from vmm.firmware.bios import Bios
+from vmm.firmware.caller import RETURN, WAIT_FOR_KEY
+from vmm.firmware.host import BootDrive, FirmwareHost
+
+# Functions that exist, by vector: chosen more often than chance would
+FUNCTIONS: Final[dict[int, tuple[int, ...]]] = {
+    0x10: tuple(range(0x1D)),
+    0x13: (*range(0x19), *range(0x41, 0x4F)),
+    0x14: tuple(range(6)),
+    0x15: (0x24, 0x4F, *range(0x80, 0x92), 0xC0, 0xC1, 0xC2, 0xE8),
+    0x16: tuple(range(0x13)),
+    0x17: (0, 1, 2),
+    0x1A: (*range(8), 0xB1),
+}
+SERVICES: Final = (*FUNCTIONS, *FUNCTIONS, *range(0x20), *range(0x70, 0x78), 0xF0, 0xF1, 0xF2, 0xFF)
+WORDS: Final = (
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0x81,
+    0xE0,
+    0xFF,
+    0x100,
+    0x55AA,
+    0x7FFF,
+    0x8000,
+    0x9FC0,
+    0xB800,
+    0xF000,
+    0xFFFE,
+    0xFFFF,
+)
+STEPS_NS: Final = (0, 1_000, 1_000_000, 1_000_000_000, 3_600_000_000_000)
+DATA_AREAS: Final = ((0x400, 0x101), (0x9FC00, 0x400), (0, 0x400))
+MOST_TURNS: Final = 400  # of a service that waits, an hour at the end of each
+SLOW_S: Final = 2.0
+
+
+class FuzzedServices:
+    """A board, our firmware and drives of every kind; `run` calls it."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.rng = seed, Random(seed)
+        self.board = FuzzedBoard(seed)
+        self.memory, self.clock = self.board.memory, self.board.clock
+        self.view = FakeView(self.memory)
+        self.floppy = FloppyDrive(numbered_disk(2880))
+        broken = numbered_disk(100)
+        broken.broken = True
+        drives = [
+            hard_disk(numbered_disk(4000)),
+            BootDrive(0x81, "hd", broken, place=1),
+            BootDrive(0xE0, "cd", disc(media=self.rng.choice((0, 1, 2, 3, 4))), place=2),
+            BootDrive(0xE1, "cd", RamDisk(bytearray(2048)), place=3),
+            BootDrive(0, "floppy", RamDisk(bytearray()), unit=self.floppy),
+            BootDrive(1, "floppy", numbered_disk(1440)),
+        ]
+        host = FirmwareHost(
+            self.view,
+            self.memory,
+            self.board.bus,
+            self.clock,
+            self.memory.ram_bytes,
+            drives,
+            ("cd", "floppy", "hd"),
+        )
+        self.bios = Bios(host)
+        self.memory.ram[0xF0000:0x100000] = self.bios.rom
+        self.done = 0
+        self.longest_s = 0.0
+        self.last = ""
+
+    def run(self, calls: int) -> None:
+        """Make so many calls; the first is power-on."""
+        try:
+            self._call(0xF0)
+            while self.done < calls:
+                self._disturb()
+                began = time.process_time()
+                self._call(self.rng.choice(SERVICES))
+                self.longest_s = max(self.longest_s, time.process_time() - began)
+        except Exception as error:
+            raise AccessError(f"seed {self.seed}, call {self.done}, {self.last}: {error!r}") from error
+
+    def _word(self) -> int:
+        rng = self.rng
+        return rng.choice(WORDS) if rng.random() < 0.5 else rng.getrandbits(16)
+
+    def _disturb(self) -> None:
+        """What other programs do meanwhile: memory, disks and modes change."""
+        rng = self.rng
+        if rng.random() < 0.3:
+            first, length = rng.choice(DATA_AREAS)
+            at = rng.randrange(length)
+            self.memory.write(first + at, rng.randbytes(rng.randrange(1, 9)))
+        if rng.random() < 0.05:
+            self.floppy.image = (
+                None if rng.random() < 0.3 else numbered_disk(rng.choice((720, 1440, 2880, 5760)))
+            )
+            self.floppy.changed = True
+        if rng.random() < 0.02:
+            self._call(0xF0)
+        if rng.random() < 0.02:
+            self.view.cr[0] = rng.choice((0, 1, 0x8000_0001))
+            self.view.cr[3] = rng.getrandbits(22)
+        self.board.time.value_ns += rng.choice(STEPS_NS)
+        self.clock.run_due()
+
+    def _call(self, vector: int) -> None:
+        """Set every register, call, and come back as the stub does until the service has ended."""
+        rng, view = self.rng, self.view
+        for index in range(16):
+            view.regs[index] = self._word() if rng.random() < 0.8 else rng.getrandbits(64)
+        if vector in FUNCTIONS and rng.random() < 0.8:
+            function = rng.choice(FUNCTIONS[vector])
+            low = rng.choice((0, 1, 2, 3, 5, 0x20, 0x81, rng.randrange(256)))
+            view.regs[r.RAX] = function << 8 | low
+            view.regs[r.RDX] = rng.choice((0, 1, 0x80, 0x81, 0x82, 0xE0, 0xE1, 0x7F)) | self._word() & 0xFF00
+        for segment in view.segs:
+            segment.base = self._word() << 4 if rng.random() < 0.9 else rng.getrandbits(32)
+            segment.flags = rng.choice((0, r.DESC_B))
+        for index, pointer in ((r.DS, r.RSI), (r.ES, r.RDI), (r.ES, r.RBX)):
+            if rng.random() < 0.5:
+                packet = bytes((rng.choice((8, 16, 19, 24, 0x1E, 0x42)),)) + rng.randbytes(31)
+                self.memory.write(
+                    (view.segs[index].base + (view.regs[pointer] & 0xFFFF)) & 0xFFFF_FFFF, packet
+                )
+        self.last = f"INT {vector:02X}h AX={view.regs[r.RAX] & 0xFFFF:04X} DX={view.regs[r.RDX] & 0xFFFF:04X}"
+        if rng.random() < 0.95:
+            view.segs[r.SS].base, view.segs[r.SS].flags, view.regs[r.RSP] = 0, 0, STACK
+        self._until_it_returns(vector)
+
+    def _until_it_returns(self, vector: int) -> None:
+        verdict = RETURN if self.rng.random() < 0.95 else self.rng.randrange(256)
+        sound = self.view.segs[r.SS].base == 0 and self.view.regs[r.RSP] == STACK and not self.view.cr[0]
+        for turn in range(MOST_TURNS):
+            self.memory.write(STACK, bytes((vector, verdict)) + b"\x78\x56\x34\x12\x02\x02")
+            self.bios.write(0, 1, 0)
+            self.done += 1
+            verdict = self.memory.read(STACK + 1, 1)[0]
+            if not sound or verdict in (RETURN, WAIT_FOR_KEY) or vector not in FUNCTIONS:
+                return
+            if turn % 20 == 19:
+                self.board.time.value_ns += STEPS_NS[-1]
+            self.board.time.value_ns += 1_000_000
+            self.clock.run_due()
+        raise AssertionError("it waits for ever")
