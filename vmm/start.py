@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -133,14 +134,28 @@ class _LateProcessor:
 
 
 class _Display:
-    """What of the VGA only the monitor can reach."""
+    """What of the VGA only the monitor can reach. The board is built after the firmware."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
-    def set_text_mode_3(self) -> None:
-        """Program mode 3 and load the font, as the VGA's own ROM would."""
-        self._machine.board.vga.set_text_mode_3()
+    @property
+    def planes(self) -> Sequence[bytearray]:
+        """The planes."""
+        return self._machine.board.vga.memory.planes
+
+    @property
+    def frame_buffer(self) -> bytearray | memoryview:
+        """The linear frame buffer."""
+        return self._machine.board.vga.dispi.memory
+
+    def set_mode(self, number: int, *, clear: bool = True) -> None:
+        """Program a mode, as the VGA's own ROM would."""
+        self._machine.board.vga.set_mode(number, clear=clear)
+
+    def load_glyphs(self, block: int, first: int, lines: int, glyphs: bytes) -> None:
+        """Load glyphs."""
+        self._machine.board.vga.load_glyphs(block, first, lines, glyphs)
 
 
 class KernelStarter:

@@ -68,10 +68,21 @@ class Processor(Protocol):
 
 
 class Display(Protocol):
-    """The video hardware's own knowledge of text mode."""
+    """What of the display only the VGA's own ROM would know."""
 
-    def set_text_mode_3(self) -> None:
-        """Set registers, palette, font and a blank screen for 80x25 characters."""
+    @property
+    def planes(self) -> Sequence[bytearray]:
+        """The four planes of the VGA's memory."""
+
+    @property
+    def frame_buffer(self) -> bytearray | memoryview:
+        """The linear frame buffer."""
+
+    def set_mode(self, number: int, *, clear: bool = True) -> None:
+        """Set registers, palette, and in a text mode the font, for a mode of the VGA's BIOS."""
+
+    def load_glyphs(self, block: int, first: int, lines: int, glyphs: bytes) -> None:
+        """Put glyphs into a font block of the character generator."""
 
 
 class FirmwareHost(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from vmm.firmware import stubs
 from vmm.firmware.assembler import near_jump
+from vmm.firmware.rom_fonts import FONT_OFFSETS, place_fonts
 from vmm.firmware.stubs import (
     BIOS32,
     BOOT_VECTOR,
@@ -121,8 +122,9 @@ def build_rom(tables: Sequence[Table] = ()) -> Rom:
         entries[number] = place(code)
     diskettes = {sectors: place(table) for sectors, table in DISKETTES.items()}
     _place_fixed(image, entries)
+    place_fonts(image)
     all_tables = (service_directory(ROM_ADDRESS + entries[BIOS32]), *tables)
-    place_tables(image, ROM_ADDRESS, TABLES_START, CODE_START, all_tables)
+    place_tables(image, ROM_ADDRESS, TABLES_START, min(FONT_OFFSETS.values()), all_tables)
     return Rom(bytes(image), entries, entries[MOUSE_VECTOR] + mouse_return, diskettes)
 
 

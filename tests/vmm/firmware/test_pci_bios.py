@@ -8,7 +8,7 @@ import pytest
 
 from devices.backplane import IrqLine, PortRange
 from devices.pci.bus import ConfigMechanism1, PciBus
-from devices.pci.display import PciDisplay, ignore_move
+from devices.pci.display import PciDisplay
 from devices.pci.host_i440fx import I440fx
 from devices.pci.interrupts import PciInterruptRouter
 from devices.pci.piix3 import Piix3Ide, Piix3Isa
@@ -29,7 +29,7 @@ def rig() -> Rig:
     pci.attach(0, 0, I440fx("host", nobody))
     pci.attach(1, 0, Piix3Isa("isa", router))
     pci.attach(1, 1, Piix3Ide("ide", nobody, nobody, nobody))
-    pci.attach(2, 0, PciDisplay("display", None, ignore_move))
+    pci.attach(2, 0, PciDisplay("display", 1 << 24, nobody, None, nobody))
     configure(pci)
     control = SystemControl(MachineClock(rig.time), nobody, lambda: True, nobody, nobody)
     rig.bus.attach(ConfigMechanism1("pci", pci, control.reset_port), PortRange(0xCF8, 8))
