@@ -8,24 +8,30 @@ from typing import Final
 
 from devices.floppy.drive import FloppyDrive
 from tests.fuzz.board import AccessError, FuzzedBoard
-from tests.vmm.firmware.rig import STACK, FakeView, RamDisk, hard_disk, numbered_disk
+from tests.fuzz.service_atoms import RECIPES, Call
+from tests.vmm.firmware.rig import NAMES, STACK, FakeView, RamDisk, hard_disk, numbered_disk
 from tests.vmm.firmware.test_boot import disc
 from vmm.cpu import registers as r
 from vmm.firmware.bios import Bios
 from vmm.firmware.caller import RETURN, WAIT_FOR_KEY
+from vmm.firmware.cmos import write_cmos
 from vmm.firmware.host import BootDrive, FirmwareHost
 
-# Functions that exist, by vector: chosen more often than chance would
-FUNCTIONS: Final[dict[int, tuple[int, ...]]] = {
-    0x10: tuple(range(0x1D)),
-    0x13: (*range(0x19), *range(0x41, 0x4F)),
-    0x14: tuple(range(6)),
-    0x15: (0x24, 0x4F, *range(0x80, 0x92), 0xC0, 0xC1, 0xC2, 0xE8),
-    0x16: tuple(range(0x13)),
-    0x17: (0, 1, 2),
-    0x1A: (*range(8), 0xB1),
-}
-SERVICES: Final = (*FUNCTIONS, *FUNCTIONS, *range(0x20), *range(0x70, 0x78), 0xF0, 0xF1, 0xF2, 0xFF)
+# Vectors whose stub comes back when the service asks for it
+WAITING: Final = frozenset({0x05, 0x10, 0x13, 0x14, 0x15, 0x16, 0x17, 0x1A})
+SERVICES: Final = (
+    *RECIPES,
+    *RECIPES,
+    0x13,
+    0x13,
+    0x13,
+    0x15,
+    0x15,
+    *range(0x20),
+    *range(0x70, 0x78),
+    0xF0,
+    0xFF,
+)
 WORDS: Final = (
     0,
     1,
@@ -45,6 +51,7 @@ WORDS: Final = (
     0xFFFE,
     0xFFFF,
 )
+SEGMENTS: Final = {"ds": r.DS, "es": r.ES}
 STEPS_NS: Final = (0, 1_000, 1_000_000, 1_000_000_000, 3_600_000_000_000)
 DATA_AREAS: Final = ((0x400, 0x101), (0x9FC00, 0x400), (0, 0x400))
 MOST_TURNS: Final = 400  # of a service that waits, an hour at the end of each
@@ -114,10 +121,14 @@ class FuzzedServices:
             )
             self.floppy.changed = True
         if rng.random() < 0.02:
+            write_cmos(self.board.bus, 0x14, rng.choice((0x47, 0x06, rng.randrange(256))))
             self._call(0xF0)
         if rng.random() < 0.02:
-            self.view.cr[0] = rng.choice((0, 1, 0x8000_0001))
+            self.view.cr[0] = rng.choice((0, 0, 1, 0x8000_0001))
             self.view.cr[3] = rng.getrandbits(22)
+        if rng.random() < 0.1:
+            self.board.board.mouse.move(rng.randrange(-9, 9), 1)
+            self.board.board.serial[0].receive(b"a")
         self.board.time.value_ns += rng.choice(STEPS_NS)
         self.clock.run_due()
 
@@ -126,24 +137,28 @@ class FuzzedServices:
         rng, view = self.rng, self.view
         for index in range(16):
             view.regs[index] = self._word() if rng.random() < 0.8 else rng.getrandbits(64)
-        if vector in FUNCTIONS and rng.random() < 0.8:
-            function = rng.choice(FUNCTIONS[vector])
-            low = rng.choice((0, 1, 2, 3, 5, 0x20, 0x81, rng.randrange(256)))
-            view.regs[r.RAX] = function << 8 | low
-            view.regs[r.RDX] = rng.choice((0, 1, 0x80, 0x81, 0x82, 0xE0, 0xE1, 0x7F)) | self._word() & 0xFF00
         for segment in view.segs:
             segment.base = self._word() << 4 if rng.random() < 0.9 else rng.getrandbits(32)
             segment.flags = rng.choice((0, r.DESC_B))
-        for index, pointer in ((r.DS, r.RSI), (r.ES, r.RDI), (r.ES, r.RBX)):
-            if rng.random() < 0.5:
-                packet = bytes((rng.choice((8, 16, 19, 24, 0x1E, 0x42)),)) + rng.randbytes(31)
-                self.memory.write(
-                    (view.segs[index].base + (view.regs[pointer] & 0xFFFF)) & 0xFFFF_FFFF, packet
-                )
+        if vector in RECIPES and rng.random() < 0.8:
+            self._prepare(rng.choice(RECIPES[vector])(rng))
         self.last = f"INT {vector:02X}h AX={view.regs[r.RAX] & 0xFFFF:04X} DX={view.regs[r.RDX] & 0xFFFF:04X}"
         if rng.random() < 0.95:
             view.segs[r.SS].base, view.segs[r.SS].flags, view.regs[r.RSP] = 0, 0, STACK
         self._until_it_returns(vector)
+
+    def _prepare(self, call: Call) -> None:
+        """Set registers and what they point to for a call that means something, now and then a bit wrong."""
+        rng, view = self.rng, self.view
+        for name, value in call.regs.items():
+            view.regs[NAMES[name[-2:]]] = value ^ (1 << rng.randrange(16) if rng.random() < 0.05 else 0)
+        for name, data in call.memory.items():
+            segment, pointer = SEGMENTS[name[:2]], NAMES[name[3:]]
+            if rng.random() < 0.9:
+                view.segs[segment].base = rng.choice((0, 0x20000, 0x80000))
+                view.regs[pointer] = rng.choice((0x600, 0x4000)) if name[3:] != "di" else 0
+            at = view.segs[segment].base + (view.regs[pointer] & 0xFFFF) & 0xFFFF_FFFF
+            self.memory.write(at, data if rng.random() < 0.9 else rng.randbytes(len(data)))
 
     def _until_it_returns(self, vector: int) -> None:
         verdict = RETURN if self.rng.random() < 0.95 else self.rng.randrange(256)
@@ -153,7 +168,7 @@ class FuzzedServices:
             self.bios.write(0, 1, 0)
             self.done += 1
             verdict = self.memory.read(STACK + 1, 1)[0]
-            if not sound or verdict in (RETURN, WAIT_FOR_KEY) or vector not in FUNCTIONS:
+            if not sound or verdict in (RETURN, WAIT_FOR_KEY) or vector not in WAITING:
                 return
             if turn % 20 == 19:
                 self.board.time.value_ns += STEPS_NS[-1]
