@@ -142,12 +142,12 @@ class _Display:
     @property
     def planes(self) -> Sequence[bytearray]:
         """The planes."""
-        return self._machine.board.vga.memory.planes
+        return self._machine.board.vga.planes
 
     @property
     def frame_buffer(self) -> bytearray | memoryview:
         """The linear frame buffer."""
-        return self._machine.board.vga.dispi.memory
+        return self._machine.board.vga.frame_buffer
 
     def set_mode(self, number: int, *, clear: bool = True) -> None:
         """Program a mode, as the VGA's own ROM would."""

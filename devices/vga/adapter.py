@@ -110,6 +110,16 @@ class Vga:
 
     # What only the VGA's own ROM would do, for a firmware that has none
 
+    @property
+    def planes(self) -> tuple[bytearray, ...]:
+        """The four planes."""
+        return self.memory.planes
+
+    @property
+    def frame_buffer(self) -> FrameBuffer:
+        """The linear frame buffer."""
+        return self.dispi.memory
+
     def set_mode(self, number: int, *, clear: bool = True) -> None:
         """Become what a VGA BIOS leaves after setting a mode of `mode_table.MODES`.
 

@@ -95,6 +95,24 @@ def _video(rng: Random) -> Call:
     return Call(regs | {"dx": rng.choice((0, 0x184F, 0x0A0A, rng.getrandbits(16)))})
 
 
+VBE_MODES: Final = (0x03, 0x13, 0x100, 0x101, 0x4101, 0xC112, 0x4144, 0x118, 0x147, 0x1FF)
+
+
+def _vbe(rng: Random) -> Call:
+    function = rng.choice((0, 1, 2, 2, 2, 3, 4, 5, 6, 7, 8, 9, 0x0A, 0x15))
+    bx = rng.choice(VBE_MODES) if function == 2 else rng.choice((0, 1, 2, 3, 0x80, 0x0100, 0x0800))
+    sizes = (0, 1, 80, 640, 0x101, 1024, rng.getrandbits(16))
+    regs = {"ax": 0x4F00 | function, "bx": bx, "cx": rng.choice(sizes), "dx": rng.choice(sizes)}
+    return Call(regs, {"es:di": b"VBE2".ljust(16, b"\0") if function == 0 else rng.randbytes(32)})
+
+
+def _palette_or_font(rng: Random) -> Call:
+    function = rng.choice((0x10, 0x11, 0x12, 0x1B, 0x1C))
+    low = rng.choice((0, 1, 2, 3, 4, 7, 9, 0x10, 0x12, 0x13, 0x15, 0x17, 0x1B, 0x21, 0x23, 0x30))
+    regs = {"ax": function << 8 | low, "bx": rng.choice((0, 1, 0x0800, 0x1000, 0x0110, rng.getrandbits(16)))}
+    return Call(regs | {"cx": rng.choice((0, 7, 16, 256, rng.getrandbits(16))), "dx": rng.randrange(300)})
+
+
 def _keys(rng: Random) -> Call:
     return Call({"ax": rng.randrange(0x13) << 8 | rng.randrange(6), "bx": rng.getrandbits(16)})
 
@@ -131,7 +149,7 @@ def _nothing(_rng: Random) -> Call:
 RECIPES: Final[dict[int, tuple[Callable[[Random], Call], ...]]] = {
     **dict.fromkeys((0x05, 0x08, 0x0E, 0x18, 0x19, 0x70, 0x74, 0x76), (_nothing,)),
     0x09: (_scan_code,),
-    0x10: (_video,),
+    0x10: (_video, _vbe, _palette_or_font),
     0x13: (_disk_by_chs, _disk_by_packet, _disc),
     0x14: (_port,),
     0x15: (_system, _mouse),

@@ -85,6 +85,7 @@ class FuzzedServices:
             self.memory.ram_bytes,
             drives,
             ("cd", "floppy", "hd"),
+            display=self.board.board.vga,
         )
         self.bios = Bios(host)
         self.memory.ram[0xF0000:0x100000] = self.bios.rom

@@ -15,7 +15,7 @@ WEEK, YEAR = 1, 2026
 ANALOG: Final = 0x08  # 0.7 V, separate syncs
 SIZE_CM: Final = (34, 27)
 GAMMA_2_2: Final = 120
-FEATURES: Final = 0x0A  # colour display; the first detailed timing is preferred
+FEATURES: Final = 0x0E  # colour display, sRGB; the first detailed timing is preferred
 # Primaries of sRGB and its white, ten bits a coordinate: low bits, then high ones, [EDID] §3.7
 CHROMATICITY: Final = bytes((0xEE, 0x91, 0xA3, 0x54, 0x4C, 0x99, 0x26, 0x0F, 0x50, 0x54))
 ESTABLISHED: Final = bytes((0x21, 0x08, 0x00))  # 640x480, 800x600 and 1024x768 at 60 Hz
@@ -74,7 +74,7 @@ def edid() -> bytes:
     block += bytes((ANALOG, *SIZE_CM, GAMMA_2_2, FEATURES)) + CHROMATICITY + ESTABLISHED
     block += b"".join(bytes((width // 8 - 31, aspect)) for width, aspect in STANDARD)
     block += UNUSED_STANDARD * (8 - len(STANDARD))
-    ranges = bytes((50, 75, 30, 80, 16, 0)) + b"\n"
+    ranges = bytes((50, 75, 30, 80, 17, 0)) + b"\n"
     block += (
         _detailed(XGA_60) + _text(RANGES_TAG, ranges) + _text(NAME_TAG, NAME) + _text(DUMMY_TAG, bytes(13))
     )

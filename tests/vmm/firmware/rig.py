@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from devices.backplane import PortBank, PortRange
+from devices.vga.adapter import Vga
 from disks.errors import ReadOnlyError
 from vmm.bus import PortBus
 from vmm.clock import MachineClock, ManualTime
@@ -131,6 +132,18 @@ class Rtc:
             self.registers[self._index] = value
 
 
+def attach_vga(bus: PortBus, vga: Vga) -> None:
+    """Plug a VGA in where it is on a PC."""
+    banks = (
+        (0x3B0, 12, vga.mono),
+        (0x3C0, 16, vga.common),
+        (0x3D0, 16, vga.colour),
+        (0x1CE, 2, vga.dispi.bank),
+    )
+    for first, length, bank in banks:
+        bus.attach(bank, PortRange(first, length))
+
+
 class Rig:
     """The BIOS over 4 MiB of memory; `call` executes one INT."""
 
@@ -139,13 +152,18 @@ class Rig:
         drives: Sequence[BootDrive] = (),
         boot_order: Sequence[DriveKind] = ("hd", "cd"),
         power_on: bool = True,
+        with_vga: bool = False,
     ) -> None:
         self.memory = Memory(4 << 20)
         self.bus = PortBus()
         self.time = ManualTime()
         self.view = FakeView(self.memory)
         self.rtc = Rtc(self.bus)
-        self.crtc = Latches(self.bus, 0x3D4, 2)
+        self.vga = Vga(MachineClock(self.time), frame_buffer=bytearray(4 << 20)) if with_vga else None
+        if self.vga is None:
+            self.crtc = Latches(self.bus, 0x3D4, 2)
+        else:
+            attach_vga(self.bus, self.vga)
         self.control = Latches(self.bus, 0x92, 1)
         self.control.values[0] = 2
         self.keyboard = Latches(self.bus, 0x64, 1)
@@ -161,12 +179,16 @@ class Rig:
                 drives=drives,
                 boot_order=boot_order,
                 on_no_boot=self.reasons.append,
+                display=self.vga,
             )
         )
         self.memory.ram[0xF0000:0x100000] = self.bios.rom
         self.bda = Bda(self.memory)
         self.video = bytearray(0x8000)
-        self.memory.add_window(0xB8000, 0x8000, _Plain(self.video))
+        if self.vga is None:
+            self.memory.add_window(0xB8000, 0x8000, _Plain(self.video))
+        else:
+            self.memory.add_window(0xA0000, 0x20000, self.vga)
         if power_on:
             self.call(0xF0)
 
