@@ -9,8 +9,8 @@ from vmm.errors import UsageError
 from vmm.firmware.kernel import LoadAddress
 
 _FAR: Final = re.compile(r"([0-9a-f]{1,4}):([0-9a-f]{1,4})", re.IGNORECASE)
-_HEX: Final = re.compile(r"(?:0x([0-9a-f]+)|([0-9][0-9a-f]*)h)", re.IGNORECASE)
-_PLAIN: Final = re.compile(r"(\d+)([km]?)", re.IGNORECASE)
+_HEX: Final = re.compile(r"(?:0x([0-9a-f]{1,16})|([0-9][0-9a-f]{,15})h)", re.IGNORECASE)
+_PLAIN: Final = re.compile(r"(\d{1,16})([km]?)", re.IGNORECASE)
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20}
 END: Final = 1 << 32
 

@@ -394,8 +394,7 @@ class Machine:
 
 def _deaf_until(machine: Machine, outside: Outside) -> Outside:
     """While chips are built, the processor they drive does not exist yet."""
-    real = outside.set_interrupt
-    real_a20 = outside.set_a20
+    real, real_a20 = outside.set_interrupt, outside.set_a20
     outside.set_interrupt = lambda level: None if machine._building else real(level)
     outside.set_a20 = lambda enabled: None if machine._building else real_a20(enabled)
     return outside
