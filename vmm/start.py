@@ -14,7 +14,10 @@ from vmm.cpu.cpuid import DEFAULT_MODEL, Cpuid, model
 from vmm.firmware.bios import Bios
 from vmm.firmware.host import FirmwareHost
 from vmm.firmware.linux_boot import load_linux
+from vmm.firmware.mp_table import mp_table, virtual_wire
+from vmm.firmware.rom import ROM_ADDRESS, TABLES_START
 from vmm.firmware.stubs import TRAP_PORT
+from vmm.firmware.tables import Table, place_tables
 from vmm.power_on import read_rom
 
 if TYPE_CHECKING:
@@ -53,13 +56,20 @@ def starter_for(machine: Machine) -> Starter:
 
 
 def set_up_board(board: Board) -> None:
-    """Do what a BIOS does to PCI, interrupt routing included, and to the DMA controllers' cascade."""
+    """Do what a BIOS does to PCI, interrupt routing included, to the DMA cascade, and to APICs."""
     level = configure(board.pci)
     for number in (0, 1):
         lines = sum(1 << (irq & 7) for irq in level if irq >> 3 == number)
         board.bus.write(ELCR_PORTS + number, 1, lines)
     board.bus.write(DMA_2_MODE, 1, DMA_CASCADE)
     board.bus.write(DMA_2_MASK, 1, 0)  # channel 4 passes on what the first controller asks for
+    if board.apics is not None:
+        virtual_wire(board.memory)
+
+
+def apic_tables(config: MachineConfig) -> tuple[Table, ...]:
+    """Return what the ROM has to tell of the machine's APICs."""
+    return (mp_table(_processor_id(config)),) if config.apic else ()
 
 
 class BiosImage:
@@ -97,6 +107,7 @@ class OurFirmware:
             set_up_board=lambda: set_up_board(machine.board),
             on_no_boot=machine.report_no_boot,
             processor_id=_processor_id(machine.config),
+            tables=apic_tables(machine.config),
         )
 
     def connect(self) -> None:
@@ -121,7 +132,8 @@ class OurFirmware:
 
 def _processor_id(config: MachineConfig) -> tuple[int, int]:
     """Return what CPUID function 1 gives in EAX and EDX."""
-    eax, _, _, edx = Cpuid(model(DEFAULT_MODEL if config.cpu == "auto" else config.cpu))(1, 0)
+    name = DEFAULT_MODEL if config.cpu == "auto" else config.cpu
+    eax, _, _, edx = Cpuid(model(name), has_apic=lambda: config.apic)(1, 0)
     return eax, edx
 
 
@@ -161,10 +173,11 @@ class _Display:
 class KernelStarter:
     """`--kernel`: memory and processor as Linux's boot protocol wants them; no firmware at all."""
 
-    rom = HALT_ROM
-
     def __init__(self, machine: Machine, config: MachineConfig) -> None:
         assert config.kernel is not None
+        rom = bytearray(HALT_ROM)
+        place_tables(rom, ROM_ADDRESS, TABLES_START, len(rom), apic_tables(config))
+        self.rom = bytes(rom)
         initrd = None if config.initrd is None else Path(config.initrd).read_bytes()
         self._machine = machine
         self._state = load_linux(
