@@ -52,6 +52,7 @@ class LocalApic:
         self._timer = ApicTimer(clock, self._on_timer, f"{name} timer")
         self._pins = [False, False]
         self._extint = False
+        self._external = False  # what `_is_external` said when anything it looks at last changed
         self.lint0 = IrqLine(partial(self._drive, 0))
         self.lint1 = IrqLine(partial(self._drive, 1))
         self.base = r.BASE_RESET
@@ -66,8 +67,8 @@ class LocalApic:
         table: tuple[tuple[int, Callable[[], int], Callable[[int], None]], ...] = (
             (r.ID, lambda: self.id << 24, self._write_id), (r.VERSION, lambda: r.VERSION_VALUE, ignore),
             (r.TPR, lambda: self.tpr, self.write_tpr), (r.APR, self._read_apr, ignore),
-            (r.PPR, self._priority, ignore), (r.EOI, self._zero, self._write_eoi),
-            (r.RRD, self._zero, ignore), (r.LDR, lambda: self.ldr << 24, self._write_ldr),
+            (r.PPR, self._priority, ignore), (r.EOI, lambda: 0, self._write_eoi),
+            (r.RRD, lambda: 0, ignore), (r.LDR, lambda: self.ldr << 24, self._write_ldr),
             (r.DFR, lambda: self.dfr << 28 | 0x0FFF_FFFF, self._write_dfr),
             (r.SVR, lambda: self.svr, self._write_svr), (r.ESR, lambda: self.esr, self._write_esr),
             (r.ICR_LOW, lambda: self.icr_low, self._write_icr),
@@ -102,7 +103,7 @@ class LocalApic:
         self.isr = self.tmr = self.irr = 0
         self._lvt = dict.fromkeys(r.LVT_WRITABLE, m.MASKED)
         self._timer.reset()
-        self._update()
+        self._update_pins()
 
     def save(self) -> r.LocalApicState:
         """Return the registers."""
@@ -125,7 +126,7 @@ class LocalApic:
         self._lvt = dict(zip(r.LVT_WRITABLE, saved.lvt, strict=True))
         self._pins, self._extint = list(saved.pins[:2]), saved.pins[2]
         self._timer.load(saved.timer)
-        self._update()
+        self._update_pins()
 
     # -- what the processor asks
 
@@ -146,7 +147,7 @@ class LocalApic:
         self.base = value & ~r.BASE_BSP | r.BASE_BSP
         if was & r.BASE_ENABLE and not value & r.BASE_ENABLE:
             self._reset_registers()
-        self._update()
+        self._update_pins()
         return True
 
     def write_tpr(self, value: int) -> None:
@@ -160,17 +161,16 @@ class LocalApic:
         What came as ExtINT is the other controller's, and passes by r.IRR, r.ISR and priorities. With
         nothing left to serve it is the spurious vector, which is not in service, [SDM3] §10.9.
         """
-        if self._external():
+        if self._external:
             return self._inta()
-        irr = self.irr
-        if irr and irr.bit_length() - 1 >> 4 > self._priority() >> 4:
-            vector = irr.bit_length() - 1
-            bit = 1 << vector
-            self.irr = irr ^ bit
-            self.isr |= bit
-            self._update()
-            return vector
-        return self.svr & m.VECTOR
+        if not self._waits():
+            return self.svr & m.VECTOR
+        vector = self.irr.bit_length() - 1
+        bit = 1 << vector
+        self.irr ^= bit
+        self.isr |= bit
+        self._update()
+        return vector
 
     # -- what comes by the bus
 
@@ -200,7 +200,7 @@ class LocalApic:
     def set_extint(self, level: bool) -> None:
         """An I/O APIC passes on the INT output of an 8259A, as ExtINT."""
         self._extint = level
-        self._update()
+        self._update_pins()
 
     def _request(self, vector: int, level: bool) -> bool:
         if vector < m.ILLEGAL_VECTORS:
@@ -221,10 +221,10 @@ class LocalApic:
                 self._on_nmi()
         else:
             self._sense(pin, edge=True)
-        self._update()
+        self._update_pins()
 
     def _sense(self, pin: int, *, edge: bool) -> None:
-        """Look at a pin after it or its LVT entry has changed. ExtINT is `_external`'s."""
+        """Look at a pin after it or its LVT entry has changed. ExtINT is `_is_external`'s."""
         offset = r.LVT_LINT1 if pin else r.LVT_LINT0
         entry = self._lvt[offset]
         if entry & m.MASKED or self._pins[pin] == bool(entry & m.ACTIVE_LOW):
@@ -236,7 +236,7 @@ class LocalApic:
         elif edge and mode in (m.FIXED, m.NMI, m.INIT):
             self.deliver(mode, entry & m.VECTOR, False)
 
-    def _external(self) -> bool:
+    def _is_external(self) -> bool:
         """Whether an 8259A's INT reaches the processor; the task priority does not hold it up."""
         if not self.enabled:
             return self._pins[0]
@@ -262,15 +262,21 @@ class LocalApic:
 
     def _priority(self) -> int:
         """Return PPR, [SDM3] §10.8.3.1."""
-        served = max(self.isr.bit_length() - 1, 0)
+        served = self.isr.bit_length() - 1
         return self.tpr if self.tpr >> 4 >= served >> 4 else served & 0xF0
 
+    def _waits(self) -> bool:
+        """Whether the highest request is of a higher class than PPR."""
+        return self.irr.bit_length() - 1 >> 4 > max(self.isr.bit_length() - 1, self.tpr) >> 4
+
     def _update(self) -> None:
-        """Drive INTR: something of a higher class than PPR waits, or an 8259A does."""
-        irr = self.irr
-        self._intr.set_level(
-            bool(irr and irr.bit_length() - 1 >> 4 > self._priority() >> 4) or self._external()
-        )
+        """Drive INTR."""
+        self._intr.set_level(self._external or self._waits())
+
+    def _update_pins(self) -> None:
+        """Drive INTR after something that ExtINT depends on has changed."""
+        self._external = self._is_external()
+        self._update()
 
     # -- registers
 
@@ -291,9 +297,6 @@ class LocalApic:
         """Guest write; only aligned dwords count, [SDM3] §10.4.1."""
         if size == 4 and not offset & 0xF and self._mapped:
             self._writes[offset >> 4 & 0xFF](value)
-
-    def _zero(self) -> int:
-        return 0
 
     def _ignore(self, value: int) -> None:
         """The register is read-only."""
@@ -332,7 +335,7 @@ class LocalApic:
         if not value & r.SVR_ENABLE:
             for offset in r.LVT_WRITABLE:
                 self._lvt[offset] |= m.MASKED
-        self._update()
+        self._update_pins()
 
     def _write_esr(self, value: int) -> None:
         """Any write shows the errors since the last one, and arms the error interrupt again."""
@@ -371,7 +374,7 @@ class LocalApic:
             self._timer.set_periodic(bool(entry & r.LVT_PERIODIC))
         elif offset in (r.LVT_LINT0, r.LVT_LINT1):
             self._sense(int(offset == r.LVT_LINT1), edge=False)
-            self._update()
+            self._update_pins()
 
     # -- interprocessor interrupts
 
