@@ -31,9 +31,10 @@ from devices.keyboard import Keyboard
 from devices.mouse import Mouse
 from devices.parallel import ParallelPort
 from devices.pci.bus import ConfigMechanism1, PciBus
-from devices.pci.display import OptionRom, PciDisplay
+from devices.pci.display import PciDisplay
 from devices.pci.host_i440fx import I440fx, pam_segments
 from devices.pci.interrupts import PciInterruptRouter
+from devices.pci.option_rom import BOOT_ROM, OptionRom, PciRomCard
 from devices.pci.piix3 import Piix3Ide, Piix3Isa
 from devices.pic8259 import Pic8259Pair
 from devices.pit8254 import Pit8254
@@ -59,6 +60,7 @@ FRAME_BUFFER: Final = 0xFD00_0000  # where firmware puts it: there it is mapped 
 SLOT_HOST: Final = 0
 SLOT_PIIX3: Final = 1
 SLOT_DISPLAY: Final = 2
+SLOT_BOOT_ROM: Final = 31  # out of the way of cards to come
 FUNCTION_ISA: Final = 0
 FUNCTION_IDE: Final = 1
 IRQS: Final = 16
@@ -87,6 +89,7 @@ class Fittings:
     floppies: Sequence[FloppyDrive] = ()
     vga_rom: bytes | None = None
     printer: Callable[[int], None] | None = None  # what the parallel port prints on
+    boot_rom: bytes | None = None  # of a card that boots the machine
 
 
 class Board:
@@ -117,6 +120,7 @@ class Board:
             self.pic, self.pit, self.rtc, self.keyboard, self.mouse, self.i8042, self.control, *self.serial,
             self.parallel, self.vga, self.dma, self.fdc, *self.ide, self.bus_master, self.host, self.isa,
             self.ide_function, self.display, self.config, self.post, self.exit_port, *self.consoles,
+            *self.cards,
         ]  # fmt: skip
 
     def _irq(self, irq: int) -> IrqLine:
@@ -183,6 +187,12 @@ class Board:
         self.pci.attach(SLOT_PIIX3, FUNCTION_ISA, self.isa)
         self.pci.attach(SLOT_PIIX3, FUNCTION_IDE, self.ide_function)
         self.pci.attach(SLOT_DISPLAY, 0, self.display)
+        self.cards: list[Device[Any]] = []
+        if fittings.boot_rom is not None:
+            card = OptionRom("boot rom", fittings.boot_rom)
+            boot_rom = PciRomCard("boot rom card", BOOT_ROM, card, self.pci_window.move)
+            self.pci.attach(SLOT_BOOT_ROM, 0, boot_rom)
+            self.cards.append(boot_rom)
         self.config = ConfigMechanism1("pci", self.pci, self.control.reset_port)
 
     def _attach(self) -> None:

@@ -38,6 +38,7 @@ ClockSource = Literal["host", "virtual"]
 MsrPolicy = Literal["fault", "ignore"]
 BootDevice = Literal["floppy", "cd", "hd"]
 ImageFormatName = Literal["raw", "vhd"]
+EntryMode = Literal["auto", "16", "32", "64"]
 SerialKind = Literal["stdio", "file", "pty", "null"]
 
 ENGINES: Final = ("auto", "portable", "accelerated")
@@ -45,6 +46,7 @@ CLOCKS: Final = ("host", "virtual")
 MSR_POLICIES: Final = ("fault", "ignore")
 IMAGE_FORMATS: Final = ("raw", "vhd")
 BOOT_DEVICES: Final = ("floppy", "cd", "hd")
+ENTRIES: Final = ("auto", "16", "32", "64")
 CPU_MODELS: Final = ("core2duo", "pentium3")  # those of vmm/cpu/cpuid.py, which loads the engine
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
@@ -99,6 +101,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     `rtc_base_s` is what the CMOS clock shows at power-on, in seconds since 1970 (the guest's
     calendar as it stands, no time zones); None means the host's time. `snapshot` holds for all disks.
     `parallel` is the file that a printer at the parallel port prints on; None: there is no printer.
+    `entry` is the mode in which a kernel starts; each `initrd` may have arguments after its path.
     """
 
     name: str = ""
@@ -111,8 +114,10 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     bios: str | None = None
     vgabios: str | None = None
     kernel: str | None = None
-    initrd: str | None = None
+    initrd: tuple[str, ...] = ()
     append: str = ""
+    entry: EntryMode = "auto"
+    load_address: str | None = None
     serial: tuple[SerialConfig, ...] = ()
     parallel: str | None = None
     clock: ClockSource = "host"
@@ -141,6 +146,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             ("clock", self.clock, CLOCKS),
             ("engine", self.engine, ENGINES),
             ("msr", self.msr, MSR_POLICIES),
+            ("entry", self.entry, ENTRIES),
             *(("boot", device, BOOT_DEVICES) for device in self.boot),
         ):
             _check_choice(option, value, allowed)
@@ -245,14 +251,20 @@ def _check_firmware(config: MachineConfig) -> None:
 
 def _check_kernel(config: MachineConfig) -> None:
     if config.kernel is None:
-        if config.initrd is not None or config.append:
-            raise ConfigError("initrd and append need a kernel")
+        if config.initrd or config.append or config.entry != "auto" or config.load_address is not None:
+            raise ConfigError("initrd, append, entry and load address need a kernel")
         return
     check_file(config.kernel, "kernel", config.memory_bytes)
-    if config.initrd is not None:
-        check_file(config.initrd, "initrd", config.memory_bytes)
+    for module in config.initrd:
+        check_file(split_module(module)[0], "initrd", config.memory_bytes)
     if len(config.append.encode()) > MAX_APPEND_BYTES or "\0" in config.append:
         raise ConfigError(f"append: expected at most {MAX_APPEND_BYTES} bytes without NUL")
+
+
+def split_module(text: str) -> tuple[str, str]:
+    """Return path and arguments of `PATH ARGUMENTS`; a file whose name has spaces is a path without."""
+    path, _, arguments = text.strip().partition(" ")
+    return (text, "") if Path(text).exists() else (path, arguments.strip())
 
 
 def _check_serial(ports: tuple[SerialConfig, ...]) -> None:

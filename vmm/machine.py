@@ -30,7 +30,7 @@ from vmm.exits import ExitCounts, ExitReporter
 from vmm.memory import SHADOW_END, Memory, no_engine
 from vmm.outputs import Output
 from vmm.power_on import LEGACY_BIOS, ROM_END, Drives, cmos_contents, read_rom
-from vmm.start import Starter, starter_for
+from vmm.start import starter_for
 from vmm.trace.events import ExitCount
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class Machine:
             on_serial=self._on_serial,
             on_debug=self._on_debug,
         )
+        self.starter = starter_for(self)
         fittings = Fittings(
             config.power_on_time_s(wall_clock_s()),
             cmos_contents(config, self.drives),
@@ -99,8 +100,8 @@ class Machine:
             self.drives.floppies,
             vga_rom,
             self._on_printed if config.parallel is not None else None,
+            self.starter.option_rom,
         )
-        self.starter: Starter = starter_for(self)
         self.memory.add_rom(ROM_END - len(self.starter.rom), self.starter.rom)
         self._building = True
         self.board = Board(self.memory, self.bus, self.clock, _deaf_until(self, outside), fittings)
@@ -393,8 +394,7 @@ class Machine:
 
 def _deaf_until(machine: Machine, outside: Outside) -> Outside:
     """While chips are built, the processor they drive does not exist yet."""
-    real = outside.set_interrupt
-    real_a20 = outside.set_a20
+    real, real_a20 = outside.set_interrupt, outside.set_a20
     outside.set_interrupt = lambda level: None if machine._building else real(level)
     outside.set_a20 = lambda enabled: None if machine._building else real_a20(enabled)
     return outside

@@ -26,9 +26,11 @@ ALLOWED: Final = {
     "boot": 'a list of "floppy", "cd" and "hd", each at most once',
     "bios": "the path of a BIOS image; left out, our own firmware",
     "vgabios": "the path of a VGA BIOS image",
-    "kernel.image": "the path of a bzImage",
-    "kernel.initrd": "the path of an initial RAM disk",
+    "kernel.image": "the path of a bzImage, a Multiboot kernel or a flat binary",
+    "kernel.initrd": 'the path of a RAM disk, or a list of "PATH ARGUMENTS" for Multiboot modules',
     "kernel.append": "the kernel's command line",
+    "kernel.entry": '"auto", "16", "32" or "64"',
+    "kernel.load_address": 'a string such as "0x7c00", "1M" or "1000:0100"',
     "hd.path": "the path of a raw or VHD image",
     "hd.index": "0 to 3: primary master and slave, secondary master and slave",
     "hd.read_only": "true or false",
@@ -54,8 +56,10 @@ class KernelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[kernel]`."""
 
     image: str
-    initrd: str | None = None
+    initrd: str | list[str] = []
     append: str = ""
+    entry: c.EntryMode = "auto"
+    load_address: str | None = None
 
 
 class HdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,8 +143,10 @@ class _Reader:
             bios=self._file(top.bios),
             vgabios=self._file(top.vgabios),
             kernel=self._file(kernel.image) if kernel else None,
-            initrd=self._file(kernel.initrd) if kernel else None,
+            initrd=self._modules(kernel.initrd) if kernel else (),
             append=kernel.append if kernel else "",
+            entry=kernel.entry if kernel else "auto",
+            load_address=kernel.load_address if kernel else None,
             serial=tuple(self._serial(entry, number) for number, entry in enumerate(top.serial)),
             clock=top.clock,
             engine=top.engine,
@@ -171,6 +177,9 @@ class _Reader:
 
     def _file(self, name: str | None) -> str | None:
         return None if name is None else str(self._path.parent / name)
+
+    def _modules(self, names: str | list[str]) -> tuple[str, ...]:
+        return tuple(str(self._path.parent / name) for name in ([names] if isinstance(names, str) else names))
 
     def _memory(self, size: str | int) -> int:
         try:

@@ -41,6 +41,7 @@ EQUIPMENT_MOUSE: Final = 0x04
 EQUIPMENT_FLOPPY: Final = 0x01
 EQUIPMENT_FLOPPIES_SHIFT: Final = 6  # one less than there are
 BOOT_CODES: Final = {"floppy": 1, "hd": 2, "cd": 3}
+BOOT_CODE_ROM: Final = 4  # what an option ROM offers
 TRANSLATE_LBA: Final = 1
 LARGE_DISK: Final = 1024 * 16 * 63  # sectors: above, CHS needs translation
 
@@ -128,7 +129,8 @@ def cmos_contents(config: MachineConfig, drives: Drives) -> dict[int, int]:
     for register in CMOS_EXTENDED_MEMORY:
         _word(cmos, register, extended)
     _word(cmos, CMOS_ABOVE_16M, above)
-    codes = [*(BOOT_CODES[kind] for kind in config.boot), 0, 0, 0]
+    kernel = [BOOT_CODE_ROM] if config.kernel is not None else []
+    codes = [*kernel, *(BOOT_CODES[kind] for kind in config.boot), 0, 0, 0]
     cmos[CMOS_BOOT_FLAG2] = codes[0] | codes[1] << 4
     cmos[CMOS_BOOT_FLAG1] = codes[2] << 4
     cmos[CMOS_TRANSLATION] = sum(

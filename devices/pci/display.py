@@ -9,32 +9,13 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from devices.backplane import PortDevice
 from devices.pci.config import BAR0, EXPANSION_ROM, Bar, ConfigSpace, FunctionIdentity, MoveBar, PciFunction
+from devices.pci.option_rom import MoveWindow, OptionRom
 
-MoveWindow = Callable[[PortDevice, int, int | None, int | None], None]
 IDENTITY: Final = FunctionIdentity(0x1234, 0x1111, 0x03_0000, revision=2)
-ROM_UNIT: Final = 2048
-
-
-class OptionRom:
-    """A read-only memory of a power-of-two size behind an expansion ROM BAR."""
-
-    def __init__(self, name: str, image: bytes) -> None:
-        self.name = name
-        self.size = max(ROM_UNIT, 1 << (len(image) - 1).bit_length())
-        self._image = image.ljust(self.size, b"\xff")
-
-    def read(self, offset: int, size: int) -> int:
-        """Guest read."""
-        return int.from_bytes(self._image[offset : offset + size].ljust(size, b"\xff"), "little")
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """Guest write: dropped."""
 
 
 class PciDisplay(PciFunction):

@@ -44,7 +44,7 @@ def test_linux_mounts_a_floppy_and_a_cd_prints_and_hears_the_mouse(
 ) -> None:
     config = MachineConfig(
         kernel=str(linux_i386.kernel),
-        initrd=str(linux_i386.initramfs),
+        initrd=(str(linux_i386.initramfs),),
         append=linux_i386.command_line("chips"),
         memory_bytes=256 << 20,
         floppy=(DriveConfig(path=str(floppy)),),

@@ -18,7 +18,8 @@ from vmm.cli.doctor import BAD, MISSING
 from vmm.config import SerialConfig
 
 ROOT = Path(__file__).parents[2]
-RUN_OPTIONS = """--hd --cd --boot --memory --bios --vgabios --kernel --initrd --append --serial --display
+RUN_OPTIONS = """--hd --cd --boot --memory --bios --vgabios --kernel --initrd --append --entry
+--load-address --serial --display
 --snapshot --expect --send --timeout --screenshot --engine --clock --trace --explain --json --msr"""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 

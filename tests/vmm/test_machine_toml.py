@@ -30,6 +30,8 @@ snapshot = true
 image = "vmlinuz"
 initrd = "initrd.gz"
 append = "console=ttyS0"
+entry = "16"
+load_address = "1M"
 
 [[hd]]
 path = "a.vhd"
@@ -69,8 +71,10 @@ def test_every_key_is_taken_and_paths_are_relative_to_the_file(tmp_path: Path) -
         rtc_base_s=1_129_536_000,
         snapshot=True,
         kernel=here("vmlinuz"),
-        initrd=here("initrd.gz"),
+        initrd=(here("initrd.gz"),),
         append="console=ttyS0",
+        entry="16",
+        load_address="1M",
         hd=(
             DriveConfig(path=here("a.vhd")),
             DriveConfig(path=here("b.img"), index=3, read_only=True, snapshot=True),

@@ -13,6 +13,14 @@ import typer
 from vmm.cli import status
 from vmm.cli.dialogue import Dialogue
 from vmm.cli.job import Job, RunOptions
+from vmm.cli.kernel_options import (
+    BOOTING,
+    AppendOption,
+    EntryOption,
+    InitrdOption,
+    KernelOption,
+    LoadAddressOption,
+)
 from vmm.cli.trace_options import read_traces
 from vmm.config import (
     BOOT_DEVICES,
@@ -34,7 +42,6 @@ MBR_MAGIC_OFFSET: Final = 510
 STDIO: Final = SerialConfig("stdio")
 
 MACHINE: Final = "The machine"
-BOOTING: Final = "Firmware and kernel"
 WIRES: Final = "Screen, keyboard, serial ports"
 DRIVING: Final = "Driving the run"
 SHOWING: Final = "What left the guest"
@@ -77,6 +84,8 @@ EPILOG: Final = "\n".join(
         "[bold]Examples[/bold]",
         "  trapline run disk.vhd",
         "  trapline run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0",
+        "  trapline run --kernel os.elf --initrd 'ramdisk.img root' --append debug",
+        "  trapline run --kernel boot.bin --load-address 0x7c00",
         "  trapline run disk.vhd --expect login: --timeout 60 --trace exits=boot.jsonl",
         "  trapline run dos.img --expect 'C:>' --send 'dir\\n' --expect free",
     ]
@@ -170,16 +179,11 @@ def run(
     vgabios: Annotated[
         str | None, typer.Option(metavar="FILE", help="Its VGA BIOS image.", rich_help_panel=BOOTING)
     ] = None,
-    kernel: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="A Linux bzImage, needing no firmware.", rich_help_panel=BOOTING),
-    ] = None,
-    initrd: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Its initial RAM disk.", rich_help_panel=BOOTING)
-    ] = None,
-    append: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Its command line.", rich_help_panel=BOOTING)
-    ] = None,
+    kernel: KernelOption = None,
+    initrd: InitrdOption = None,
+    append: AppendOption = None,
+    entry: EntryOption = None,
+    load_address: LoadAddressOption = None,
     serial: Annotated[
         list[str] | None,
         typer.Option(
@@ -310,8 +314,10 @@ def run(
         "bios": bios,
         "vgabios": vgabios,
         "kernel": kernel,
-        "initrd": initrd,
+        "initrd": tuple(initrd) if initrd else None,
         "append": append,
+        "entry": entry.value if entry else None,
+        "load_address": load_address,
         "serial": _serial(serial, base, options),
         "parallel": parallel,
     }

@@ -24,6 +24,7 @@ from vmm.firmware.int14 import Int14
 from vmm.firmware.int15 import Int15
 from vmm.firmware.int17 import Int17
 from vmm.firmware.interrupts import MASTER_VECTORS, SLAVE_VECTORS, HardwareInterrupts
+from vmm.firmware.kernel_service import KernelService
 from vmm.firmware.keyboard import Keyboard
 from vmm.firmware.pci_bios import PciBios
 from vmm.firmware.pointing import Pointing
@@ -67,7 +68,9 @@ class Bios:
         boot = Boot(host, screen, drives, rom.entries)
         power_on = PowerOn(host, screen, time, (drives, diskettes), rom.entries)
         lines = HardwareInterrupts(host)
+        kernel = {} if host.kernel is None else KernelService(host, host.kernel).services
         self._services: dict[int, Service] = dict.fromkeys((*MASTER_VECTORS, *SLAVE_VECTORS), lines.call)
+        self._services |= kernel
         self._services |= {
             0x05: printer.print_screen,
             TICK_VECTOR: time.tick,

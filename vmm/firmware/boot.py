@@ -1,7 +1,8 @@
 """INT 18h and 19h: find something to boot, or say that there is nothing.
 
 The drives are tried in the order of `boot_order`, within a kind by number. What is loaded may give up
-by INT 18h: then the next drive has its turn. How many were tried is in the EBDA.
+by INT 18h: then the next drive has its turn. How many were tried is in the EBDA. A kernel that the
+host gives is started instead, and no drive is tried.
 
 Sources: [BBS] BIOS Boot Specification 1.01 §6.5; [ET] El Torito 1.0 §3.
 """
@@ -9,6 +10,7 @@ Sources: [BBS] BIOS Boot Specification 1.01 §6.5; [ET] El Torito 1.0 §3.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from disks.errors import HOST_ERRORS
@@ -21,7 +23,7 @@ from vmm.firmware.emulation import HARD_DISK, MEDIA_MASK, NO_EMULATION, packet_f
 from vmm.firmware.host import BootDrive, DriveKind, FirmwareHost
 from vmm.firmware.int10 import Int10
 from vmm.firmware.rom import ROM_SEGMENT
-from vmm.firmware.stubs import HALT_ENTRY
+from vmm.firmware.stubs import HALT_ENTRY, KERNEL_ENTRY
 
 BOOT_ADDRESS: Final = 0x7C00
 BOOT_SIGNATURE: Final = b"\x55\xaa"
@@ -51,14 +53,22 @@ class Boot:
         self._drives = drives
         self._ebda = Ebda(host.memory)
         self._halt = entries[HALT_ENTRY]
+        self._kernel_entry = entries[KERNEL_ENTRY]
 
     def call(self, caller: Caller) -> None:
         """Serve INT 19h: load the first thing that can be booted and let the stub return into it."""
+        if self._host.kernel is not None:
+            self._screen.put(f"Starting {Path(self._host.kernel.name).name}\r\n")
+            caller.return_to(ROM_SEGMENT, self._kernel_entry)
+            return
         self._go_on(caller, 0)
 
     def failed(self, caller: Caller) -> None:
         """Serve INT 18h: what was booted gives up; the next one."""
         self._screen.put("The boot program has returned.\r\n")
+        if self._host.kernel is not None:
+            self._give_up(caller, f"{self._host.kernel.name}: the kernel has returned by INT 18h")
+            return
         self._go_on(caller, self._ebda.byte(ebda.NEXT_BOOT))
 
     def _candidates(self) -> Iterator[tuple[DriveKind, BootDrive]]:

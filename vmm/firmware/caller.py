@@ -110,11 +110,18 @@ class Caller:
         """Tell the stub what to do next: RETURN, WAIT or RETRY."""
         self.write(self._frame_address(FRAME_VERDICT), bytes((verdict,)))
 
-    def return_to(self, segment: int, offset: int) -> None:
-        """Let the stub's IRET go to `segment`:`offset` instead of back, with interrupts on."""
+    def return_to(self, segment: int, offset: int, *, interrupts: bool = True) -> None:
+        """Let the stub's IRET go to `segment`:`offset` instead of back, with interrupts on or off."""
         self._set_frame_word(FRAME_IP, offset)
         self._set_frame_word(FRAME_CS, segment)
-        self._set_frame_word(FRAME_FLAGS, r.IF | 2)
+        self._set_frame_word(FRAME_FLAGS, (r.IF if interrupts else 0) | 2)
+
+    def move_stack(self, segment: int, offset: int) -> None:
+        """Give the caller, in real mode, another stack; service word and frame are to be filled anew."""
+        cache = self.view.segs[r.SS]
+        cache.selector, cache.base = segment, segment << 4
+        self._stack_base, self._sp = cache.base, offset
+        self.view.regs[r.RSP] = self.view.regs[r.RSP] & ~0xFFFF | offset
 
     def store_on_stack(self, offset: int, data: bytes) -> None:
         """Store bytes above the service word, in room that the stub made."""

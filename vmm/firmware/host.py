@@ -14,6 +14,7 @@ from devices.backplane import Clock, GuestMemory
 from disks.image import BlockImage
 from vmm.bus import PortBus
 from vmm.cpu.state import CpuView
+from vmm.firmware.kernel import Kernel
 from vmm.firmware.tables import Table
 
 DriveKind = Literal["hd", "cd", "floppy"]
@@ -91,7 +92,7 @@ class FirmwareHost(msgspec.Struct, frozen=True):
     `boot_order` lists kinds, the first first; within a kind drives go by number. `set_up_board` is
     run at power-on, before all else: it places PCI devices and routes their interrupts.
     `on_no_boot` hears why nothing could be booted. `processor_id` is what CPUID function 1 gives in
-    EAX and EDX. `tables` are put into the ROM beside the firmware's own.
+    EAX and EDX. `tables` are put into the ROM beside the firmware's own. With a `kernel` no drive is tried.
     """
 
     processor: Processor
@@ -106,6 +107,7 @@ class FirmwareHost(msgspec.Struct, frozen=True):
     on_no_boot: Callable[[str], None] | None = None
     processor_id: tuple[int, int] = (0, 0)
     tables: Sequence[Table] = ()
+    kernel: Kernel | None = None
 
     def drive(self, number: int) -> BootDrive | None:
         """Return the drive that DL names, if there is one."""

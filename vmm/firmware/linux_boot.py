@@ -1,8 +1,8 @@
-"""The Linux boot protocol: a bzImage entered at its 32-bit or 64-bit entry, without firmware.
+"""The Linux boot protocol: a bzImage entered at its 32-bit or 64-bit entry, which need no firmware.
 
 `load_linux` turns kernel, initrd and command line into a `BootState`: what to put in memory and
 what the processor's registers hold. Kernels before protocol 2.06 (Linux 2.6.21) are refused, as are
-zImages, which load low. KASLR is the kernel's own affair.
+zImages, which load low: their 16-bit entry is linux_setup.py. KASLR is the kernel's own affair.
 
 Sources: [BOOT] Linux Documentation/arch/x86/boot.rst; [ZERO] Documentation/arch/x86/zero-page.rst;
 [SDM3] Intel Software Developer's Manual, volume 3A.
@@ -16,7 +16,9 @@ from typing import Final, NamedTuple
 from vmm.cpu import registers as r
 from vmm.errors import ConfigError
 from vmm.firmware.boot_state import BootState, Chunk, enter_kernel
-from vmm.firmware.e820 import ENTRY_BYTES, HIGH, Region, memory_map
+from vmm.firmware.e820 import ENTRY_BYTES, HIGH, Region
+from vmm.firmware.kernel import KernelRequest, modules_together
+from vmm.firmware.post_state import PostState
 
 # Fields of the setup header, offsets in the file, [BOOT] "The Real-Mode Kernel Header"
 SETUP_SECTS: Final = 0x1F1
@@ -43,6 +45,7 @@ SECTOR_BYTES: Final = 512
 PARAGRAPH_BYTES: Final = 16
 BOOT_FLAG_VALUE: Final = 0xAA55
 MAGIC_VALUE: Final = b"HdrS"
+VERSION_SYSSIZE_32: Final = 0x0204
 VERSION_CMDLINE_SIZE: Final = 0x0206
 VERSION_INIT_SIZE: Final = 0x020A
 VERSION_XLOADFLAGS: Final = 0x020C
@@ -79,11 +82,23 @@ class KernelHeader(NamedTuple):
     initrd_max: int
     command_line_max: int
     needs_bytes: int  # RAM the kernel needs before it reads the memory map
+    loaded_high: bool
     has_64bit_entry: bool
 
 
-def parse_kernel(data: bytes, name: str = "kernel") -> KernelHeader:
-    """Check a bzImage.
+def is_linux(data: bytes) -> bool:
+    """Whether a file says that it is a Linux kernel of protocol 2.00 or later."""
+    flag = data[BOOT_FLAG : BOOT_FLAG + 2]
+    return flag == BOOT_FLAG_VALUE.to_bytes(2, "little") and data[MAGIC : MAGIC + 4] == MAGIC_VALUE
+
+
+def has_protected_entry(data: bytes) -> bool:
+    """Whether a Linux kernel tells where its 32-bit code is; one that is all real mode tells 0."""
+    return any(data[CODE32_START : CODE32_START + 4])
+
+
+def parse_kernel(data: bytes, name: str = "kernel", *, oldest: int = VERSION_CMDLINE_SIZE) -> KernelHeader:
+    """Check a bzImage of protocol `oldest` or later; before 2.06 it may be a zImage.
 
     Raises:
         ConfigError: it is none, is cut short, or is too old.
@@ -97,12 +112,16 @@ def parse_kernel(data: bytes, name: str = "kernel") -> KernelHeader:
     if field(BOOT_FLAG, "H") != BOOT_FLAG_VALUE or data[MAGIC : MAGIC + 4] != MAGIC_VALUE:
         raise ConfigError(f"{name}: not a Linux bzImage (no boot flag and 'HdrS' at {BOOT_FLAG:#x})")
     version = field(VERSION, "H")
-    if version < VERSION_CMDLINE_SIZE or not data[LOADFLAGS] & LOADED_HIGH:
+    loaded_high = bool(data[LOADFLAGS] & LOADED_HIGH)
+    if version < oldest or (not loaded_high and oldest >= VERSION_CMDLINE_SIZE):
+        hint = "; --entry 16 takes older ones" if oldest >= VERSION_CMDLINE_SIZE else ""
         raise ConfigError(
-            f"{name}: boot protocol {version >> 8}.{version & 0xFF:02} or zImage; 2.06 is needed"
+            f"{name}: boot protocol {version >> 8}.{version & 0xFF:02} or zImage; "
+            f"{oldest >> 8}.{oldest & 0xFF:02} is needed{hint}"
         )
     setup_bytes = ((data[SETUP_SECTS] or DEFAULT_SETUP_SECTS) + 1) * SECTOR_BYTES
-    payload_bytes = field(SYSSIZE, "I") * PARAGRAPH_BYTES
+    # Before protocol 2.04 the field has 16 bits, which say nothing about a large kernel
+    payload_bytes = field(SYSSIZE, "I") * PARAGRAPH_BYTES if version >= VERSION_SYSSIZE_32 else 1
     if not payload_bytes or setup_bytes + payload_bytes > len(data) + PARAGRAPH_BYTES - 1:
         raise ConfigError(
             f"{name}: truncated: {len(data)} bytes, the header speaks of {setup_bytes + payload_bytes}"
@@ -120,52 +139,79 @@ def parse_kernel(data: bytes, name: str = "kernel") -> KernelHeader:
         initrd_max=field(INITRD_ADDR_MAX, "I"),
         command_line_max=field(CMDLINE_SIZE, "I"),
         needs_bytes=needs,
+        loaded_high=loaded_high,
         has_64bit_entry=version >= VERSION_XLOADFLAGS and bool(field(XLOADFLAGS, "H") & XLF_KERNEL_64),
     )
 
 
+class LinuxKernel:
+    """A bzImage for its 32-bit or 64-bit entry.
+
+    The 64-bit entry is taken where the kernel has one and the processor has long mode; without, an
+    amd64 kernel says by its 32-bit entry that it cannot run.
+    """
+
+    after_post = False
+    video = None
+
+    def __init__(self, request: KernelRequest) -> None:
+        self.name = request.name
+        self._request = request
+        self._kernel = parse_kernel(request.data, request.name)
+        self._initrd = modules_together(request.modules, request.name)
+        self._long_mode = request.long_mode and self._kernel.has_64bit_entry and request.entry != "32"
+        if request.entry == "64" and not self._long_mode:
+            whose = "kernel" if request.long_mode else "processor (--cpu)"
+            raise ConfigError(f"{self.name}: --entry 64: this {whose} has no 64-bit mode")
+
+    def boot(self, post: PostState) -> BootState:
+        """Return memory and processor for its start."""
+        return load_linux(
+            self._kernel, self._initrd, self._request.append, post, name=self.name, long_mode=self._long_mode
+        )
+
+
 def load_linux(
-    kernel: bytes,
-    initrd: bytes | None,
+    kernel: KernelHeader,
+    initrd: bytes,
     command_line: str,
-    ram_bytes: int,
+    post: PostState,
     *,
     name: str = "kernel",
-    long_mode: bool = True,
+    long_mode: bool = False,
 ) -> BootState:
     """Return memory contents and processor state with which `kernel` starts.
 
-    The 64-bit entry is taken where the kernel has one and the processor has `long_mode`; without,
-    an amd64 kernel says by its 32-bit entry that it cannot run.
-
     Raises:
-        ConfigError: the kernel is unusable, or kernel, initrd or command line do not fit.
+        ConfigError: kernel, initrd or command line do not fit.
     """
-    parsed = parse_kernel(kernel, name)
-    if parsed.needs_bytes > ram_bytes:
+    end = post.high_end
+    if kernel.needs_bytes > end:
         raise ConfigError(
-            f"{name}: needs {-(-parsed.needs_bytes // MIB)} MiB of memory, the machine has {ram_bytes // MIB}"
+            f"{name}: needs {-(-kernel.needs_bytes // MIB)} MiB of memory, the machine has {end // MIB}"
         )
     text = command_line.encode("utf-8") + b"\0"
-    if len(text) - 1 > parsed.command_line_max:
+    if len(text) - 1 > kernel.command_line_max:
         raise ConfigError(
-            f"{name}: command line of {len(text) - 1} bytes; this kernel takes {parsed.command_line_max}"
+            f"{name}: command line of {len(text) - 1} bytes; this kernel takes {kernel.command_line_max}"
         )
-    chunks = [Chunk(KERNEL, parsed.payload), Chunk(COMMAND_LINE, text)]
+    chunks = [Chunk(KERNEL, kernel.payload), Chunk(COMMAND_LINE, text)]
     initrd_at = 0
     if initrd:
-        initrd_at = _place_initrd(len(initrd), parsed, ram_bytes, name)
+        initrd_at = place_initrd(len(initrd), kernel, end, kernel.initrd_max, name)
         chunks.append(Chunk(initrd_at, initrd))
-    parameters = boot_params(parsed, initrd_at, len(initrd or b""), memory_map(ram_bytes))
-    chunks.append(Chunk(BOOT_PARAMS, parameters))
-    long_mode = long_mode and parsed.has_64bit_entry
+    chunks.append(Chunk(BOOT_PARAMS, boot_params(kernel, initrd_at, len(initrd), post.regions)))
     entry = KERNEL + (ENTRY_64_OFFSET if long_mode else 0)
     return enter_kernel(entry, chunks, {r.RSI: BOOT_PARAMS}, long_mode=long_mode)
 
 
-def _place_initrd(size: int, kernel: KernelHeader, ram_bytes: int, name: str) -> int:
-    """Return the highest page-aligned address the kernel accepts."""
-    end = min(ram_bytes, kernel.initrd_max + 1)
+def place_initrd(size: int, kernel: KernelHeader, ram_end: int, highest: int, name: str = "kernel") -> int:
+    """Return the highest page-aligned address the kernel accepts.
+
+    Raises:
+        ConfigError: there is not so much memory.
+    """
+    end = min(ram_end, highest + 1)
     address = (end - size) & ~(PAGE_BYTES - 1)
     if address < kernel.needs_bytes:
         short = -(-(kernel.needs_bytes + size + PAGE_BYTES - end) // MIB)

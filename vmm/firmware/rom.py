@@ -15,7 +15,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from vmm.firmware import stubs
+from vmm.firmware import kernel_stub, stubs
 from vmm.firmware.assembler import near_jump
 from vmm.firmware.rom_fonts import FONT_OFFSETS, place_fonts
 from vmm.firmware.stubs import (
@@ -117,6 +117,7 @@ def build_rom(tables: Sequence[Table] = ()) -> Rom:
         (TICK_VECTOR, stubs.tick()), (KEYBOARD_VECTOR, stubs.keyboard()), (RTC_VECTOR, stubs.clock()),
         (MOUSE_VECTOR, mouse), (BOOT_VECTOR, stubs.boot(BOOT_VECTOR)),
         (NO_BOOT_VECTOR, stubs.boot(NO_BOOT_VECTOR)), (stubs.HALT_ENTRY, stubs.halt()),
+        (stubs.KERNEL_ENTRY, kernel_stub.kernel()),
         (BIOS32, stubs.flat_service(BIOS32)), (PCI_FLAT, stubs.flat_service(PCI_FLAT)),
     ):  # fmt: skip
         entries[number] = place(code)

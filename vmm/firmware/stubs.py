@@ -21,6 +21,7 @@ POST: Final = 0xF0
 BIOS32: Final = 0xF1
 PCI_FLAT: Final = 0xF2
 HALT_ENTRY: Final = 0xF3  # an address, no service
+KERNEL_ENTRY: Final = 0xF7  # likewise; F4h-F6h are of kernel_stub.py
 
 TICK_VECTOR: Final = 0x08
 KEYBOARD_VECTOR: Final = 0x09

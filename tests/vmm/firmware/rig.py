@@ -15,6 +15,7 @@ from vmm.cpu.state import SegmentCache
 from vmm.firmware.bda import Bda
 from vmm.firmware.bios import Bios
 from vmm.firmware.host import BootDrive, DriveKind, FirmwareHost, Geometry
+from vmm.firmware.kernel import Kernel
 from vmm.memory import Memory
 
 STACK = 0x7000
@@ -153,6 +154,7 @@ class Rig:
         boot_order: Sequence[DriveKind] = ("hd", "cd"),
         power_on: bool = True,
         with_vga: bool = False,
+        kernel: Kernel | None = None,
     ) -> None:
         self.memory = Memory(4 << 20)
         self.bus = PortBus()
@@ -180,6 +182,7 @@ class Rig:
                 boot_order=boot_order,
                 on_no_boot=self.reasons.append,
                 display=self.vga,
+                kernel=kernel,
             )
         )
         self.memory.ram[0xF0000:0x100000] = self.bios.rom

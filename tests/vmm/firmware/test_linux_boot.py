@@ -12,7 +12,9 @@ from vmm.cpu import registers as r
 from vmm.errors import ConfigError
 from vmm.firmware import boot_state
 from vmm.firmware.boot_state import BootState
-from vmm.firmware.linux_boot import load_linux, parse_kernel
+from vmm.firmware.kernel import KernelRequest, Module
+from vmm.firmware.linux_boot import LinuxKernel, parse_kernel
+from vmm.firmware.post_state import PostState
 from vmm.memory import Memory
 
 MIB = 1 << 20
@@ -42,12 +44,26 @@ def kernel(
     return bytes(setup) + payload
 
 
+def load(
+    data: bytes,
+    initrd: bytes | None,
+    append: str,
+    ram_bytes: int,
+    *,
+    name: str = "kernel",
+    long_mode: bool = True,
+) -> BootState:
+    modules = () if initrd is None else (Module("initrd", initrd),)
+    request = KernelRequest(name=name, data=data, modules=modules, append=append, long_mode=long_mode)
+    return LinuxKernel(request).boot(PostState.expected(ram_bytes))
+
+
 def chunk(state: BootState, address: int) -> bytes:
-    return next(data for at, data in state.chunks if at == address)
+    return next(data for at, data, _ in state.chunks if at == address)
 
 
 def test_zero_page_holds_header_command_line_and_memory_map() -> None:
-    state = load_linux(kernel(), None, "console=ttyS0", RAM)
+    state = load(kernel(), None, "console=ttyS0", RAM)
     page = chunk(state, 0x10000)
     assert page[0x202:0x206] == b"HdrS"
     assert page[0x210] == 0xFF
@@ -58,17 +74,17 @@ def test_zero_page_holds_header_command_line_and_memory_map() -> None:
 
 
 def test_screen_info_is_vga_text_80_by_25() -> None:
-    page = chunk(load_linux(kernel(), None, "", RAM), 0x10000)
+    page = chunk(load(kernel(), None, "", RAM), 0x10000)
     assert (page[0x06], page[0x07], page[0x0E], page[0x0F], page[0x10]) == (3, 80, 25, 1, 16)
 
 
 def test_kernel_goes_to_1_mib_without_its_setup() -> None:
-    assert chunk(load_linux(kernel(payload=b"K" * 4096), None, "", RAM), MIB) == b"K" * 4096
+    assert chunk(load(kernel(payload=b"K" * 4096), None, "", RAM), MIB) == b"K" * 4096
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(0x7FFFFFFF, RAM - 0x2000), (0x2FFFFFF, 0x3000000 - 0x2000)])
 def test_initrd_lies_as_high_as_allowed(limit: int, expected: int) -> None:
-    state = load_linux(kernel(initrd_max=limit), b"i" * 0x1800, "", RAM)
+    state = load(kernel(initrd_max=limit), b"i" * 0x1800, "", RAM)
     assert struct.unpack_from("<II", chunk(state, 0x10000), 0x218) == (expected, 0x1800)
     assert chunk(state, expected) == b"i" * 0x1800
 
@@ -76,14 +92,14 @@ def test_initrd_lies_as_high_as_allowed(limit: int, expected: int) -> None:
 def test_processor_starts_in_real_mode_at_the_stub() -> None:
     memory = Memory(RAM)
     view = FakeView(memory)
-    load_linux(kernel(), None, "", RAM).apply(view, memory)
-    assert (view.segs[r.CS].base, view.rip) == (0, boot_state.STUB)
+    load(kernel(), None, "", RAM).apply(view, memory)
+    assert view.segs[r.CS].base + view.rip == boot_state.STUB
     assert memory.read(boot_state.STUB, 1) == b"\xfa"
     assert memory.read(MIB, 2) == b"\xf4\xf4"
 
 
 def test_64_bit_entry_gets_page_tables_that_map_4_gib_one_to_one() -> None:
-    state = load_linux(kernel(xloadflags=1), None, "", RAM)
+    state = load(kernel(xloadflags=1), None, "", RAM)
     tables = chunk(state, boot_state.PAGE_TABLES)
     assert struct.unpack_from("<Q", tables, 0)[0] == boot_state.PAGE_TABLES + 0x1003
     assert struct.unpack_from("<Q", tables, 0x2000 + 8)[0] == 0x200083
@@ -92,13 +108,13 @@ def test_64_bit_entry_gets_page_tables_that_map_4_gib_one_to_one() -> None:
 
 
 def test_32_bit_entry_is_taken_where_the_processor_has_no_long_mode() -> None:
-    state = load_linux(kernel(xloadflags=1), None, "", RAM, long_mode=False)
+    state = load(kernel(xloadflags=1), None, "", RAM, long_mode=False)
     assert chunk(state, boot_state.STUB).endswith(b"\x68\x00\x00\x10\x00\xc3")  # push 100000h; ret
 
 
 def test_our_low_tables_do_not_overlap() -> None:
-    state = load_linux(kernel(xloadflags=1), b"i", "x" * 100, RAM)
-    spans = sorted((at, at + len(data)) for at, data in state.chunks)
+    state = load(kernel(xloadflags=1), b"i", "x" * 100, RAM)
+    spans = sorted((at, at + len(data)) for at, data, _ in state.chunks)
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
@@ -116,16 +132,16 @@ def test_our_low_tables_do_not_overlap() -> None:
 )
 def test_what_cannot_be_booted_is_refused_in_one_line(data: bytes, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        load_linux(data, None, "", RAM, name="vmlinuz")
+        load(data, None, "", RAM, name="vmlinuz")
     assert str(caught.value).startswith("vmlinuz: ")
     assert "\n" not in str(caught.value)
 
 
 def test_initrd_and_command_line_must_fit() -> None:
     with pytest.raises(ConfigError, match="need 17 MiB more memory"):
-        load_linux(kernel(), bytes(56 * MIB + 5), "", RAM)
+        load(kernel(), bytes(56 * MIB + 5), "", RAM)
     with pytest.raises(ConfigError, match="command line of 101 bytes; this kernel takes 100"):
-        load_linux(kernel(), None, "x" * 101, RAM)
+        load(kernel(), None, "x" * 101, RAM)
 
 
 @pytest.mark.parametrize("length", [0, 1, 0x1F1, 0x201, 0x267, 0x268, 0x400])
