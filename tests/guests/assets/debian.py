@@ -22,6 +22,7 @@ from tests.oracles import MissingError, require_tool
 TREE: Final = Path(__file__).resolve().parents[3]
 CACHE: Final = TREE / ".cache" / "guests"
 APT_TIMEOUT_S: Final = 300
+HOST_SOURCES: Final = Path("/etc/apt/sources.list.d")
 
 APT_CONFIG: Final = """\
 APT::Architectures {{ "{native}"; "{other}"; }};
@@ -83,6 +84,28 @@ class Apt:
         files = sorted(folder.glob("*.deb"))
         return files[0] if done.returncode == 0 and files else None
 
+    def use_sources(self) -> None:
+        """Have the index of source packages too, from the archives of the host's packages."""
+        parts = self._state / "sources.list.d"
+        if parts.is_dir():
+            return
+        parts.mkdir()
+        for file in sorted(HOST_SOURCES.glob("*.sources")):
+            stanzas = file.read_text().replace("Types: deb\n", "Types: deb deb-src\n")
+            (parts / file.name).write_text(stanzas)
+        lines = [HOST_SOURCES.with_name("sources.list"), *sorted(HOST_SOURCES.glob("*.list"))]
+        entries = [line for file in lines if file.is_file() for line in file.read_text().splitlines()]
+        sources = [line.replace("deb ", "deb-src ", 1) for line in entries if line.startswith("deb ")]
+        (parts / "host.list").write_text("\n".join([*entries, *sources, ""]))
+        with self._config.open("a") as config:
+            config.write(f'Dir::Etc::sourcelist "/dev/null";\nDir::Etc::sourceparts "{parts}";\n')
+        self.update()
+
+    def download_source(self, package: str, folder: Path) -> Path | None:
+        """Fetch the source of `package` as its authors released it; None if the archive does not give it."""
+        self._run("apt-get", "source", "--download-only", package, folder=folder)
+        return next(iter(sorted(folder.glob("*.orig.tar.*"))), None)
+
     def _run(
         self, tool: str, *arguments: str, folder: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
@@ -135,3 +158,33 @@ def unpacked(name: str, architecture: str, real_name: str | None = None) -> Path
         (work / "root").rename(place)
         shutil.rmtree(work)
     return place
+
+
+def unpacked_source(name: str, folder: str) -> Path:
+    """Return a folder of the source of a Debian package, downloading it at first use.
+
+    Raises:
+        MissingError: no apt here, or the archive has no such source.
+    """
+    place = CACHE / "source" / name
+    with cache_lock():
+        if place.is_dir():
+            return place / folder
+        apt = Apt(CACHE / "apt-source")
+        apt.prepare()
+        apt.use_sources()
+        work = CACHE / f"{name}-source.new"
+        shutil.rmtree(work, ignore_errors=True)
+        (work / "root").mkdir(parents=True)
+        archive = apt.download_source(name, work)
+        if archive is None:
+            raise MissingError(f"the source of Debian package {name} cannot be downloaded by apt-get")
+        subprocess.run(
+            [require_tool("tar"), "-xf", archive, "-C", work / "root", "--strip-components=1", "--wildcards",
+             f"*/{folder}"],
+            check=True,
+        )  # fmt: skip
+        place.parent.mkdir(exist_ok=True)
+        (work / "root").rename(place)
+        shutil.rmtree(work)
+    return place / folder
