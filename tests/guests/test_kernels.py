@@ -17,37 +17,18 @@ import pytest
 
 from tests.guests.assets.debian import unpacked
 from tests.guests.assets.initramfs import HALTED, PROMPT, READY, LinuxGuest
+from tests.guests.assets.machines import BOOT_S, Firmware, run_until_shown, shown
 from tests.guests.assets.trapline import linux_options, trapline
 from tests.oracles import require_file, require_tool, run_tool
 from vmm.config import DriveConfig, MachineConfig
-from vmm.cpu.accel import LIBRARY
-from vmm.machine import Machine, RunResult
+from vmm.machine import Machine
 
 pytestmark = pytest.mark.guest
 
 MIB: Final = 1 << 20
-BOOT_S: Final = 120
 CTRL_B: Final = "\x02"
 SOURCES: Final = Path(__file__).with_name("kernels")
 INCLUDES: Final = Path(__file__).with_name("programs")
-
-Firmware = dict[str, str]
-
-
-@pytest.fixture(params=["ours", "seabios"])
-def firmware(request: pytest.FixtureRequest) -> Firmware:
-    if request.param == "ours":
-        return {}
-    bios, vgabios = request.getfixturevalue("seabios"), request.getfixturevalue("vgabios")
-    return {"bios": str(bios), "vgabios": str(vgabios)}
-
-
-@pytest.fixture(params=["portable", "accelerated"])
-def engine(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    if name == "accelerated" and not LIBRARY.exists():
-        pytest.skip("NOT RUN: the accelerated engine is not built")
-    return name
 
 
 def mach() -> Path:
@@ -62,16 +43,6 @@ def memtest() -> Path:
 def machine_with(kernel: Path, firmware: Firmware, **fields: object) -> Iterator[Machine]:
     with Machine(MachineConfig(kernel=str(kernel), **firmware, **fields)) as machine:  # type: ignore[arg-type]
         yield machine
-
-
-def shown(machine: Machine) -> str:
-    return "\n".join(machine.screen_text())
-
-
-def run_until_shown(machine: Machine, text: str, timeout_s: float = BOOT_S) -> RunResult:
-    result = machine.run(lambda: text in shown(machine), timeout_s)
-    assert result.reason == "until", (result, shown(machine))
-    return result
 
 
 # -- GNU Mach

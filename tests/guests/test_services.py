@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guests.assets import loaders
+from tests.guests.assets import grub, loaders
 from tests.guests.assets.trapline import SERIAL_ONLY, trapline
 from tests.oracles import require_file
 
@@ -153,7 +153,7 @@ def grub_answers(options: tuple[str | Path, ...], disc: Path, disk: Path) -> lis
 def test_grub_finds_the_same_machine_under_both_firmwares(
     accelerated: str, seabios: Path, vgabios: Path, tmp_path: Path
 ) -> None:
-    disc, disk = loaders.grub_disc(tmp_path, GRUB_SCRIPT), loaders.syslinux_disk(tmp_path, "meminfo")
+    disc, disk = grub.disc(tmp_path, GRUB_SCRIPT), loaders.syslinux_disk(tmp_path, "meminfo")
     options = (*SERIAL_ONLY, "--engine", accelerated)
     ours = grub_answers(options, disc, disk)
     theirs = grub_answers((*options, "--bios", seabios, "--vgabios", vgabios), disc, disk)

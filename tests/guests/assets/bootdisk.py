@@ -66,7 +66,7 @@ def master_boot_record(code: bytes, kind: int, first_lba: int, sectors: int) -> 
         "<B3sB3sII", ACTIVE, chs(first_lba), kind, chs(first_lba + sectors - 1), first_lba, sectors
     )
     sector = bytearray(SECTOR_BYTES)
-    sector[: len(code)] = code[:CODE_BYTES]
+    sector[:CODE_BYTES] = code[:CODE_BYTES].ljust(CODE_BYTES, b"\0")
     struct.pack_into("<I", sector, SIGNATURE_OFFSET, 0x54524150)
     sector[TABLE_OFFSET : TABLE_OFFSET + len(entry)] = entry
     sector[-2:] = BOOTABLE

@@ -1,4 +1,4 @@
-"""Media with programs nobody here wrote that work through BIOS services: SYSLINUX's modules, memdisk, GRUB.
+"""Media with programs nobody here wrote that work through BIOS services: SYSLINUX's modules, memdisk.
 
 Nothing is mounted; the tools write into images.
 """
@@ -84,17 +84,6 @@ def emulating_disc(folder: Path, boot_image: Path, *, hard_disk: bool = False) -
     (tree / boot_image.name).write_bytes(boot_image.read_bytes())
     kind = ["-hard-disk-boot"] if hard_disk else []
     _iso(disc, tree, *kind, "-b", boot_image.name)
-    return disc
-
-
-def grub_disc(folder: Path, script: str) -> Path:
-    """Write a CD on which GRUB runs `script`, on COM1."""
-    require_file("/usr/lib/grub/i386-pc/lspci.mod", "grub-pc-bin")
-    tree, disc = folder / "grub", folder / "grub.iso"
-    (tree / "boot" / "grub").mkdir(parents=True)
-    head = "serial --unit=0 --speed=115200\nterminal_output serial\nterminal_input serial\n"
-    (tree / "boot" / "grub" / "grub.cfg").write_text(head + script)
-    run_tool("grub-mkrescue", "-d", "/usr/lib/grub/i386-pc", "-o", disc, tree)
     return disc
 
 

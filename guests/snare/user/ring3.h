@@ -1,0 +1,67 @@
+/*
+ * What ring 3 sees: the elements of the self-test that user/ring3.c reports, as ELEMENT(index, name,
+ * expected). Included once plainly for the indexes, and once by the kernel with ELEMENT defined.
+ */
+#ifndef ELEMENT
+enum { CS_, SS_, PUSH_CS, FLAGS_IF, POPF_IF, POPF_IOPL, SGDT_, SMSW_, STR_, LAR_KERNEL, LSL_KERNEL, VERR_KERNEL,
+       VERW_KERNEL, LAR_OWN, FAR_CALL, GATE, CPUID_, ZEROS, FROM_FILE, BAD_POINTER, BAD_CALL, LOAD_, OUT_ALLOWED,
+       CLI_, STI_, HLT_, IN_, OUT_, LGDT_, LIDT_, LLDT_, LTR_, LMSW_, CLTS_, INVLPG_, READ_CR0, WRITE_CR3, READ_DR0,
+       READ_MSR, INT_IRQ, INT_IRQ_ERROR, LOAD_SS, LOAD_SS_ERROR, LOAD_DS, JMP_KERNEL, JMP_ERROR, RETF_KERNEL,
+       IRET_KERNEL, READ_KERNEL, READ_ERROR, READ_CR2, WRITE_ERROR, ABSENT_ERROR, DIVIDE_, TICKS_COME };
+#else
+ELEMENT(CS_, "ring 3: MOV from CS", 0x1b)
+ELEMENT(SS_, "ring 3: MOV from SS", 0x23)
+ELEMENT(PUSH_CS, "ring 3: PUSH CS", 0x1b)
+ELEMENT(FLAGS_IF, "ring 3: PUSHF shows IF set", 1)
+ELEMENT(POPF_IF, "ring 3: POPF leaves IF alone", 1)
+ELEMENT(POPF_IOPL, "ring 3: POPF leaves IOPL alone", 0)
+ELEMENT(SGDT_, "ring 3: SGDT stores the limit of the GDT", 63)
+ELEMENT(SMSW_, "ring 3: SMSW shows PE", 1)
+ELEMENT(STR_, "ring 3: STR stores the task's selector", 0x28)
+ELEMENT(LAR_KERNEL, "ring 3: LAR of kernel data is refused", 0)
+ELEMENT(LSL_KERNEL, "ring 3: LSL of kernel data is refused", 0)
+ELEMENT(VERR_KERNEL, "ring 3: VERR of kernel data is refused", 0)
+ELEMENT(VERW_KERNEL, "ring 3: VERW of kernel data is refused", 0)
+ELEMENT(LAR_OWN, "ring 3: LAR of its own data: DPL", 3)
+ELEMENT(FAR_CALL, "ring 3: CALL far pushes CS", 0x1b)
+ELEMENT(GATE, "ring 3: CALL through the gate enters ring 0", 0x001b0008)
+ELEMENT(CPUID_, "ring 3: CPUID may be asked", 1)
+ELEMENT(ZEROS, "ring 3: fresh memory is zero", 0)
+ELEMENT(FROM_FILE, "ring 3: data come from the file", 1)
+ELEMENT(BAD_POINTER, "ring 3: a system call refuses a kernel address", 1)
+ELEMENT(BAD_CALL, "ring 3: an unknown system call is refused", 1)
+ELEMENT(LOAD_, "ring 3: a file read by system call", 1)
+ELEMENT(OUT_ALLOWED, "ring 3: OUT where the bitmap allows it", 1)
+ELEMENT(CLI_, "ring 3: CLI gives #GP", 13)
+ELEMENT(STI_, "ring 3: STI gives #GP", 13)
+ELEMENT(HLT_, "ring 3: HLT gives #GP", 13)
+ELEMENT(IN_, "ring 3: IN gives #GP", 13)
+ELEMENT(OUT_, "ring 3: OUT gives #GP", 13)
+ELEMENT(LGDT_, "ring 3: LGDT gives #GP", 13)
+ELEMENT(LIDT_, "ring 3: LIDT gives #GP", 13)
+ELEMENT(LLDT_, "ring 3: LLDT gives #GP", 13)
+ELEMENT(LTR_, "ring 3: LTR gives #GP", 13)
+ELEMENT(LMSW_, "ring 3: LMSW gives #GP", 13)
+ELEMENT(CLTS_, "ring 3: CLTS gives #GP", 13)
+ELEMENT(INVLPG_, "ring 3: INVLPG gives #GP", 13)
+ELEMENT(READ_CR0, "ring 3: MOV from CR0 gives #GP", 13)
+ELEMENT(WRITE_CR3, "ring 3: MOV to CR3 gives #GP", 13)
+ELEMENT(READ_DR0, "ring 3: MOV from DR0 gives #GP", 13)
+ELEMENT(READ_MSR, "ring 3: RDMSR gives #GP", 13)
+ELEMENT(INT_IRQ, "ring 3: INT 20h gives #GP", 13)
+ELEMENT(INT_IRQ_ERROR, "  its error code", 0x102)
+ELEMENT(LOAD_SS, "ring 3: MOV SS with kernel data gives #GP", 13)
+ELEMENT(LOAD_SS_ERROR, "  its error code", 0x10)
+ELEMENT(LOAD_DS, "ring 3: MOV DS with kernel data gives #GP", 13)
+ELEMENT(JMP_KERNEL, "ring 3: JMP to kernel code gives #GP", 13)
+ELEMENT(JMP_ERROR, "  its error code", 0x8)
+ELEMENT(RETF_KERNEL, "ring 3: RETF to kernel code gives #GP", 13)
+ELEMENT(IRET_KERNEL, "ring 3: IRET to kernel code gives #GP", 13)
+ELEMENT(READ_KERNEL, "ring 3: reading the kernel gives #PF", 14)
+ELEMENT(READ_ERROR, "  its error code", 5)
+ELEMENT(READ_CR2, "  its address", 1)
+ELEMENT(WRITE_ERROR, "ring 3: writing the kernel: error code", 7)
+ELEMENT(ABSENT_ERROR, "ring 3: writing where nothing is: error code", 6)
+ELEMENT(DIVIDE_, "ring 3: DIV by zero gives #DE", 0)
+ELEMENT(TICKS_COME, "ring 3: timer interrupts come", 1)
+#endif
