@@ -8,6 +8,11 @@ This is the only place that knows these numbers. It models an i440FX/PIIX3 PC:
     IRQ     0 PIT · 1 keyboard · 3 4 serial · 6 floppy · 7 parallel · 8 RTC · 12 mouse · 14 15 IDE
     DMA     2 floppy
     memory  A0000h VGA · C0000h-FFFFFh shadowed by PAM · E0000000h-FEBFFFFFh PCI · ROM below 4 GiB
+
+With APICs there are the I/O APIC at FEC00000h and the local APIC at FEE00000h, wired as on the PIIX3 boards
+that had them: the INTR of the 8259 to LINT0 and to pin 0 of the I/O APIC, NMI to LINT1; beside the 8259, the
+interrupt of the PIT to pin 2 and any other to the pin of its number; PIRQ[A:D]# to pins 16-19 whatever their
+steering, low when asserted.
 """
 
 from __future__ import annotations
@@ -17,7 +22,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from devices.backplane import Clock, Device, IrqLine, PortBank, PortRange, Tracer
+from devices.apic.io import REGISTER_BYTES as IO_APIC_BYTES
+from devices.apic.io import IoApic
+from devices.apic.local import LocalApic
+from devices.apic.registers import BASE_ADDRESS as LOCAL_APIC
+from devices.apic.registers import REGISTER_BYTES as LOCAL_APIC_BYTES
+from devices.backplane import Clock, Device, IrqLine, PortBank, PortRange, SharedIrqLine, Tracer
 from devices.debug_ports import DebugConsole, ExitPort, PostPort
 from devices.dma8237 import Dma8237Pair
 from devices.floppy.drive import FloppyDrive
@@ -64,6 +74,10 @@ SLOT_BOOT_ROM: Final = 31  # out of the way of cards to come
 FUNCTION_ISA: Final = 0
 FUNCTION_IDE: Final = 1
 IRQS: Final = 16
+IO_APIC: Final = 0xFEC0_0000
+EXTINT_PIN: Final = 0  # of the I/O APIC
+PIT_PIN: Final = 2
+PIRQ_PINS: Final = range(16, 20)
 
 
 @dataclass
@@ -77,6 +91,7 @@ class Outside:
     on_serial: Callable[[int, int], None]  # port number, byte
     on_debug: Callable[[int], None]
     tracer: Tracer | None = None
+    raise_nmi: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -90,6 +105,7 @@ class Fittings:
     vga_rom: bytes | None = None
     printer: Callable[[int], None] | None = None  # what the parallel port prints on
     boot_rom: bytes | None = None  # of a card that boots the machine
+    apic: bool = False
 
 
 class Board:
@@ -99,8 +115,10 @@ class Board:
         self, memory: Memory, bus: PortBus, clock: Clock, outside: Outside, fittings: Fittings
     ) -> None:
         self.memory, self.bus, self.clock, self.outside = memory, bus, clock, outside
-        self.pic = Pic8259Pair(IrqLine(outside.set_interrupt))
-        self._irqs = [self.pic.shared_input(irq) for irq in range(IRQS)]
+        self.intr = IrqLine(outside.set_interrupt)
+        self.apics: tuple[LocalApic, IoApic] | None = None
+        self._pirqs: list[IrqLine] = []
+        self._irqs = self._with_apics() if fittings.apic else self._with_pic()
         self._add_timers(fittings)
         self._add_keyboard()
         self.serial = [
@@ -122,6 +140,44 @@ class Board:
             self.ide_function, self.display, self.config, self.post, self.exit_port, *self.consoles,
             *self.cards,
         ]  # fmt: skip
+        self.devices += self.apics or ()
+
+    def _with_pic(self) -> list[SharedIrqLine]:
+        self.pic = Pic8259Pair(self.intr)
+        self.acknowledge, self.nmi = self.pic.acknowledge, self.outside.raise_nmi
+        return [self.pic.shared_input(irq) for irq in range(IRQS)]
+
+    def _with_apics(self) -> list[SharedIrqLine]:
+        outside = self.outside
+        reset = partial(outside.request_reset, "INIT to the processor")
+        local = LocalApic(self.clock, self.intr, lambda: self.pic.acknowledge(), outside.raise_nmi, reset)
+        io = IoApic(local)
+        local.on_eoi = io.end_of_interrupt
+        self.apics = (local, io)
+        self.memory.add_window(LOCAL_APIC, LOCAL_APIC_BYTES, local)
+        self.memory.add_window(IO_APIC, IO_APIC_BYTES, io)
+
+        def on_pic(level: bool) -> None:
+            local.lint0.set_level(level)
+            io.set_pin(EXTINT_PIN, level)
+
+        def on_irq(irq: int, level: bool) -> None:
+            self.pic.set_irq(irq, level)
+            io.set_pin(irq or PIT_PIN, level)
+
+        def on_pirq(pin: int, asserted: bool) -> None:
+            io.set_pin(pin, not asserted)
+
+        def pulse_nmi() -> None:
+            local.lint1.set_level(True)
+            local.lint1.set_level(False)
+
+        self.pic = Pic8259Pair(IrqLine(on_pic))
+        self.acknowledge, self.nmi = local.acknowledge, pulse_nmi
+        self._pirqs = [IrqLine(partial(on_pirq, pin)) for pin in PIRQ_PINS]
+        for pin in PIRQ_PINS:
+            on_pirq(pin, False)
+        return [SharedIrqLine(partial(on_irq, irq)) for irq in range(IRQS)]
 
     def _irq(self, irq: int) -> IrqLine:
         return self._irqs[irq].connect()
@@ -173,7 +229,7 @@ class Board:
 
     def _add_pci(self, fittings: Fittings) -> None:
         self.pci = PciBus()
-        self.pci_router = PciInterruptRouter([self._irq(irq) for irq in range(IRQS)])
+        self.pci_router = PciInterruptRouter([self._irq(irq) for irq in range(IRQS)], self._pirqs)
         self.host = I440fx("i440fx", self._on_pam)
         self.isa = Piix3Isa("piix3", self.pci_router)
         self.ide_function = Piix3Ide(

@@ -102,11 +102,13 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     calendar as it stands, no time zones); None means the host's time. `snapshot` holds for all disks.
     `parallel` is the file that a printer at the parallel port prints on; None: there is no printer.
     `entry` is the mode in which a kernel starts; each `initrd` may have arguments after its path.
+    `apic` gives the machine a local APIC, an I/O APIC, and an MP table that tells of them.
     """
 
     name: str = ""
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     cpu: str = "core2duo"
+    apic: bool = False
     hd: tuple[DriveConfig, ...] = ()
     cd: tuple[DriveConfig, ...] = ()
     floppy: tuple[DriveConfig, ...] = ()

@@ -16,8 +16,10 @@ from vmm.firmware.kernel_service import KernelTrap
 from vmm.firmware.loaders import kernel_for
 from vmm.firmware.option_rom import kernel_rom
 from vmm.firmware.post_state import PostState
+from vmm.firmware.rom import ROM_ADDRESS, TABLES_START
+from vmm.firmware.tables import place_tables
 from vmm.load_address import parse_load_address
-from vmm.starting import LateProcessor, TrapPort, set_up_board
+from vmm.starting import LateProcessor, TrapPort, apic_tables, set_up_board
 
 if TYPE_CHECKING:
     from vmm.machine import Machine
@@ -74,10 +76,12 @@ def has_long_mode(config: MachineConfig) -> bool:
 class BareKernel:
     """A kernel that needs no firmware, on a machine that has none."""
 
-    rom = HALT_ROM
     option_rom = None
 
     def __init__(self, machine: Machine, kernel: Kernel) -> None:
+        rom = bytearray(HALT_ROM)
+        place_tables(rom, ROM_ADDRESS, TABLES_START, len(rom), apic_tables(machine.config))
+        self.rom = bytes(rom)
         self._machine = machine
         self._state = kernel.boot(PostState.expected(machine.config.memory_bytes))
 

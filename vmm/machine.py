@@ -91,6 +91,7 @@ class Machine:
             on_exit=self._on_exit,
             on_serial=self._on_serial,
             on_debug=self._on_debug,
+            raise_nmi=lambda: self.processor.live.raise_nmi(),
         )
         self.starter = starter_for(self)
         fittings = Fittings(
@@ -101,6 +102,7 @@ class Machine:
             vga_rom,
             self._on_printed if config.parallel is not None else None,
             self.starter.option_rom,
+            config.apic,
         )
         self.memory.add_rom(ROM_END - len(self.starter.rom), self.starter.rom)
         self._building = True
@@ -111,9 +113,10 @@ class Machine:
             model="core2duo" if config.cpu == "auto" else config.cpu,
             virtual_clock=self._virtual,
             ignore_unknown_msrs=config.msr == "ignore",
+            apic=self.board.apics[0] if self.board.apics is not None else None,
         )
         now = None if self._virtual else source
-        self.processor = Processor(self.memory, self.bus, self.board.pic.acknowledge, now, options, ring)
+        self.processor = Processor(self.memory, self.bus, self.board.acknowledge, now, options, ring)
         self.clock.on_earlier = self.processor.live.deadline_moved
         self._counts = ExitCounts(self.processor.live)
         self._reporter: ExitReporter | None = None
@@ -273,9 +276,7 @@ class Machine:
 
     def _wakes(self) -> bool:
         """Whether the processor has something to do: an interrupt, an NMI, or a reset to be carried out."""
-        return (
-            self.board.pic.output.level or self._reset_wanted is not None or self.processor.live.nmi_pending
-        )
+        return self.board.intr.level or self._reset_wanted is not None or self.processor.live.nmi_pending
 
     def _skip_to_deadline(self) -> None:
         deadline = self.clock.next_deadline_ns()
@@ -295,10 +296,9 @@ class Machine:
         self.board.keyboard.type_text(text)
 
     def nmi(self) -> None:
-        """Pulse the processor's NMI line."""
+        """Pulse the NMI line."""
         self._require_open()
-        self._asleep = False
-        self.processor.live.raise_nmi()
+        self.board.nmi()
 
     def reset(self) -> None:
         """Press the reset button; it takes effect when the machine runs."""

@@ -23,6 +23,7 @@ ALLOWED: Final = {
     "name": "a string",
     "memory": 'a size from 1 MiB to 3.5 GiB such as "64M" or "1.5G", or a number of MiB',
     "cpu": " or ".join(f'"{model}"' for model in c.CPU_MODELS),
+    "apic": "true or false; true adds a local APIC, an I/O APIC and an MP table",
     "boot": 'a list of "floppy", "cd" and "hd", each at most once',
     "bios": "the path of a BIOS image; left out, our own firmware",
     "vgabios": "the path of a VGA BIOS image",
@@ -93,6 +94,7 @@ class MachineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     memory: str | int = "128M"
     cpu: str = "core2duo"
+    apic: bool = False
     boot: tuple[c.BootDevice, ...] = ("floppy", "cd", "hd")
     bios: str | None = None
     vgabios: str | None = None
@@ -135,6 +137,7 @@ class _Reader:
             name=top.name,
             memory_bytes=self._memory(top.memory),
             cpu=top.cpu if top.cpu in c.CPU_MODELS else self._fail("cpu", f"found {top.cpu!r}"),
+            apic=top.apic,
             hd=tuple(self._disk(entry, number) for number, entry in enumerate(top.hd)),
             cd=tuple(self._cd(entry, number) for number, entry in enumerate(top.cd)),
             floppy=tuple(self._floppy(entry, number) for number, entry in enumerate(top.floppy)),

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from vmm.config import MachineConfig
-from vmm.cpu.cpuid import DEFAULT_MODEL, Cpuid, model
 from vmm.firmware.bios import Bios
 from vmm.firmware.host import FirmwareHost
 from vmm.firmware.kernel import Kernel
 from vmm.kernel_start import BareKernel, KernelBehindBios, read_kernel
 from vmm.power_on import read_rom
-from vmm.starting import LateProcessor, Starter, TrapPort, set_up_board
+from vmm.starting import LateProcessor, Starter, TrapPort, apic_tables, processor_id, set_up_board
 
 if TYPE_CHECKING:
     from vmm.machine import Machine
@@ -70,8 +68,9 @@ class OurFirmware:
             display=_Display(machine),
             set_up_board=lambda: set_up_board(machine.board),
             on_no_boot=machine.report_no_boot,
-            processor_id=_processor_id(machine.config),
+            processor_id=processor_id(machine.config),
             kernel=kernel,
+            tables=apic_tables(machine.config),
         )
 
     def connect(self) -> None:
@@ -80,12 +79,6 @@ class OurFirmware:
 
     def start(self) -> None:
         """Nothing: the reset vector is in the ROM."""
-
-
-def _processor_id(config: MachineConfig) -> tuple[int, int]:
-    """Return what CPUID function 1 gives in EAX and EDX."""
-    eax, _, _, edx = Cpuid(model(DEFAULT_MODEL if config.cpu == "auto" else config.cpu))(1, 0)
-    return eax, edx
 
 
 class _Display:

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from devices.backplane import PortDevice, PortRange
 from devices.pci.setup import configure
 from vmm.clock import host_ns
+from vmm.config import MachineConfig
+from vmm.cpu.cpuid import DEFAULT_MODEL, Cpuid, model
+from vmm.firmware.mp_table import mp_table, virtual_wire
 from vmm.firmware.stubs import TRAP_PORT
+from vmm.firmware.tables import Table
 
 if TYPE_CHECKING:
     from vmm.board import Board
@@ -39,13 +43,27 @@ class Starter(Protocol):
 
 
 def set_up_board(board: Board) -> None:
-    """Do what a BIOS does to PCI, interrupt routing included, and to the DMA controllers' cascade."""
+    """Do what a BIOS does to PCI, interrupt routing included, to the DMA cascade, and to APICs."""
     level = configure(board.pci)
     for number in (0, 1):
         lines = sum(1 << (irq & 7) for irq in level if irq >> 3 == number)
         board.bus.write(ELCR_PORTS + number, 1, lines)
     board.bus.write(DMA_2_MODE, 1, DMA_CASCADE)
     board.bus.write(DMA_2_MASK, 1, 0)  # channel 4 passes on what the first controller asks for
+    if board.apics is not None:
+        virtual_wire(board.memory)
+
+
+def processor_id(config: MachineConfig) -> tuple[int, int]:
+    """Return what CPUID function 1 gives in EAX and EDX."""
+    name = DEFAULT_MODEL if config.cpu == "auto" else config.cpu
+    eax, _, _, edx = Cpuid(model(name), has_apic=lambda: config.apic)(1, 0)
+    return eax, edx
+
+
+def apic_tables(config: MachineConfig) -> tuple[Table, ...]:
+    """Return what the ROM has to tell of the machine's APICs."""
+    return (mp_table(processor_id(config)),) if config.apic else ()
 
 
 class LateProcessor:

@@ -32,11 +32,12 @@ class PciInterruptRouter:
     """Four wired-OR PIRQ lines, steered to the ISA interrupts that PIRQRC[A:D] name.
 
     `isa_lines[irq]` is driven only when the routed level changes, so a line that no PIRQ was ever
-    routed to is never touched.
+    routed to is never touched. `direct[pirq]` follows its PIRQ whatever the steering: the wires to an
+    I/O APIC.
     """
 
-    def __init__(self, isa_lines: Sequence[IrqLine]) -> None:
-        self._isa_lines = isa_lines
+    def __init__(self, isa_lines: Sequence[IrqLine], direct: Sequence[IrqLine] = ()) -> None:
+        self._isa_lines, self._direct = isa_lines, direct
         self._asserted = [False] * PIRQS
         self._routes: list[int | None] = [None] * PIRQS
         self._high: frozenset[int] = frozenset()
@@ -55,6 +56,8 @@ class PciInterruptRouter:
 
     def _drive(self, pirq: int, level: bool) -> None:
         self._asserted[pirq] = level
+        if self._direct:
+            self._direct[pirq].set_level(level)
         self._update()
 
     def _update(self) -> None:

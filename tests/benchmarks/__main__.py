@@ -35,6 +35,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS: Final = (
     Benchmark("accesses", exits.accesses),
+    Benchmark("end-of-interrupt", exits.end_of_interrupt),
     Benchmark("exceptions", exits.exceptions),
     Benchmark("intercepts", exits.intercepts),
     Benchmark("python-delivery", exits.delivery_in_python),

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
+from devices.apic.registers import EOI
 from tests.benchmarks.guest import Loop, Pc, boot_disk, on_qemu
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.rows import Goal, Row
 from tests.benchmarks.stock import Stock
+from vmm.board import LOCAL_APIC
 
 US: Final = 1e6
 PORT_GOAL: Final = Goal("ratio", 1.5)
@@ -49,6 +51,17 @@ def accesses(lab: Lab) -> Iterator[Row]:
             if goal is None:
                 note += f", the VGA itself {_vga_alone(pc, 'read' in what, loop.count) * US:.2f} us"
             yield Row(what, ours * US, "bare callback of the same loop", floor * US, "us", goal, note)
+
+
+def end_of_interrupt(lab: Lab) -> Iterator[Row]:
+    """Measure the register that a kernel on APICs writes at every interrupt."""
+    bare = Stock().with_callbacks()
+    count = lab.loops(ACCESSES)
+    eoi = Loop("mov [edi], eax", count, setup=f"mov edi, {LOCAL_APIC + EOI}")
+    floor_loop = Loop("mov [edi], eax", count, setup="mov edi, 0xb8000")
+    with Pc(lab.folder, apic=True) as pc:
+        ours, floor = lab.medians(partial(pc.time_one, eoi), partial(bare.time, floor_loop))
+    yield Row("MMIO write, EOI of the local APIC", ours * US, "bare callback", floor * US, "us")
 
 
 def exceptions(lab: Lab) -> Iterator[Row]:

@@ -132,6 +132,7 @@ class Pc:
         engine: Engine = "accelerated",
         *,
         clock: ClockSource = "host",
+        apic: bool = False,
         disk: Path | None = None,
         tracer: Tracer | None = None,
     ) -> None:
@@ -144,6 +145,7 @@ class Pc:
             bios=str(rom),
             engine=engine,
             clock=clock,
+            apic=apic,
             hd=() if disk is None else (DriveConfig(path=str(disk)),),
         )
         self.machine = Machine(config, tracer=tracer)

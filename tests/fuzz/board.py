@@ -11,8 +11,8 @@ from devices.floppy.drive import FloppyDrive
 from devices.ide.atapi import AtapiDrive
 from devices.ide.disk import AtaDisk
 from tests.devices.ide_rig import MemoryImage
-from tests.fuzz.chip_atoms import ATA_COMMANDS, BUS_MASTER, IDE_FUNCTION, PORTS, pci_address
-from vmm.board import Board, Fittings, Outside
+from tests.fuzz.chip_atoms import APIC_REGISTERS, ATA_COMMANDS, BUS_MASTER, IDE_FUNCTION, PORTS, pci_address
+from vmm.board import IO_APIC, LOCAL_APIC, Board, Fittings, Outside
 from vmm.bus import PORTS as ALL_PORTS
 from vmm.bus import PortBus
 from vmm.clock import MachineClock, ManualTime
@@ -22,7 +22,7 @@ MEMORY_BYTES: Final = 4 << 20
 CD_BYTES_OF_PACKET: Final = 12
 PACKETS: Final = (0x00, 0x03, 0x12, 0x1B, 0x25, 0x28, 0xA8, 0x42, 0x43, 0x46, 0x4A, 0x51, 0x5A, 0xBE, 0x2B)
 MMIO: Final = (0xA0000, 0xB8000, 0xBFFFC, 0xC0000, 0xE4000, 0xFFFFC, 0x100000, 0x3FFFFE, 0x400000, 0xE0000000,
-               0xFEBFFFFE, 0xFEC00000, 0xFFFE0000, 0xFFFFFFFC)  # fmt: skip
+               0xFEBFFFFE, 0xFEC00000, 0xFEE00000, 0xFEE000B0, 0xFFFE0000, 0xFFFFFFFC)  # fmt: skip
 WAITS_NS: Final = (0, 1, 838, 55_000, 1_000_000, 1_000_000_000, 90_000_000_000)
 
 
@@ -31,7 +31,10 @@ class AccessError(AssertionError):
 
 
 class FuzzedBoard:
-    """A board with every kind of disk, a printer, a video ROM, and nonsense in memory; `run` shakes it."""
+    """A board with every kind of disk, a printer, a video ROM, and nonsense in memory; `run` shakes it.
+
+    Boards of odd seeds have APICs.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -56,13 +59,14 @@ class FuzzedBoard:
         nobody = self._nobody
         outside = Outside(nobody, nobody, nobody, nobody, nobody, nobody)
         floppies = [FloppyDrive(MemoryImage(2880, keeps_writes=False)), FloppyDrive()]
-        fittings = Fittings(0, {}, drives, floppies, bytes(0x8000), nobody)
+        fittings = Fittings(0, {}, drives, floppies, bytes(0x8000), nobody, bool(seed & 1))
         self.board = Board(self.memory, self.bus, self.clock, outside, fittings)
         self.recipes: tuple[Callable[[], None], ...] = (
             *[self._any_port] * 2, *[self._claimed_port] * 6, *[self._memory] * 3, self._interrupts,
             self._timer, *[self._disk] * 2, self._packet,
             *[self._floppy] * 3, self._printer, *[self._dma] * 2, *[self._pci] * 2, self._keyboard,
             self._video, self._block, self._acknowledge, self._wait, self._serial, self._clock_chip,
+            *[self._apic] * (4 if self.board.apics else 0),
         )  # fmt: skip
 
     def _nobody(self, *_: object) -> None:
@@ -167,7 +171,30 @@ class FuzzedBoard:
     def _acknowledge(self) -> None:
         self.log.append("inta")
         self.done += 1
-        assert 0 <= self.board.pic.acknowledge() <= 255
+        assert 0 <= self.board.acknowledge() <= 255
+
+    def _apic(self) -> None:
+        """Enable the local APIC, mostly; write registers and entries that mean something; end one."""
+        assert self.board.apics is not None
+        rng, (local, _) = self.rng, self.board.apics
+        local.write_base(rng.choice((0xFEE00800, 0xFEE00800, 0xFEE00800, 0xFEE00000, rng.getrandbits(36))))
+        writes = [(LOCAL_APIC + 0xF0, rng.choice((0x1FF, 0x1FF, 0xFF, rng.getrandbits(32))))]
+        for _ in range(rng.randrange(6)):
+            register = rng.choice((*APIC_REGISTERS, rng.randrange(0, 0x1000, 16)))
+            value = rng.choice((rng.getrandbits(8), rng.getrandbits(17), rng.getrandbits(32), 0x40000 | 0x55))
+            writes.append((LOCAL_APIC + register, value))
+        for _ in range(rng.randrange(4)):
+            writes.append((IO_APIC, 0x10 + rng.randrange(48) if rng.random() < 0.9 else rng.randrange(256)))
+            writes.append((IO_APIC + 0x10, rng.choice((rng.getrandbits(8), rng.getrandbits(17), 0xFF << 24))))
+        for address, value in writes:
+            self.done += 1
+            self.log.append(f"memory {address:x} = {value:x}")
+            self.memory.write(address, value.to_bytes(4, "little"))
+        for _ in range(rng.randrange(3)):
+            self._acknowledge()
+            self.memory.write(LOCAL_APIC + 0xB0, bytes(4))
+        if rng.random() < 0.2:
+            self.board.nmi()
 
     def _timer(self) -> None:
         self.write(0x43, 1, self.rng.randrange(256))

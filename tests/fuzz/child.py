@@ -2,8 +2,8 @@
 
 A request is `engine setup source`. The source is `blind:SEED`, `generated:SEED`, `known:NAME` or
 `file:PATH`; the setup words joined by `+`: `host` or `virtual` for the clock, `exits` or
-`instructions` to trace. A fresh machine runs it; the answer is how that ended, in JSON. The parent,
-`runner.py`, watches the time and the process.
+`instructions` to trace, `apic` for a machine with APICs. A fresh machine runs it; the answer is how
+that ended, in JSON. The parent, `runner.py`, watches the time and the process.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def run(directory: Path, engine: str, setup: str, source: str) -> dict[str, obje
         cd=(DriveConfig(path=str(cd)),),
         engine=engine,  # type: ignore[arg-type]
         clock=wanted[0],  # type: ignore[arg-type]
+        apic="apic" in wanted,
     )
     with Machine(config, tracer=trace if "exits" in wanted else None) as machine:
         if "instructions" in wanted:

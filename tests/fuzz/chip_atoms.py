@@ -8,6 +8,7 @@ from typing import Final
 from tests.fuzz.assembler import AX, BX, CX, DI, DX, ES, SI, Assembler
 from tests.fuzz.atoms import Atom, anywhere
 from tests.fuzz.tables import Place
+from vmm.board import IO_APIC, LOCAL_APIC
 from vmm.firmware.stubs import TRAP_PORT
 
 PORTS: Final = (
@@ -15,6 +16,9 @@ PORTS: Final = (
     0x92, 0xA0, 0xA1, *range(0xC0, 0xE0), 0xE9, *range(0x378, 0x37B), *range(0x3F0, 0x3F6),
     *range(0x170, 0x178), *range(0x1F0, 0x1F8), *range(0x2F8, 0x300), 0x376, *range(0x3B0, 0x3E0), 0x3F6,
     *range(0x3F8, 0x400), 0x402, 0x4D0, 0x4D1, *range(0xCF8, 0xD00), *range(0xC000, 0xC010),
+)  # fmt: skip
+APIC_REGISTERS: Final = (
+    0x20, 0x80, 0xB0, 0xD0, 0xE0, 0x280, 0x300, 0x310, 0x320, 0x350, 0x360, 0x370, 0x380, 0x3E0,
 )  # fmt: skip
 BUS_MASTER: Final = 0xC000
 IDE_FUNCTION: Final = 0x80000900
@@ -124,6 +128,19 @@ def keyboard(code: Assembler, rng: Random) -> None:
     code.out(0x92, rng.choice((0, 2)))
 
 
+def apic(code: Assembler, rng: Random) -> None:
+    """Registers of the APICs, and the MSR that moves and disables the local one."""
+    if rng.random() < 0.3:
+        code.wrmsr(0x1B, rng.choice((0xFEE00900, 0xFEE00900, 0xFEE00000, 0xFEC00800, rng.getrandbits(32))))
+    code.store(LOCAL_APIC + 0xF0, rng.choice((0x1FF, 0x130, 0xFF)))
+    for _ in range(4):
+        value = rng.choice((rng.getrandbits(8), rng.getrandbits(18), 0x40000 | 0x30))
+        code.store(LOCAL_APIC + rng.choice(APIC_REGISTERS), value)
+        code.store(IO_APIC, 0x10 + rng.randrange(48))
+        code.store(IO_APIC + 0x10, rng.choice((rng.getrandbits(8), rng.getrandbits(17), 0)))
+    code.db(0xFB)
+
+
 def reset(code: Assembler, rng: Random) -> None:
     if rng.random() < 0.2:
         code.out(*rng.choice(((0x64, 0xFE), (0xCF9, 6), (0x92, 1))))
@@ -144,5 +161,5 @@ def firmware(code: Assembler, rng: Random) -> None:
 
 CHIPS: Final[tuple[tuple[int, Atom], ...]] = (
     (6, port), (3, interrupts), (4, disk_dma), (4, disk_pio), (3, pci), (2, keyboard), (1, reset),
-    (2, firmware),
+    (2, firmware), (2, apic),
 )  # fmt: skip

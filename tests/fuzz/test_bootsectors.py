@@ -20,6 +20,7 @@ from vmm.cpu.processor import choose_engine
 ENGINES = ("accelerated", "portable")
 KINDS = ("blind", "generated")
 QUICK = {"blind": 40, "generated": 60}  # nearly every blind one runs into its time-out
+WITH_APIC = 30
 ALL = {"accelerated": 1000, "portable": 200}
 VIRTUAL_CLOCK = 200
 
@@ -35,9 +36,9 @@ def guests(kind: str, first: int, number: int) -> list[str]:
     return [f"{kind}:{seed}" for seed in seeds]
 
 
-def survive(engine: str, sources: list[str], clock: str = "host") -> None:
+def survive(engine: str, sources: list[str], setup: str = "host") -> None:
     require(engine)
-    failures, ends = run_all(engine, sources, clock)
+    failures, ends = run_all(engine, sources, setup)
     assert not failures, "\n".join(map(str, failures))
     assert sum(ends.values()) == len(sources)
 
@@ -55,6 +56,11 @@ def test_some_random_boot_sectors_leave_the_monitor_standing(engine: str, kind: 
     survive(engine, guests(kind, 1, QUICK[kind]))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_some_random_boot_sectors_leave_a_machine_with_apics_standing(engine: str) -> None:
+    survive(engine, guests("generated", 1001, WITH_APIC), "host+apic")
+
+
 @pytest.mark.verify
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,6 +74,14 @@ def test_many_random_boot_sectors_leave_the_monitor_standing(engine: str, kind: 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_many_random_boot_sectors_leave_the_monitor_standing_under_the_virtual_clock(engine: str) -> None:
     survive(engine, guests("generated", 20_000, VIRTUAL_CLOCK), "virtual")
+
+
+@pytest.mark.verify
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("clock", ["host", "virtual"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_many_random_boot_sectors_leave_a_machine_with_apics_standing(engine: str, clock: str) -> None:
+    survive(engine, guests("generated", 30_000, ALL["portable"]), f"{clock}+apic")
 
 
 @pytest.mark.parametrize("make", [bootsectors.blind, bootsectors.generated])

@@ -27,6 +27,7 @@ FLOPPY_BYTES: Final = 1440 << 10
 # What the test does when a program asks for it by a result
 HANDS: Final = {
     "hooks": (b"type 00000000", lambda machine: machine.send_keys("a")),
+    "apic": (b"type 00000000", lambda machine: machine.send_keys("a")),
     "mouse": (b"move 00000000", lambda machine: machine.board.mouse.move(5, 3)),
 }
 
@@ -63,6 +64,42 @@ ANSWERS: Final = {
         "i8042-off": 1,
         "code-wraps": 0xBEEF,
         "i8042-on": 0,
+    },
+    "apic": {
+        "pointer-sum": 0,
+        "table-sum": 0,
+        "local-apic": 0xFEE0_0000,
+        "processors": 1,
+        "io-apics": 1,
+        "io-apic": 0xFEC0_0000,
+        "pins-1-4": 0x0400_0001,
+        "pin-14": 14,
+        "cpuid": 1,
+        "base": 0xFEE0_0900,
+        "version": 0x5_0014,
+        "io-version": 0x17_0011,
+        "id-less-tables": 0,
+        "lint0": 0x700,
+        "lint1": 0x400,
+        "periods-a-5-ticks": 5,
+        "ticks": 5,
+        "in-service": 0,
+        "serial-interrupts": 1,
+        "serial-cause": 2,
+        "disk-interrupts": 1,
+        "disk-status": 0x58,
+        "held": 0,
+        "waiting": 1 << 0x12 | 1 << 0x01,
+        "order": 0x7261,
+        "left": 0,
+        "errors": 1,
+        "error-status": 0x80,
+        "type": 0,
+        "codes": 0x9E1E,
+        "halts": 1,
+        "held-ticks": 0,
+        "released-ticks": 1,
+        "spurious": 0,
     },
     "clock": {
         "event-refused": 0,
@@ -161,6 +198,7 @@ def answers_of(
         memory_bytes=16 << 20,
         engine=engine,  # type: ignore[arg-type]
         clock="virtual",
+        apic=name == "apic",
         **firmware,  # type: ignore[arg-type]
     )
     with Machine(config) as machine:

@@ -149,6 +149,12 @@ def run(
             autocompletion=lambda: list(CPU_MODELS),
         ),
     ] = None,
+    apic: Annotated[
+        bool,
+        typer.Option(
+            "--apic", metavar="", help="Add local APIC, I/O APIC and MP table.", rich_help_panel=MACHINE
+        ),
+    ] = False,
     engine: Annotated[
         EngineName | None,
         typer.Option(help="How code is run; see trapline doctor. Default auto.", rich_help_panel=MACHINE),
@@ -307,6 +313,7 @@ def run(
         "boot": parse_boot(boot) if boot is not None else None,
         "memory_bytes": parse_memory(memory) if memory is not None else None,
         "cpu": cpu,
+        "apic": True if apic else None,
         "engine": engine.value if engine else None,
         "clock": clock.value if clock else None,
         "msr": msr.value if msr else None,

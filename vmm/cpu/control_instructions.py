@@ -1,6 +1,6 @@
 """MOV to and from CRn and DRn, SMSW, LMSW, CLTS and INVLPG, on a `CpuView`.
 
-Not modelled: CR8, which a `CpuView` does not have (left to the caller as UNHANDLED), CR4 bits the
+CR8 is the task priority of the local APIC, which the services have. Not modelled: CR4 bits the
 engine's models lack (#GP), DR7.GD, the PDPTE checks of MOV CR3 in PAE mode.
 
 Sources: [SDM2] Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2A and 2B, MOV;
@@ -26,6 +26,7 @@ from vmm.cpu.segmentation import code_bits
 from vmm.cpu.state import CpuView, long_mode_active
 
 _CR8: Final = 8
+_CR8_MOST: Final = 15  # the other bits are reserved, [SDM3] §10.8.6.1
 _CR0_NW: Final = 1 << 29
 _CR0_CD: Final = 1 << 30
 _CR0_DEFINED: Final = 0xE005_003F  # other bits of the low half are ignored on write
@@ -42,9 +43,11 @@ def _control_register(instruction: Encoded) -> int:
     return instruction.reg
 
 
-def _mov_from_cr(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
-    if instruction.reg == _CR8:
-        return Outcome.UNHANDLED
+def _mov_from_cr(view: CpuView, instruction: Encoded, services: Services) -> Outcome:
+    if instruction.reg == _CR8:  # a REX prefix: 64-bit mode only
+        require_ring_0(view)
+        view.regs[instruction.rm] = services.read_cr8()
+        return Outcome.DONE
     index = _control_register(instruction)
     require_ring_0(view)
     mask = MASK_64 if code_bits(view) == 64 else MASK_32
@@ -52,9 +55,13 @@ def _mov_from_cr(view: CpuView, instruction: Encoded, _services: Services) -> Ou
     return Outcome.DONE
 
 
-def _mov_to_cr(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
+def _mov_to_cr(view: CpuView, instruction: Encoded, services: Services) -> Outcome:
     if instruction.reg == _CR8:
-        return Outcome.UNHANDLED
+        require_ring_0(view)
+        if view.regs[instruction.rm] > _CR8_MOST:
+            raise GuestFault(r.GP, 0)
+        services.write_cr8(view.regs[instruction.rm])
+        return Outcome.DONE
     index = _control_register(instruction)
     require_ring_0(view)
     value = view.regs[instruction.rm]

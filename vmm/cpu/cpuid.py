@@ -2,12 +2,12 @@
 
 Unicorn's models claim an APIC, MONITOR and a hypervisor whatever the machine holds; a guest that
 believes them looks for hardware that is not there.
-Source: [SDM2A] CPUID. The leaves are those of QEMU's models in Unicorn 2.1.4.
+Sources: [SDM2A] CPUID; [SDM3] volume 3A. The leaves are those of QEMU's models in Unicorn 2.1.4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +26,7 @@ EDX_ACPI: Final = 1 << 22  # thermal control through MSRs that the engine lacks
 EDX_INVARIANT_TSC: Final = 1 << 8  # of leaf 8000_0007h
 EXTENDED: Final = 0x8000_0000
 TSC_HZ: Final = 10**9  # RDTSC counts nanoseconds of virtual time
-CRYSTAL_HZ: Final = 25 * 10**6
+CRYSTAL_HZ: Final = TSC_HZ  # also the rate of the local APIC's timer, [SDM3] §10.5.4
 _NONE: Final[Leaf] = (0, 0, 0, 0)
 
 
@@ -91,20 +91,30 @@ def model(name: str) -> CpuModel:
 
 
 class Cpuid:
-    """CPUID of one machine. `extra` adds leaves, such as those of a paravirtual interface."""
+    """CPUID of one machine. `extra` adds leaves, such as those of a paravirtual interface.
 
-    def __init__(self, cpu: CpuModel, *, apic: bool = False, extra: Mapping[int, Leaf] | None = None) -> None:
+    `has_apic` is asked each time, as an APIC that IA32_APIC_BASE turns off is not shown, [SDM3] §10.4.3.
+    """
+
+    def __init__(
+        self,
+        cpu: CpuModel,
+        *,
+        has_apic: Callable[[], bool] = lambda: False,
+        extra: Mapping[int, Leaf] | None = None,
+    ) -> None:
+        self._has_apic = has_apic
         self._leaves = dict(cpu.leaves)
         eax, ebx, ecx, edx = self._leaves[1]
         ecx &= ~(ECX_MONITOR | ECX_X2APIC | ECX_TSC_DEADLINE | ECX_HYPERVISOR)
-        edx &= ~EDX_ACPI
-        if not apic:
-            edx &= ~EDX_APIC
-        self._leaves[1] = (eax, ebx, ecx, edx)
+        self._leaves[1] = (eax, ebx, ecx, edx & ~(EDX_ACPI | EDX_APIC))
         self._leaves.update(extra or {})
 
     def __call__(self, leaf: int, subleaf: int) -> Leaf:  # noqa: ARG002 - no leaf here has subleaves
         """Return EAX, EBX, ECX, EDX. A basic leaf beyond the last answers as the last, as Intel's do."""
+        if leaf == 1 and self._has_apic():
+            eax, ebx, ecx, edx = self._leaves[1]
+            return eax, ebx, ecx, edx | EDX_APIC
         if leaf in self._leaves:
             return self._leaves[leaf]
         if leaf < EXTENDED and leaf > self._leaves[0][0] and not 0x4000_0000 <= leaf < 0x5000_0000:

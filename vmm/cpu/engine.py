@@ -288,7 +288,20 @@ class Engine(ABC):
         """Do what can only be done between two runs."""
         if self._apertures_changed:
             self._apertures_changed = False
-            self.memory_map.follow_apertures()
+            self._unpaged(self.memory_map.follow_apertures)
+
+    def _unpaged(self, change: Callable[[], None]) -> None:
+        """Change the map with paging off: Unicorn looks for code to forget at *linear* addresses."""
+        state = self.fetch().state
+        cr0 = state.cr[0]
+        state.cr[0] = cr0 & ~r.CR0_PG
+        self.commit()
+        self.flush_tlb()
+        change()
+        state = self.fetch().state
+        state.cr[0] = cr0
+        self.commit()
+        self.flush_tlb()
 
     def invalidate_code(self, address: int, length: int) -> None:
         """Forget code translated from this physical range: a bus master or the monitor wrote there."""

@@ -4,12 +4,14 @@ The engine's SVM intercepts are live once the guest-mode flag is set. An armed i
 before it runs; it is then emulated on the CPU view, counted and named. A few are always armed, for
 safety: LTR (a null or busy TR makes the engine abort the whole process at the next ring change) and
 access to MSRs that the engine does not have; MONITOR and MWAIT, which CPUID hides, are refused. The
-portable engine adds HLT and RDTSC, its only way to see them. All others cost nothing until armed.
+portable engine adds HLT and RDTSC, its only way to see them. With a local APIC there are accesses to CR8, its
+task priority, which the engine would keep for itself. All others cost nothing until armed.
 Source: [AMD-V] AMD64 Architecture Programmer's Manual volume 2, appendix C (exit codes).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from vmm.cpu.engine import INTERCEPT_VECTOR, Engine
@@ -31,6 +33,7 @@ GROUPS: Final = {
     "cr": tuple(name for name in EXIT_CODES if name.startswith("cr")),
 }
 ALWAYS: Final = frozenset({"ltr", "msr", "monitor", "mwait"})
+TASK_PRIORITY: Final = ("cr8-read", "cr8-write")
 
 
 def name_of(vector: int) -> str:
@@ -42,9 +45,10 @@ def name_of(vector: int) -> str:
 class Intercepts:
     """What is armed on one engine. Arming survives a reset of the processor."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, more: Iterable[str] = ()) -> None:
+        """`more` are armed for as long as the engine lives."""
         self._engine = engine
-        self._always = ALWAYS | engine.needs
+        self._always = ALWAYS | engine.needs | set(more)
         self._armed = set(self._always)
         self.apply()
 

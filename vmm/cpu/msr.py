@@ -68,6 +68,25 @@ def let_pass(permissions: PermissionMap, msrs: Iterable[int]) -> None:
             permissions[bit >> 3] = permissions[bit >> 3] & ~(3 << (bit & 7)) & 0xFF
 
 
+class LocalApic(Protocol):
+    """What of its local APIC a processor reaches without memory."""
+
+    tpr: int
+
+    @property
+    def enabled(self) -> bool:
+        """Whether IA32_APIC_BASE leaves it on."""
+
+    def read_base(self) -> int:
+        """Return IA32_APIC_BASE."""
+
+    def write_base(self, value: int) -> bool:
+        """Set IA32_APIC_BASE; False: #GP."""
+
+    def write_tpr(self, value: int) -> None:
+        """Set the task priority."""
+
+
 class Msrs:
     """The MSRs that are ours. `ignore_unknown`: read 0 and drop writes instead of #GP."""
 
@@ -78,10 +97,12 @@ class Msrs:
         read_tsc: Callable[[], int],
         write_tsc: Callable[[int], None],
         ignore_unknown: bool,
+        apic: LocalApic | None = None,
     ) -> None:
         self._read_tsc = read_tsc
         self._write_tsc = write_tsc
         self.ignore_unknown = ignore_unknown
+        self._apic = apic
         self._values = {
             IA32_PLATFORM_ID: 0,
             EBL_CR_POWERON: 0,
@@ -96,6 +117,8 @@ class Msrs:
         """Return the value, or None: #GP."""
         if msr == IA32_TSC:
             return self._read_tsc()
+        if msr == IA32_APIC_BASE and self._apic is not None:
+            return self._apic.read_base()
         value = self._values.get(msr)
         return 0 if value is None and self.ignore_unknown else value
 
@@ -104,6 +127,8 @@ class Msrs:
         if msr == IA32_TSC:
             self._write_tsc(value)
             return True
+        if msr == IA32_APIC_BASE and self._apic is not None:
+            return self._apic.write_base(value)
         if msr in (IA32_BIOS_SIGN_ID, IA32_BIOS_UPDT_TRIG):
             return True  # asking for the microcode revision; there is no microcode
         if msr in self._values:

@@ -40,6 +40,12 @@ class Services(Protocol):
     def read_tsc(self) -> int:
         """Return the time-stamp counter."""
 
+    def read_cr8(self) -> int:
+        """Return the task priority class, 0 to 15."""
+
+    def write_cr8(self, value: int) -> None:
+        """Set the task priority class, 0 to 15."""
+
     def invlpg(self, linear: int) -> None:
         """Forget the translation of one page."""
 

@@ -16,7 +16,7 @@ from vmm.cpu.accel import LIBRARY, library
 from vmm.cpu.accelerated import AcceleratedEngine
 from vmm.cpu.emulate import Outcome, emulate
 from vmm.cpu.engine import Action, Engine, Wiring
-from vmm.cpu.intercepts import Intercepts
+from vmm.cpu.intercepts import TASK_PRIORITY, Intercepts
 from vmm.cpu.paging import GuestFault
 from vmm.cpu.portable import PortableEngine
 from vmm.cpu.ring import ExitRing
@@ -36,13 +36,13 @@ _DR6_BS: Final = 1 << 14  # single step, [SDM3] §17.2.3
 
 @dataclass(frozen=True)
 class ProcessorOptions:
-    """What the user chooses about the processor."""
+    """What the user chooses about the processor. `apic` is its local APIC, if it has one."""
 
     engine: str = "auto"
     model: str = cpuid.DEFAULT_MODEL
     virtual_clock: bool = False
     ignore_unknown_msrs: bool = False
-    apic: bool = False
+    apic: msr.LocalApic | None = None
 
 
 def choose_engine(wanted: str) -> tuple[str, str]:
@@ -81,8 +81,9 @@ class Processor:
         self.router = EventRouter(self._on_intercept, self._on_route)
         self.ring = ring if ring is not None else ExitRing()
         self.engine: Engine | None = None
+        self.apic = options.apic
         wiring = Wiring(
-            memory, bus, acknowledge, self.router.dispatch, cpuid.Cpuid(model, apic=options.apic),
+            memory, bus, acknowledge, self.router.dispatch, cpuid.Cpuid(model, has_apic=self._has_apic),
             now_ns if now_ns is not None else self.virtual_now_ns, self.ring,
         )  # fmt: skip
         kind = AcceleratedEngine if self.engine_name == "accelerated" else PortableEngine
@@ -94,9 +95,13 @@ class Processor:
             read_tsc=engine.read_tsc,
             write_tsc=engine.write_tsc,
             ignore_unknown=options.ignore_unknown_msrs,
+            apic=options.apic,
         )
-        self.intercepts = Intercepts(engine)
+        self.intercepts = Intercepts(engine, () if options.apic is None else TASK_PRIORITY)
         self._settle()
+
+    def _has_apic(self) -> bool:
+        return self.apic is not None and self.apic.enabled
 
     def virtual_now_ns(self) -> int:
         """Return the time that executed code has spent."""
@@ -162,6 +167,15 @@ class Processor:
     def read_tsc(self) -> int:
         """Return what RDTSC reads."""
         return self.live.read_tsc()
+
+    def read_cr8(self) -> int:
+        """Return the task priority class, of an APIC that is there and on."""
+        return self.apic.tpr >> 4 if self.apic is not None and self.apic.enabled else 0
+
+    def write_cr8(self, value: int) -> None:
+        """Set the task priority class."""
+        if self.apic is not None and self.apic.enabled:
+            self.apic.write_tpr(value << 4)
 
     def invlpg(self, linear: int) -> None:  # noqa: ARG002
         """Forget the translation of one page; all are forgotten, which is allowed."""

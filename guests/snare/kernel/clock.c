@@ -7,6 +7,7 @@
 enum { PIT_CHANNEL_0 = 0x40, PIT_CONTROL = 0x43, MODE_2 = 0x34, LATCH_0 = 0 };
 #define PIT_HZ 1193182
 #define RELOAD (PIT_HZ / HZ)
+#define MS_A_TICK (1000 / HZ)
 #define POLLS_PER_MS 4000 /* if even the counter stands still, a wait ends after so many looks */
 
 volatile u32 ticks, user_ticks;
@@ -41,15 +42,19 @@ void deadline_in(struct deadline *deadline, u32 ms)
     deadline->counts = ms * (PIT_HZ / 1000);
     deadline->polls = ms * POLLS_PER_MS;
     deadline->last = timer_count();
+    deadline->end_tick = ticks + ms / MS_A_TICK + 2;
 }
 
-/* Ask at least every 10 ms, or time is lost: the wait is then longer. */
+/*
+ * The counter runs round every tick: whoever asks less often would lose time by it. But then ticks come,
+ * and tell too.
+ */
 int deadline_passed(struct deadline *deadline)
 {
     u16 now = timer_count();
     u32 gone = now <= deadline->last ? deadline->last - now : deadline->last + RELOAD - now;
     deadline->last = now;
-    if (gone >= deadline->counts || !deadline->polls--) {
+    if (gone >= deadline->counts || !deadline->polls-- || (i32)(ticks - deadline->end_tick) >= 0) {
         deadline->counts = deadline->polls = 0;
         return 1;
     }

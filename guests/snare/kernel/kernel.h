@@ -44,7 +44,7 @@ u32 tty_read_line(char *line, u32 room);
 extern volatile u32 ticks, user_ticks;
 extern int clock_runs; /* timer interrupts have been seen to come */
 struct deadline {
-    u32 counts, polls;
+    u32 counts, polls, end_tick;
     u16 last;
 };
 void clock_init(void);

@@ -65,12 +65,12 @@ void panic(const char *why)
 
 void kernel_main(u32 magic, const struct multiboot *info)
 {
+    machine_init();
     screen_clear();
     serial_init();
     if (magic != MULTIBOOT)
         panic("not started by a Multiboot loader");
     take_boot_info(info);
-    machine_init();
     mem_init();
     processes_init();
     clock_init();

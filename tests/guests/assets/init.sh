@@ -4,6 +4,7 @@
 #   shell   load the disk drivers, print the marker, answer commands on the serial console
 #   chips   floppy, CD, printer and mouse, by the kernel's own drivers; halt
 #   disk    partition /dev/sda, make a file system, write, read back, compare, halt
+#   apic    the same, then show what the kernel says of the APICs and whose interrupts came by which
 
 export PATH=/bin
 mount -t proc proc /proc
@@ -67,7 +68,6 @@ disk_job() {
     umount /mnt || fail "umount again"
     [ "$sum" = "$(cat /etc/data.sha256)" ] || fail "$sum"
     echo "TRAPLINE-DISK-OK sha256 $sum"
-    poweroff -f
 }
 
 # The file `given` of the floppy and of the CD is printed; the floppy gets a file, the printer a line.
@@ -106,6 +106,15 @@ disk)
     load_drivers load-order
     echo TRAPLINE-GUEST-READY
     disk_job
+    poweroff -f
+    ;;
+apic)
+    load_drivers load-order
+    echo TRAPLINE-GUEST-READY
+    disk_job
+    dmesg | grep -i -e apic -e '\.\.TIMER' -e MP-BIOS -e MP-table
+    cat /proc/interrupts
+    poweroff -f
     ;;
 *)
     load_drivers load-order

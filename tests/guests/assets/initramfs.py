@@ -49,6 +49,9 @@ COMMAND_LINE: Final = (
 )
 """For a PC without APIC and ACPI. `trapline.mode=` is to be added; see init.sh."""
 
+APIC_COMMAND_LINE: Final = COMMAND_LINE.replace("nolapic noapic ", "").replace("no_timer_check ", "")
+"""For a PC with APICs: the kernel looks for them, and checks that the timer arrives."""
+
 READY: Final = b"TRAPLINE-GUEST-READY"
 DISK_OK: Final = b"TRAPLINE-DISK-OK sha256 "
 DISK_FAIL: Final = b"TRAPLINE-DISK-FAIL"
@@ -69,8 +72,9 @@ class LinuxGuest:
     initramfs: Path
 
     def command_line(self, mode: str) -> str:
-        """Return the kernel command line that makes /init do `mode`."""
-        return f"{COMMAND_LINE} trapline.mode={mode}"
+        """Return the kernel command line that makes /init do `mode`; `apic` wants a PC with APICs."""
+        options = COMMAND_LINE if mode != "apic" else APIC_COMMAND_LINE
+        return f"{options} trapline.mode={mode}"
 
 
 def linux_guest(architecture: str) -> LinuxGuest:

@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import pytest
 
-from devices.backplane import PortRange
+from devices.apic.local import LocalApic
+from devices.backplane import IrqLine, PortRange
 from tests.oracles import MissingError, require_tool
 from vmm.bus import PortBus
-from vmm.clock import host_time
+from vmm.clock import MachineClock, ManualTime, host_time
 from vmm.cpu import registers as r
 from vmm.cpu.accel import LIBRARY
 from vmm.cpu.engine import EngineView, StopReason
@@ -198,6 +199,12 @@ class Rig:
         self.processor = Processor(self.memory, self.bus, self._acknowledge, now, options)
         self.engine = self.processor.live
 
+    @staticmethod
+    def local_apic() -> LocalApic:
+        """A local APIC of which the processor has the MSR and CR8; its wires and registers lead nowhere."""
+        clock = MachineClock(ManualTime())
+        return LocalApic(clock, IrqLine(lambda level: None), lambda: 0, lambda: None, lambda: None)
+
     def raise_interrupt(self, vector: int) -> None:
         """Raise INTR; the processor's acknowledge cycle gets this vector and lowers it."""
         self._vector = vector
@@ -254,7 +261,7 @@ class Rig:
         return [frame.brief for frame in self.frames]
 
 
-def run(engine: str, source: str, **options: bool) -> Rig:
+def run(engine: str, source: str, **options: object) -> Rig:
     """Run a guest to its end; it must halt."""
     rig = Rig(engine, ProcessorOptions(**options)).load(source)  # type: ignore[arg-type]
     reason = rig.run()

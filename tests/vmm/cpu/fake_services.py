@@ -11,6 +11,7 @@ class FakeServices:
         self.drs = dict.fromkeys((0, 1, 2, 3, 6, 7), 0)
         self.invalidated: list[int] = []
         self.halts = 0
+        self.cr8 = 9
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         return leaf + 1, subleaf + 2, 3, 0x1_0000_0004
@@ -26,6 +27,12 @@ class FakeServices:
 
     def read_tsc(self) -> int:
         return 0x1234_5678_9ABC_DEF0
+
+    def read_cr8(self) -> int:
+        return self.cr8
+
+    def write_cr8(self, value: int) -> None:
+        self.cr8 = value
 
     def invlpg(self, linear: int) -> None:
         self.invalidated.append(linear)

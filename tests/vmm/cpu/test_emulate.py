@@ -56,11 +56,22 @@ def test_other_instructions_are_left_to_the_caller(code: str) -> None:
     assert rig.view.snapshot() == before
 
 
-def test_cr8_is_left_to_the_caller() -> None:
+def test_cr8_is_the_task_priority() -> None:
     rig = Rig("440f20c0", long_view())
-    before = rig.view.snapshot()
-    assert emulate(rig.view, rig.services) is Outcome.UNHANDLED
-    assert rig.view.snapshot() == before
+    assert emulate(rig.view, rig.services) is Outcome.DONE
+    assert rig.view.regs[r.RAX] == 9
+    rig = Rig("440f22c3", long_view())
+    rig.view.regs[r.RBX] = 15
+    assert emulate(rig.view, rig.services) is Outcome.DONE
+    assert rig.services.cr8 == 15
+
+
+def test_cr8_has_four_bits_and_belongs_to_ring_0() -> None:
+    """[SDM3] §10.8.6.1: the others are reserved."""
+    rig = Rig("440f22c3", long_view())
+    rig.view.regs[r.RBX] = 16
+    assert rig.refused() == (r.GP, 0)
+    assert Rig("440f20c0", long_view(cpl=3)).refused() == (r.GP, 0)
 
 
 def test_lock_prefix_is_an_invalid_opcode() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vmm.cpu.engine_rig import both_engines, long, prot, run
+from tests.vmm.cpu.engine_rig import Rig, both_engines, long, prot, run
 from vmm.cpu import registers as r
 
 pytestmark = both_engines
@@ -282,3 +282,31 @@ def test_an_interrupt_leaves_vm86_and_returns_to_it(engine: str) -> None:
     """)))  # fmt: skip
     (frame,) = rig.frames
     assert (frame.vector, frame.cs, frame.ss, frame.flags & 0x20200) == (0x41, 0, 0x0300, 0x20200)
+
+
+def test_cr8_is_the_task_priority_of_the_local_apic(engine: str) -> None:
+    """[SDM3] §10.8.6.1: CR8 bits 3 to 0 are TPR bits 7 to 4; other bits set are refused."""
+    apic = Rig.local_apic()
+    apic.write_tpr(0x35)
+    rig = run(
+        engine,
+        long("""
+        mov rax, cr8
+        log eax
+        mov r9, 0xb
+        mov cr8, r9
+        mov rbx, cr8
+        log ebx
+        mov rcx, 0x10
+        try mov cr8, rcx
+        to_ring3 UCODE, user
+    user:
+        try mov rax, cr8
+        to_ring0 done
+    done:
+        finish"""),
+        apic=apic,
+    )
+    assert rig.log == [3, 0xB]
+    assert apic.tpr == 0xB0
+    assert rig.briefs == [(r.GP, 0, 0), (r.GP, 0, 0)]

@@ -95,8 +95,36 @@ def test_cpuid_hides_what_the_machine_lacks(engine: str) -> None:
 
 
 def test_cpuid_shows_the_apic_of_a_machine_that_has_one(engine: str) -> None:
-    rig = run(engine, prot("mov eax, 1\n cpuid\n log edx\n finish"), apic=True)
-    assert rig.log[0] & cpuid.EDX_APIC
+    """[SDM3] §10.4.3: and not once IA32_APIC_BASE has turned it off."""
+    rig = run(
+        engine,
+        prot("""
+        mov eax, 1
+        cpuid
+        log edx
+        mov ecx, 0x1b
+        rdmsr
+        log eax
+        and ah, 0xf7
+        wrmsr
+        mov eax, 1
+        cpuid
+        log edx
+        mov ecx, 0x1b
+        mov eax, 0x400                  ; x2APIC
+        xor edx, edx
+        try wrmsr
+        finish"""),
+        apic=Rig.local_apic(),
+    )
+    shown, base, hidden = rig.log
+    assert (shown & cpuid.EDX_APIC, base, hidden & cpuid.EDX_APIC) == (cpuid.EDX_APIC, 0xFEE0_0900, 0)
+    assert rig.briefs == [(r.GP, 0, 0)]
+
+
+def test_without_an_apic_there_is_no_base_for_it(engine: str) -> None:
+    rig = run(engine, prot("mov ecx, 0x1b\n try rdmsr\n finish"))
+    assert rig.briefs == [(r.GP, 0, 0)]
 
 
 def test_cpuid_is_that_of_the_model_leaf_by_leaf(engine: str) -> None:
@@ -216,7 +244,7 @@ def test_the_time_stamp_counter_is_forbidden_by_cr4_tsd(engine: str) -> None:
 
 def test_options_do_not_leak_between_processors(engine: str) -> None:
     """Two machines of one process, run by turns."""
-    one, two = Rig(engine, ProcessorOptions(apic=True)), Rig(engine)
+    one, two = Rig(engine, ProcessorOptions(apic=Rig.local_apic())), Rig(engine)
     body = prot(
         "mov ecx, 5\n again: log ecx\n out STOP, al\n dec ecx\n jnz again\n"
         "mov eax, 1\n cpuid\n log edx\n finish"

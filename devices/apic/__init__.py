@@ -1,0 +1,1 @@
+"""The advanced interrupt controllers: the processor's local APIC and the 82093AA I/O APIC."""

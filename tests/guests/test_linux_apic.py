@@ -1,0 +1,57 @@
+"""Debian's Linux on a machine with APICs: it finds the MP table and takes every interrupt by them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.guests.assets import bootdisk
+from tests.guests.assets.initramfs import DISK_OK, HALTED, LinuxGuest
+from tests.guests.assets.trapline import linux_options, trapline
+
+pytestmark = pytest.mark.guest
+
+JOB_S = 240
+PORTABLE_JOB_S = 2400
+# Whose interrupt is on which pin, and the least number of them. Of the keyboard and mouse only a few.
+PINS = {"timer": 2, "i8042": 1, "ttyS0": 4, "ata_piix": 14}
+
+
+def run(guest: LinuxGuest, engine: str, folder: Path, timeout_s: float) -> str:
+    """Do the disk job and return what the kernel said in the end."""
+    disk = bootdisk.empty_vhd(folder / "disk.vhd", 128)
+    options = ("--apic", "--engine", engine, "--hd", disk)
+    with trapline("run", *linux_options(guest, "apic"), *options) as machine:
+        done = machine.wait_for(DISK_OK, timeout_s)
+        machine.wait_for(HALTED, timeout_s, done)
+        return bytes(machine.output).decode(errors="replace").replace("\r", "")
+
+
+def check(output: str) -> None:
+    """The kernel uses both chips and finds nothing wrong with them."""
+    assert "found SMP MP-table at [mem 0x000f0" in output
+    assert "IOAPIC[0]: apic_id 1, version 17, address 0xfec00000, GSI 0-23" in output
+    assert re.search(r"\.\.TIMER: vector=0x[0-9A-F]+ apic1=0 pin1=2 apic2=0 pin2=0", output)
+    assert "MP-BIOS bug" not in output
+    rows = dict(re.findall(r"^ *(\w+): +(\d+)", output, re.MULTILINE))
+    for name, pin in PINS.items():
+        found = re.search(rf"^ *\d+: +(\d+) +IO-APIC +{pin}-edge +{name}$", output, re.MULTILINE)
+        assert found, name
+        assert int(found[1]) > 0, name
+    assert int(rows["LOC"]) > 100
+    assert (rows["ERR"], rows["MIS"], rows["SPU"]) == ("0", "0", "0")
+
+
+@pytest.mark.parametrize("fixture", ["linux_i386", "linux_amd64"])
+def test_linux_runs_on_the_apics(
+    fixture: str, accelerated: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    check(run(request.getfixturevalue(fixture), accelerated, tmp_path, JOB_S))
+
+
+@pytest.mark.verify
+@pytest.mark.timeout(PORTABLE_JOB_S)
+def test_linux_runs_on_the_apics_on_the_portable_engine(linux_i386: LinuxGuest, tmp_path: Path) -> None:
+    check(run(linux_i386, "portable", tmp_path, PORTABLE_JOB_S))
