@@ -22,6 +22,7 @@ PACKAGES: Final = {
     "dpkg-deb": "dpkg",
     "e2fsck": "e2fsprogs",
     "fsck.fat": "dosfstools",
+    "grub-mkimage": "grub-common",
     "grub-mkrescue": "grub-common",
     "isoinfo": "genisoimage",
     "mcopy": "mtools",

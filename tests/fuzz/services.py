@@ -9,6 +9,7 @@ from typing import Final
 from devices.floppy.drive import FloppyDrive
 from tests.fuzz.board import AccessError, FuzzedBoard
 from tests.fuzz.service_atoms import RECIPES, Call
+from tests.vmm.firmware.kernels import elf, header
 from tests.vmm.firmware.rig import NAMES, STACK, FakeView, RamDisk, hard_disk, numbered_disk
 from tests.vmm.firmware.test_boot import disc
 from vmm.cpu import registers as r
@@ -16,9 +17,13 @@ from vmm.firmware.bios import Bios
 from vmm.firmware.caller import RETURN, WAIT_FOR_KEY
 from vmm.firmware.cmos import write_cmos
 from vmm.firmware.host import BootDrive, FirmwareHost
+from vmm.firmware.kernel import KernelRequest
+from vmm.firmware.kernel_stub import KERNEL_LOAD, KERNEL_MODE, KERNEL_VIDEO
+from vmm.firmware.loaders import kernel_for
 
 # Vectors whose stub comes back when the service asks for it
 WAITING: Final = frozenset({0x05, 0x10, 0x13, 0x14, 0x15, 0x16, 0x17, 0x1A})
+KERNEL_SERVICES: Final = (KERNEL_VIDEO, KERNEL_MODE, KERNEL_LOAD)
 SERVICES: Final = (
     *RECIPES,
     *RECIPES,
@@ -30,6 +35,7 @@ SERVICES: Final = (
     *range(0x20),
     *range(0x70, 0x78),
     0xF0,
+    *KERNEL_SERVICES,
     0xFF,
 )
 WORDS: Final = (
@@ -51,6 +57,7 @@ WORDS: Final = (
     0xFFFE,
     0xFFFF,
 )
+KERNEL: Final = elf(header(4, video=(0, 800, 600, 32)))  # a kernel that asks for graphics
 SEGMENTS: Final = {"ds": r.DS, "es": r.ES}
 STEPS_NS: Final = (0, 1_000, 1_000_000, 1_000_000_000, 3_600_000_000_000)
 DATA_AREAS: Final = ((0x400, 0x101), (0x9FC00, 0x400), (0, 0x400))
@@ -86,6 +93,7 @@ class FuzzedServices:
             drives,
             ("cd", "floppy", "hd"),
             display=self.board.board.vga,
+            kernel=kernel_for(KernelRequest("kernel", KERNEL)) if seed % 4 == 3 else None,
         )
         self.bios = Bios(host)
         self.memory.ram[0xF0000:0x100000] = self.bios.rom

@@ -1,7 +1,7 @@
 """`--kernel` with software nobody here wrote, and with two small kernels of ours, on both firmwares.
 
-GNU Mach by Multiboot, memtest86+ and Debian's Linux by their 16-bit entry, iPXE, which has no other,
-and Xen; ours, in `kernels/`, have their answers worked out from the manuals beforehand.
+GNU Mach and Xen by Multiboot, memtest86+, GRUB and Debian's Linux by their 16-bit entry, iPXE, which
+has no other; ours, in `kernels/`, have their answers worked out from the manuals beforehand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.guests.assets.debian import unpacked
 from tests.guests.assets.initramfs import HALTED, PROMPT, READY, LinuxGuest
 from tests.guests.assets.machines import BOOT_S, Firmware, run_until_shown, shown
 from tests.guests.assets.trapline import linux_options, trapline
-from tests.oracles import require_tool
+from tests.oracles import require_file, require_tool, run_tool
 from vmm.config import DriveConfig, MachineConfig
 from vmm.machine import Machine
 
@@ -89,13 +89,16 @@ def test_memtest_runs_a_minute_without_an_error(entry: str, firmware: Firmware) 
     with machine_with(memtest(), firmware, entry=entry, memory_bytes=16 * MIB) as machine:
         run_until_shown(machine, "Test #0")
         machine.run(timeout_s=60)
+        machine.run(lambda: has_run_five_tests(shown(machine)), BOOT_S * 5)
         screen = shown(machine)
-    assert "Errors: 0 " in screen
-    passes = re.search(r"Pass: +(\d+)", screen)
-    test = re.search(r"Test #(\d+)", screen)
-    assert passes is not None
-    assert test is not None
-    assert int(passes[1]) or int(test[1]) >= 5, screen
+    assert re.search("Errors: 0$", screen, re.MULTILINE), screen
+    assert has_run_five_tests(screen), screen
+
+
+def has_run_five_tests(screen: str) -> bool:
+    """Whether the screen shows the sixth test or a later one, or a second pass."""
+    passes, test = re.search(r"Pass: +(\d+)", screen), re.search(r"Test #(\d+)", screen)
+    return passes is not None and test is not None and (int(passes[1]) > 0 or int(test[1]) >= 5)
 
 
 # -- iPXE
@@ -108,11 +111,25 @@ def test_ipxe_reaches_its_prompt(firmware: Firmware, accelerated: str) -> None:
         run_until_shown(machine, "Open Source Network Boot Firmware")
         machine.send_keys(CTRL_B)
         run_until_shown(machine, "iPXE>")
-        machine.send_keys("echo $((6*7))${version}\n".replace("$((6*7))", "<"))
+        machine.send_keys("echo <${version}>\n")
         run_until_shown(machine, "<1.0.0+")
 
 
-# -- Linux and Xen
+# -- GRUB, Linux and Xen
+
+
+def test_grub_that_looks_like_a_kernel_reaches_its_prompt(
+    tmp_path: Path, firmware: Firmware, accelerated: str
+) -> None:
+    """GRUB's `lnxboot.img` is a Linux setup, of protocol 2.03, that starts the GRUB behind it."""
+    core, kernel = tmp_path / "core.img", tmp_path / "grub.lkrn"
+    run_tool("grub-mkimage", "-O", "i386-pc", "-p", "(memdisk)", "-o", core, "biosdisk", "normal", "echo")
+    front = require_file("/usr/lib/grub/i386-pc/lnxboot.img", "grub-pc-bin")
+    kernel.write_bytes(front.read_bytes() + core.read_bytes())
+    with machine_with(kernel, firmware, engine=accelerated, entry="16") as machine:
+        run_until_shown(machine, "grub>")
+        machine.send_keys("echo on-$grub_platform\n")
+        run_until_shown(machine, "on-pc")
 
 
 @pytest.mark.verify

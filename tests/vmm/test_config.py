@@ -21,6 +21,7 @@ from vmm.config import (
     check_file,
     parse_boot,
     parse_memory,
+    split_module,
 )
 from vmm.errors import ConfigError
 
@@ -115,6 +116,14 @@ def test_two_drives_at_one_place_are_refused_naming_both(disk: str) -> None:
 
     with pytest.raises(ConfigError, match=f"index 1 is taken by {disk}"):
         MachineConfig(hd=(drive,), cd=(drive,)).check()
+
+
+def test_module_is_a_path_and_arguments_unless_a_file_has_that_name(tmp_path: Path) -> None:
+    spaced = tmp_path / "a b"
+    spaced.write_bytes(b"x")
+    assert split_module("disk.img root=1 ro") == ("disk.img", "root=1 ro")
+    assert split_module(f"{spaced}") == (str(spaced), "")
+    assert split_module("disk.img") == ("disk.img", "")
 
 
 def test_one_image_cannot_be_two_writable_disks(disk: str) -> None:

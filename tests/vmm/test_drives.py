@@ -9,7 +9,14 @@ import pytest
 from disks.errors import ImageBusyError
 from vmm.config import DriveConfig, MachineConfig, is_floppy_size
 from vmm.errors import ConfigError
-from vmm.power_on import CMOS_EQUIPMENT, CMOS_FLOPPY_TYPES, Drives, cmos_contents
+from vmm.power_on import (
+    CMOS_BOOT_FLAG1,
+    CMOS_BOOT_FLAG2,
+    CMOS_EQUIPMENT,
+    CMOS_FLOPPY_TYPES,
+    Drives,
+    cmos_contents,
+)
 
 FOOTER_COOKIE = b"conectix"
 
@@ -88,6 +95,17 @@ def test_floppies_are_drives_a_and_b_and_cmos_names_their_types(floppy: Path, tm
     assert [(drive.number, drive.kind) for drive in drives.boot] == [(0, "floppy"), (1, "floppy")]
     assert cmos[CMOS_FLOPPY_TYPES] == 0x42
     assert cmos[CMOS_EQUIPMENT] == 0x47
+
+
+def test_kernel_behind_a_bios_is_first_in_the_boot_order_that_cmos_holds(disk: Path, tmp_path: Path) -> None:
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(b"kernel")
+    machine = MachineConfig(hd=(DriveConfig(path=str(disk)),), kernel=str(kernel), boot=("cd", "hd")).check()
+    drives = Drives(machine)
+    cmos = cmos_contents(machine, drives)
+    drives.close()
+
+    assert (cmos[CMOS_BOOT_FLAG2], cmos[CMOS_BOOT_FLAG1]) == (0x34, 0x20)  # ROM, CD, hard disk
 
 
 def test_without_floppies_cmos_names_none(disk: Path) -> None:

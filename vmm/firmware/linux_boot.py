@@ -98,20 +98,16 @@ def has_protected_entry(data: bytes) -> bool:
 
 
 def parse_kernel(data: bytes, name: str = "kernel", *, oldest: int = VERSION_CMDLINE_SIZE) -> KernelHeader:
-    """Check a bzImage of protocol `oldest` or later; before 2.06 it may be a zImage.
+    """Check a bzImage of protocol `oldest` or later; where that is before 2.06 it may be a zImage.
 
     Raises:
         ConfigError: it is none, is cut short, or is too old.
     """
-
-    def field(offset: int, form: str) -> int:
-        return int(struct.unpack_from("<" + form, data, offset)[0])
-
     if len(data) < HEADER_MIN_BYTES:
         raise ConfigError(f"{name}: {len(data)} bytes are too few for a Linux kernel")
-    if field(BOOT_FLAG, "H") != BOOT_FLAG_VALUE or data[MAGIC : MAGIC + 4] != MAGIC_VALUE:
+    if not is_linux(data):
         raise ConfigError(f"{name}: not a Linux bzImage (no boot flag and 'HdrS' at {BOOT_FLAG:#x})")
-    version = field(VERSION, "H")
+    version = _field(data, VERSION, "H")
     loaded_high = bool(data[LOADFLAGS] & LOADED_HIGH)
     if version < oldest or (not loaded_high and oldest >= VERSION_CMDLINE_SIZE):
         hint = "; --entry 16 takes older ones" if oldest >= VERSION_CMDLINE_SIZE else ""
@@ -121,27 +117,37 @@ def parse_kernel(data: bytes, name: str = "kernel", *, oldest: int = VERSION_CMD
         )
     setup_bytes = ((data[SETUP_SECTS] or DEFAULT_SETUP_SECTS) + 1) * SECTOR_BYTES
     # Before protocol 2.04 the field has 16 bits, which say nothing about a large kernel
-    payload_bytes = field(SYSSIZE, "I") * PARAGRAPH_BYTES if version >= VERSION_SYSSIZE_32 else 1
+    payload_bytes = _field(data, SYSSIZE, "I") * PARAGRAPH_BYTES if version >= VERSION_SYSSIZE_32 else 1
     if not payload_bytes or setup_bytes + payload_bytes > len(data) + PARAGRAPH_BYTES - 1:
         raise ConfigError(
             f"{name}: truncated: {len(data)} bytes, the header speaks of {setup_bytes + payload_bytes}"
         )
-    payload = data[setup_bytes:]
-    needs = KERNEL + len(payload)
-    if version >= VERSION_INIT_SIZE:
-        start = max(KERNEL, field(PREF_ADDRESS, "Q")) if data[RELOCATABLE] else field(PREF_ADDRESS, "Q")
-        needs = max(needs, start + field(INIT_SIZE, "I"))
+    xloadflags = _field(data, XLOADFLAGS, "H") if version >= VERSION_XLOADFLAGS else 0
     return KernelHeader(
         version=version,
         setup_bytes=setup_bytes,
         header=data[SETUP_SECTS : MAGIC + data[JUMP + 1]],
-        payload=payload,
-        initrd_max=field(INITRD_ADDR_MAX, "I"),
-        command_line_max=field(CMDLINE_SIZE, "I"),
-        needs_bytes=needs,
+        payload=data[setup_bytes:],
+        initrd_max=_field(data, INITRD_ADDR_MAX, "I"),
+        command_line_max=_field(data, CMDLINE_SIZE, "I"),
+        needs_bytes=_needs(data, version, len(data) - setup_bytes),
         loaded_high=loaded_high,
-        has_64bit_entry=version >= VERSION_XLOADFLAGS and bool(field(XLOADFLAGS, "H") & XLF_KERNEL_64),
+        has_64bit_entry=bool(xloadflags & XLF_KERNEL_64),
     )
+
+
+def _field(data: bytes, offset: int, form: str) -> int:
+    return int(struct.unpack_from("<" + form, data, offset)[0])
+
+
+def _needs(data: bytes, version: int, payload_bytes: int) -> int:
+    """Return the end of the RAM that the kernel needs before it reads the memory map."""
+    needs = KERNEL + payload_bytes
+    if version >= VERSION_INIT_SIZE:
+        preferred = _field(data, PREF_ADDRESS, "Q")
+        start = max(KERNEL, preferred) if data[RELOCATABLE] else preferred
+        needs = max(needs, start + _field(data, INIT_SIZE, "I"))
+    return needs
 
 
 class LinuxKernel:
