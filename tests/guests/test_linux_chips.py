@@ -39,13 +39,15 @@ def disc(tmp_path: Path) -> Path:
     return image
 
 
+@pytest.mark.parametrize("apic", [False, pytest.param(True, marks=pytest.mark.verify)])
 def test_linux_mounts_a_floppy_and_a_cd_prints_and_hears_the_mouse(
-    linux_i386: LinuxGuest, accelerated: str, floppy: Path, disc: Path, tmp_path: Path
+    linux_i386: LinuxGuest, accelerated: str, floppy: Path, disc: Path, tmp_path: Path, apic: bool
 ) -> None:
     config = MachineConfig(
         kernel=str(linux_i386.kernel),
         initrd=(str(linux_i386.initramfs),),
-        append=linux_i386.command_line("chips"),
+        append=linux_i386.command_line("chips", apic=apic),
+        apic=apic,
         memory_bytes=256 << 20,
         floppy=(DriveConfig(path=str(floppy)),),
         cd=(DriveConfig(path=str(disc)),),

@@ -5,6 +5,7 @@
 #   chips   floppy, CD, printer and mouse, by the kernel's own drivers; halt
 #   disk    partition /dev/sda, make a file system, write, read back, compare, halt
 #   apic    the same, then show what the kernel says of the APICs and whose interrupts came by which
+#   apic-read   as apic, but only read the disk's first MiB
 
 export PATH=/bin
 mount -t proc proc /proc
@@ -108,10 +109,15 @@ disk)
     disk_job
     poweroff -f
     ;;
-apic)
+apic | apic-read)
     load_drivers load-order
     echo TRAPLINE-GUEST-READY
-    disk_job
+    if [ $mode = apic ]; then
+        disk_job
+    else
+        wait_for /dev/sda || fail "no /dev/sda"
+        dd if=/dev/sda of=/dev/null bs=65536 count=16 || fail read
+    fi
     dmesg | grep -i -e apic -e '\.\.TIMER' -e MP-BIOS -e MP-table
     cat /proc/interrupts
     poweroff -f

@@ -71,10 +71,9 @@ class LinuxGuest:
     kernel: Path
     initramfs: Path
 
-    def command_line(self, mode: str) -> str:
-        """Return the kernel command line that makes /init do `mode`; `apic` wants a PC with APICs."""
-        options = COMMAND_LINE if mode != "apic" else APIC_COMMAND_LINE
-        return f"{options} trapline.mode={mode}"
+    def command_line(self, mode: str, *, apic: bool = False) -> str:
+        """Return the kernel command line that makes /init do `mode`, on a PC with or without APICs."""
+        return f"{APIC_COMMAND_LINE if apic else COMMAND_LINE} trapline.mode={mode}"
 
 
 def linux_guest(architecture: str) -> LinuxGuest:

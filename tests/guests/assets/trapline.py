@@ -19,9 +19,12 @@ def trapline(*arguments: str | Path) -> ConsoleProcess:
     return ConsoleProcess([*COMMAND, *arguments], cwd=TREE)
 
 
-def linux_options(guest: LinuxGuest, mode: str, memory: str = "256M") -> list[str | Path]:
+def linux_options(
+    guest: LinuxGuest, mode: str, memory: str = "256M", *, apic: bool = False
+) -> list[str | Path]:
     """Return the options of `trapline run` that load a kernel itself, with no boot disk."""
+    command_line = guest.command_line(mode, apic=apic)
     return [
-        *("--kernel", guest.kernel, "--initrd", guest.initramfs, "--append", guest.command_line(mode)),
-        *("--memory", memory, *SERIAL_ONLY),
+        *("--kernel", guest.kernel, "--initrd", guest.initramfs, "--append", command_line),
+        *("--memory", memory, *SERIAL_ONLY, *["--apic"] * apic),
     ]
