@@ -337,8 +337,7 @@ class Fdc82077:
 
     def _sense_drive(self, command: bytes) -> bytes:
         drive = self._drive(command[1] & r.DOR_SELECT)
-        status = r.ST3_FIXED | command[1] & 0x07
-        status |= r.ST3_TRACK_0 if drive.cylinder == 0 else 0
+        status = r.ST3_FIXED | command[1] & 0x07 | (0 if drive.cylinder else r.ST3_TRACK_0)
         return bytes([status | (r.ST3_PROTECTED if drive.write_protected else 0)])
 
     def _sense_interrupt(self, _command: bytes) -> bytes:

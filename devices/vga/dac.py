@@ -24,6 +24,7 @@ class DacState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     index: int
     component: int
     state: int
+    written: bytes
 
 
 class Dac:
@@ -39,6 +40,7 @@ class Dac:
         self.index = 0
         self.component = 0
         self.state = _STATE_WRITING
+        self.written = b""
         self.eight_bits = False  # the display interface sets it
 
     def save(self) -> DacState:
@@ -49,6 +51,7 @@ class Dac:
             index=self.index,
             component=self.component,
             state=self.state,
+            written=self.written,
         )
 
     def load(self, values: DacState) -> None:
@@ -56,6 +59,7 @@ class Dac:
         self.palette[:] = values.palette
         self.mask, self.index = values.mask, values.index
         self.component, self.state = values.component, values.state
+        self.written = values.written
 
     def read_mask(self) -> int:
         """Read 3C6h."""
@@ -79,7 +83,7 @@ class Dac:
 
     def write_write_index(self, value: int) -> None:
         """Write 3C8h: the colour to write next."""
-        self.index, self.component, self.state = value, 0, _STATE_WRITING
+        self.index, self.component, self.state, self.written = value, 0, _STATE_WRITING, b""
 
     def read_data(self) -> int:
         """Read the next component at 3C9h."""
@@ -88,8 +92,12 @@ class Dac:
         return value
 
     def write_data(self, value: int) -> None:
-        """Write the next component at 3C9h."""
-        self.palette[self.index * 3 + self.component] = value if self.eight_bits else value & _SIX_BITS
+        """Write the next component at 3C9h; the third stores the colour, [VGA] "Video DAC"."""
+        self.written += bytes((value if self.eight_bits else value & _SIX_BITS,))
+        if len(self.written) == 3:
+            self.palette[self.index * 3 : self.index * 3 + 3] = self.written
+            self.written = b""
+            self.component = 2
         self._advance()
 
     def colour(self, index: int) -> tuple[int, int, int]:

@@ -138,7 +138,7 @@ def test_dac_index_advances_after_three_components(rig: Rig) -> None:
 
 def test_dac_index_wraps_after_the_last_colour(rig: Rig) -> None:
     rig.vga.common.write(DAC_WRITE, 1, 255)
-    for component in (9, 9, 9, 7):
+    for component in (9, 9, 9, 7, 7, 7):
         rig.vga.common.write(DAC_DATA, 1, component)
     assert rig.vga.dac.palette[0] == 7
 

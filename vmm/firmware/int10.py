@@ -35,7 +35,7 @@ class Int10:
         self._memory = host.memory
         self._vbe = Vbe(self.screen)
         fonts, palette, state = Fonts(self.screen), Palette(self.screen), DisplayState(self.screen)
-        self._set_font = fonts.set_for_mode
+        self._set_font, self._palette = fonts.set_for_mode, palette
         self._functions: dict[int, Callable[[Caller], None]] = {
             0x00: self._set_mode,
             0x01: lambda caller: self.screen.shape_cursor(caller.cx),
@@ -90,7 +90,9 @@ class Int10:
         number = caller.al & MODE_NUMBER
         if number not in MODES or (self.screen.host.display is None and MODES[number].kind is not Kind.TEXT):
             return
+        colours = self._palette.kept()
         self.screen.set_mode(number, clear=not caller.al & KEEP_SCREEN)
+        self._palette.load(colours)
         self._set_font(number)
         caller.al = MODE_SET.get(MODES[number].kind, OTHER_SET)
 
@@ -148,8 +150,9 @@ class Int10:
         return x < self.screen.columns * CELL_PIXELS and y < self.screen.rows * self.screen.cell_lines
 
     def _teletype(self, caller: Caller) -> None:
+        """Write to the active page, whatever BH says: [PTL] AH=0Eh has no parameter for a page."""
         attribute = caller.bl if self.screen.canvas is not None else None
-        self.screen.type(self._page(caller), caller.al, attribute)
+        self.screen.type(self.screen.active_page, caller.al, attribute)
 
     def _get_mode(self, caller: Caller) -> None:
         caller.al = self.screen.data.byte(b.VIDEO_MODE) | self.screen.data.byte(b.VIDEO_OPTIONS) & KEEP_SCREEN

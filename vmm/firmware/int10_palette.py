@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from devices.vga.mode_table import Kind
 from vmm.cpu import registers as r
+from vmm.firmware import bda as b
 from vmm.firmware.caller import Caller
-from vmm.firmware.screen import Screen
+from vmm.firmware.screen import GREY_COLOURS, KEEP_COLOURS, Screen
 from vmm.firmware.vga_ports import DAC_MASK, VgaPorts
 
 PALETTE_REGISTERS: Final = 16
@@ -28,6 +30,7 @@ class Palette:
     """The colour functions."""
 
     def __init__(self, screen: Screen) -> None:
+        self._screen = screen
         self._ports = VgaPorts(screen.host.bus)
         self._functions: dict[int, Callable[[Caller], None]] = {
             0x00: self._set_register, 0x01: self._set_overscan, 0x02: self._set_all, 0x03: self._set_blink,
@@ -44,11 +47,13 @@ class Palette:
             function(caller)
 
     def set_cga(self, caller: Caller) -> None:
-        """Serve AH=0Bh: BH=0 sets border and background, BH=1 one of CGA's two palettes."""
+        """Serve AH=0Bh: BH=0 sets the border and, of a graphics mode, the background; BH=1 CGA's palette."""
         ports, value = self._ports, caller.bl
         if caller.bh == 0:
             border = value & 0x07 | (value & 0x08) << 1
             ports.write_attribute(OVERSCAN, border)
+            if self._screen.mode.kind is Kind.TEXT:
+                return
             ports.write_attribute(0, border)
             for index in CGA_COLOURS:
                 old = ports.read_attribute(index)
@@ -56,6 +61,20 @@ class Palette:
         elif caller.bh == 1:
             for index in CGA_COLOURS:
                 ports.write_attribute(index, ports.read_attribute(index) & ~1 | value & 1)
+
+    # -- mode changes
+
+    def kept(self) -> bytes | None:
+        """Return the colours that a mode change is not to load others over, if 12h has said so."""
+        keep = self._screen.data.byte(b.VGA_FLAGS) & KEEP_COLOURS
+        return self._ports.read_colours(0, COLOURS) if keep else None
+
+    def load(self, colours: bytes | None) -> None:
+        """After a mode change: put back what `kept` returned; else the mode's own, perhaps as greys."""
+        if colours is not None:
+            self._ports.write_colours(0, colours)
+        elif self._screen.data.byte(b.VGA_FLAGS) & GREY_COLOURS:
+            self._make_grey(0, COLOURS)
 
     # -- palette registers
 
@@ -93,10 +112,12 @@ class Palette:
 
     def _set_colour(self, caller: Caller) -> None:
         self._ports.write_colours(caller.bl, bytes((caller.dh, caller.ch, caller.cl)))
+        self._grey_if_asked(caller.bl, 1)
 
     def _set_colours(self, caller: Caller) -> None:
         count = min(caller.cx, COLOURS)
         self._ports.write_colours(caller.bl, caller.read(caller.address(r.ES, caller.dx), 3 * count))
+        self._grey_if_asked(caller.bl, count)
 
     def _get_colour(self, caller: Caller) -> None:
         caller.dh, caller.ch, caller.cl = self._ports.read_colours(caller.bl, 1)
@@ -126,11 +147,17 @@ class Palette:
     def _get_mask(self, caller: Caller) -> None:
         caller.bl = self._ports.read_port(DAC_MASK)
 
+    def _grey_if_asked(self, first: int, count: int) -> None:
+        if self._screen.data.byte(b.VGA_FLAGS) & GREY_COLOURS:
+            self._make_grey(first, count)
+
     def _sum_to_grey(self, caller: Caller) -> None:
+        self._make_grey(caller.bl, min(caller.cx, COLOURS))
+
+    def _make_grey(self, first: int, count: int) -> None:
         """Replace colours by greys: 30 % red, 59 % green, 11 % blue."""
-        count = min(caller.cx, COLOURS)
-        colours = self._ports.read_colours(caller.bl, count)
+        colours = self._ports.read_colours(first, count)
         greys = bytearray()
         for red, green, blue in zip(colours[::3], colours[1::3], colours[2::3], strict=True):
             greys += bytes((min(0x3F, (red * 77 + green * 151 + blue * 28 + 128) >> 8),)) * 3
-        self._ports.write_colours(caller.bl, bytes(greys))
+        self._ports.write_colours(first, bytes(greys))

@@ -1,6 +1,7 @@
 """INT 10h, AH=12h, 1Bh and 1Ch: switches of the display, what it can do, its state saved and restored.
 
 The image of a saved state is ours: registers, then the data area's fields, then the DAC, as CX asks.
+The number of lines that 12h asks of text modes is noted; they have 400 all the same.
 
 Sources: [PTL] IBM PS/2 and PC BIOS Interface Technical Reference, "Interrupt 10h", functions 12h, 1Bh, 1Ch.
 """
@@ -15,14 +16,25 @@ from vmm.firmware import bda as b
 from vmm.firmware.caller import Caller
 from vmm.firmware.int10_fonts import ROM_SEGMENT
 from vmm.firmware.rom_fonts import STATIC_TABLE
-from vmm.firmware.screen import VGA_COLOUR, Screen
+from vmm.firmware.screen import GREY_COLOURS, KEEP_COLOURS, NO_SCALING, VGA_COLOUR, Screen
 from vmm.firmware.vga_ports import DAC_MASK, GRAPHICS, MISC_READ, MISC_WRITE, SEQUENCER, VgaPorts
 
 DONE: Final = 0x12
 INFORMATION: Final = 0x10
-SWITCHES: Final = frozenset({0x20, 0x30, 0x31, 0x33, 0x34})  # taken, without effect
+LINES: Final = 0x30
 VIDEO_ENABLE: Final = 0x32
 REFRESH: Final = 0x36
+# Switches: field and bit of the data area, and the AL that sets it; the other of 0 and 1 clears it
+SWITCHES: Final = {
+    0x31: (b.VGA_FLAGS, KEEP_COLOURS, 1),
+    0x33: (b.VGA_FLAGS, GREY_COLOURS, 0),
+    0x34: (b.VIDEO_OPTIONS, NO_SCALING, 1),
+}
+LINES_OF: Final = {0: 0x80, 1: 0x00, 2: 0x10}  # by AL: 200, 350, 400, as 40:89 has it
+LINE_BITS: Final = 0x90
+SWITCHES_200: Final = 0x08  # 40:88: what an EGA's switches say for 200 lines, and for 350
+SWITCHES_350: Final = 0x09
+RAM_ENABLE: Final = 0x02
 CLOCKING_MODE: Final = 1
 SCREEN_OFF: Final = 0x20
 STATE_BYTES: Final = 64
@@ -47,13 +59,29 @@ class DisplayState:
         """Serve AH=12h; AL = 12h says that a switch was set."""
         if caller.bl == INFORMATION:  # colour, 256 KiB, no feature bits, the switches of a VGA
             caller.bx, caller.cx = 0x0003, 0x0009
-        elif caller.bl in SWITCHES or caller.bl == VIDEO_ENABLE:
+        elif caller.bl == LINES and caller.al in LINES_OF:
+            self._note_lines(caller)
+        elif caller.bl in SWITCHES and caller.al <= 1:
+            field, bit, setting = SWITCHES[caller.bl]
+            value = self._screen.data.byte(field)
+            self._screen.data.set_byte(field, value | bit if caller.al == setting else value & ~bit)
+            caller.al = DONE
+        elif caller.bl == VIDEO_ENABLE and caller.al <= 1:
+            misc = self._ports.read_port(MISC_READ)
+            self._ports.write_port(MISC_WRITE, misc & ~RAM_ENABLE if caller.al else misc | RAM_ENABLE)
             caller.al = DONE
         elif caller.bl == REFRESH:
             clocking = self._ports.read(SEQUENCER, CLOCKING_MODE)
             off = clocking | SCREEN_OFF if caller.al & 1 else clocking & ~SCREEN_OFF
             self._ports.write(SEQUENCER, CLOCKING_MODE, off)
             caller.al = DONE
+
+    def _note_lines(self, caller: Caller) -> None:
+        data = self._screen.data
+        data.set_byte(b.VGA_FLAGS, data.byte(b.VGA_FLAGS) & ~LINE_BITS | LINES_OF[caller.al])
+        switches = SWITCHES_350 if caller.al else SWITCHES_200
+        data.set_byte(b.VIDEO_SWITCHES, data.byte(b.VIDEO_SWITCHES) & 0xF0 | switches)
+        caller.al = DONE
 
     def report(self, caller: Caller) -> None:
         """Serve AH=1Bh: 64 bytes at ES:DI."""

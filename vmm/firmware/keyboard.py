@@ -56,6 +56,8 @@ KBD_PULSE_RESET: Final = 0xFE
 GREY_CHARACTER: Final = 0xE0
 FUNCTIONALITY: Final = 0x34  # 09h: 0305h, 0Ah and 10h-12h are there
 KEYBOARD_ID: Final = 0x41AB  # MF2 behind a translating controller
+LAST_OLD_SCAN: Final = 0x84
+RING_WORDS: Final = 16
 DEFAULT_TYPEMATIC: Final = 0x2B
 SET_RATE, DEFAULT_RATE = 0x05, 0x00
 DIGITS: Final = {0x47: 7, 0x48: 8, 0x49: 9, 0x4B: 4, 0x4C: 5, 0x4D: 6, 0x4F: 1, 0x50: 2, 0x51: 3, 0x52: 0}
@@ -137,13 +139,22 @@ class Keyboard:
         )
 
     def _next(self, enhanced: bool) -> int | None:
-        """Return the oldest word as the caller's function shows it, or None if the ring is empty."""
-        head = self._bda.word(b.KEY_HEAD)
-        if head == self._bda.word(b.KEY_TAIL):
-            return None
-        word = self._bda.word(head)
-        if enhanced:
-            return word
+        """Return the oldest word as the caller's function shows it, or None if the ring has none for it.
+
+        A key that keyboards of 84 keys do not have is thrown away by the functions for those.
+        """
+        for _ in range(RING_WORDS):
+            head = self._bda.word(b.KEY_HEAD)
+            if head == self._bda.word(b.KEY_TAIL):
+                return None
+            word = self._bda.word(head)
+            if enhanced or not _is_new(word):
+                return word if enhanced else self._translated(word)
+            self._bda.set_word(b.KEY_HEAD, self._after(head))
+        return None
+
+    @staticmethod
+    def _translated(word: int) -> int:
         if word >> 8 == GREY_CHARACTER:  # keypad Enter and /, as the key they double
             return (0x1C00 if word & 0xFF in (0x0D, 0x0A) else 0x3500) | word & 0xFF
         return word & 0xFF00 if word & 0xFF == GREY_CHARACTER else word
@@ -292,6 +303,11 @@ class Keyboard:
             self._bda.set_byte(b.KEY_FLAGS, flags ^ INSERT)
         word = _key_word(scan, grey, flags)
         return KEY_STORED if word != NONE and self._store(word) else 0
+
+
+def _is_new(word: int) -> bool:
+    """Whether only 10h and 11h give a word, [PTL] "Interrupt 16h"."""
+    return word >> 8 > LAST_OLD_SCAN and word >> 8 != GREY_CHARACTER
 
 
 def _key_word(scan: int, grey: bool, flags: int) -> int:

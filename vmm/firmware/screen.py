@@ -22,7 +22,10 @@ LINEAR_MODE: Final = 0x7F  # what the data area calls a mode of VBE
 MODE_NUMBER: Final = 0x7F
 CELL_BYTES: Final = 2
 BLANK: Final = 0x20
-BLOCK_CURSOR: Final = 0x0D0E  # scan lines 13-14 of 16
+LINE_CURSOR: Final = 0x0607  # the last two lines of a cell of eight, which `shape_cursor` scales
+NO_SCALING: Final = 0x01  # of the video options: cursor shapes are meant as they are
+CGA_CELL_LINES: Final = 8
+CGA_SHAPES: Final = 0x20  # a first line from there on hides the cursor
 MAX_PAGES: Final = 8
 CRTC: Final = 0x3D4
 MONO_CRTC: Final = 0x3B4
@@ -30,6 +33,9 @@ CRTC_CURSOR_START: Final = 0x0A
 CRTC_START_HIGH: Final = 0x0C
 CRTC_CURSOR_HIGH: Final = 0x0E
 VGA_COLOUR: Final = 0x08  # display combination code: VGA with a colour monitor
+KEEP_COLOURS: Final = 0x08  # 40:89: a mode's own colours are not loaded
+GREY_COLOURS: Final = 0x02  # 40:89: colours that are loaded become greys
+VGA_ACTIVE: Final = 0x51  # 40:89: a VGA, with text of 400 lines
 FONT_VECTOR: Final = 0x43
 UPPER_FONT_VECTOR: Final = 0x1F
 CGA_MODES: Final = frozenset({Kind.CGA_2, Kind.CGA_4})
@@ -90,7 +96,7 @@ class Screen:
         self.describe(mode, number | (0 if clear else 0x80))
         self._crtc_word(CRTC_START_HIGH, 0)
         if mode.kind is Kind.TEXT:
-            self._crtc_word(CRTC_CURSOR_START, BLOCK_CURSOR)
+            self.shape_cursor(LINE_CURSOR)
         self.place(0, 0, 0)
 
     def describe(self, mode: Mode, number: int) -> None:
@@ -102,14 +108,14 @@ class Screen:
         data.set_word(b.PAGE_START, 0)
         for page in range(MAX_PAGES):
             data.set_word(b.CURSORS + 2 * page, 0)
-        data.set_word(b.CURSOR_SHAPE, BLOCK_CURSOR)
+        data.set_word(b.CURSOR_SHAPE, 0)
         data.set_byte(b.ACTIVE_PAGE, 0)
         data.set_word(b.CRTC_PORT, CRTC if mode.registers.misc & 1 else MONO_CRTC)
         data.set_byte(b.LAST_ROW, mode.rows - 1)
         data.set_word(b.FONT_HEIGHT, mode.cell_lines)
         data.set_byte(b.VIDEO_OPTIONS, 0x60 | number & 0x80)
         data.set_byte(b.VIDEO_SWITCHES, 0xF9)
-        data.set_byte(b.VGA_FLAGS, 0x51)
+        data.set_byte(b.VGA_FLAGS, data.byte(b.VGA_FLAGS) or VGA_ACTIVE)
         data.set_byte(b.DISPLAY_CODE, VGA_COLOUR)
 
     @property
@@ -143,9 +149,17 @@ class Screen:
             self._crtc_word(CRTC_CURSOR_HIGH, cell & 0xFFFF)
 
     def shape_cursor(self, shape: int) -> None:
-        """Set the cursor's first and last line."""
+        """Set the cursor's first and last line; a shape for cells of eight lines is scaled to the font's."""
         self.data.set_word(b.CURSOR_SHAPE, shape)
-        self._crtc_word(CRTC_CURSOR_START, shape & 0x3F1F)
+        first, last, lines = shape >> 8 & 0x3F, shape & 0x1F, self.cell_lines
+        scaled = not self.data.byte(b.VIDEO_OPTIONS) & NO_SCALING and lines > CGA_CELL_LINES
+        if scaled and last < CGA_CELL_LINES and first < CGA_SHAPES:
+            if last == first + 1:  # a line stays a line of two
+                first = (last + 1) * lines // CGA_CELL_LINES - 2
+            else:
+                first = (first + 1) * lines // CGA_CELL_LINES - 1
+            last = (last + 1) * lines // CGA_CELL_LINES - 1
+        self._crtc_word(CRTC_CURSOR_START, first << 8 | last)
 
     def select_page(self, page: int) -> None:
         """Show a page."""

@@ -286,3 +286,23 @@ def test_cga_palettes(screen: Screen) -> None:
     screen.call(0x10, ax=0x0B00, bx=0x0001)
     assert screen.pixel(4, 0) == (0, 0, 0xAA)
     assert screen.pixel(0, 0) == GREEN
+
+
+def test_border_of_a_text_mode_is_not_its_background(screen: Screen) -> None:
+    screen.call(0x10, ax=0x0003)
+    screen.call(0x10, ax=0x0B00, bx=0x0002)
+    assert screen.pixel(0, 0) == (0, 0, 0)
+
+
+def test_mode_change_leaves_colours_or_makes_them_grey_when_told(screen: Screen) -> None:
+    screen.call(0x10, ax=0x1201, bx=0x0031)  # do not load a mode's colours
+    screen.call(0x10, ax=0x1010, bx=1, cx=0x0102, dx=0x0300)
+    screen.call(0x10, ax=0x0013)
+    screen.call(0x10, ax=0x1015, bx=1)
+    assert (screen.reg("dh"), screen.reg("cx")) == (3, 0x0102)
+
+    screen.call(0x10, ax=0x1200, bx=0x0031)
+    screen.call(0x10, ax=0x1200, bx=0x0033)  # colours become greys
+    screen.call(0x10, ax=0x0013)
+    screen.call(0x10, ax=0x1015, bx=1)
+    assert (screen.reg("dh"), screen.reg("ch"), screen.reg("cl")) == (5, 5, 5)  # of 0, 0, 42

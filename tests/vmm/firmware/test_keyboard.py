@@ -178,3 +178,15 @@ def test_functions_of_the_keyboard_are_told() -> None:
 
 def test_ctrl_alt_del_asks_for_a_warm_start() -> None:
     assert typed(0x1D, 0x38, 0x53).bda.word(0x72) == 0x1234
+
+
+def test_old_functions_throw_keys_away_that_old_keyboards_do_not_have() -> None:
+    rig = Rig()
+    for word in (0x8500, 0x8600, 0x1E61):  # F11, F12, a
+        rig.call(0x16, ax=0x0500, cx=word)
+    rig.call(0x16, ax=0x1100)
+    assert rig.reg("ax") == 0x8500
+    rig.call(0x16, ax=0x0100)
+    assert rig.reg("ax") == 0x1E61
+    rig.call(0x16, ax=0x0000)
+    assert rig.reg("ax") == 0x1E61
