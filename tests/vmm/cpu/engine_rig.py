@@ -20,7 +20,7 @@ import pytest
 from devices.backplane import PortRange
 from tests.oracles import MissingError, require_tool
 from vmm.bus import PortBus
-from vmm.clock import host_time
+from vmm.clock import HostTime
 from vmm.cpu import registers as r
 from vmm.cpu.accel import LIBRARY
 from vmm.cpu.engine import EngineView, StopReason
@@ -194,7 +194,7 @@ class Rig:
         self._vector: int | None = None
         options = options or ProcessorOptions()
         options = ProcessorOptions(**{**vars(options), "engine": engine})
-        now = None if options.virtual_clock else host_time()
+        now = None if options.virtual_clock else HostTime()
         self.processor = Processor(self.memory, self.bus, self._acknowledge, now, options)
         self.engine = self.processor.live
 
