@@ -23,6 +23,7 @@ PACKAGES: Final = {
     "e2fsck": "e2fsprogs",
     "fsck.fat": "dosfstools",
     "grub-mkrescue": "grub-common",
+    "gvnccapture": "gvncviewer",
     "isoinfo": "genisoimage",
     "mcopy": "mtools",
     "mkfs.fat": "dosfstools",

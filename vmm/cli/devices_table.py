@@ -25,7 +25,9 @@ def device_names(board: Board) -> list[str]:
 def device_lines(board: Board, name: str | None = None) -> list[str]:
     """Return the table, or everything about the device of that name; ValueError if there is none."""
     if name is not None:
-        found = next((d for d in board.devices if d.name.replace(" ", "-").startswith(name.lower())), None)
+        found = next(
+            (d for d in board.devices if d.name.replace(" ", "-").lower().startswith(name.lower())), None
+        )
         if found is None:
             raise ValueError(f"devices: none is named {name}; there are {', '.join(device_names(board))}")
         return [f"{found.name}:", *(f"  {key} = {_full(value)}" for key, value in _fields(found.save()))]

@@ -16,8 +16,7 @@ from vmm.display.ansi import RESET, move
 
 Pixels = NDArray[np.uint8]
 UPPER_HALF: Final = "▀"
-CUBE_FIRST: Final = 16  # the 6 x 6 x 6 colours of a 256-colour terminal
-CUBE_STEP: Final = 51
+CUBE_FIRST: Final = 16  # the 6 x 6 x 6 colours of a 256-colour terminal: 0, 95, 135, 175, 215, 255
 SHADES: Final = (" ", "▄", "▀", "█")  # by lower and upper dot, without colours
 BRIGHT: Final = 96
 
@@ -76,5 +75,10 @@ def cell_changes(old: Pixels | None, new: Pixels, mode: str) -> Iterator[str]:
 def _colour(dot: list[int], mode: str) -> str:
     if mode == "true":
         return f"2;{dot[0]};{dot[1]};{dot[2]}"
-    red, green, blue = ((value + CUBE_STEP // 2) // CUBE_STEP for value in dot)
+    red, green, blue = map(_level, dot)
     return f"5;{CUBE_FIRST + 36 * red + 6 * green + blue}"
+
+
+def _level(value: int) -> int:
+    """Return the nearest of the cube's six steps."""
+    return 0 if value < 48 else 1 if value < 115 else (value - 35) // 40
