@@ -48,6 +48,7 @@ BUFFER_BYTES: Final = 16
 DEFAULT_SET: Final = 2
 DEFAULT_TYPEMATIC: Final = 0x2B  # 10.9 a second after half a second
 DEFAULT_KEY_INTERVAL_NS: Final = 10_000_000
+MOST_TYPED: Final = 1 << 16  # presses and releases that may wait for the guest
 
 CodeTable = Mapping[int, Mapping[str, bytes]]
 
@@ -195,12 +196,23 @@ class Keyboard:
         self._type_on()
 
     def type_keys(self, keys: tuple[str, ...]) -> None:
-        """Type a chord such as ("left_ctrl", "left_alt", "delete"): press all, release in reverse."""
+        """Type a chord such as ("left_ctrl", "left_alt", "delete"): press all, release in reverse.
+
+        While `MOST_TYPED` presses and releases wait, more are dropped.
+        """
         for key in keys:
             _known(key)
+        if len(self._typed) >= MOST_TYPED:
+            return
         self._typed.extend((key, True) for key in keys)
         self._typed.extend((key, False) for key in reversed(keys))
         self._type_on()
+
+    def strike(self, key: str, *, down: bool) -> None:
+        """Press or release one key behind what waits to be typed; past `MOST_TYPED` presses are dropped."""
+        if not down or len(self._typed) < MOST_TYPED:
+            self._typed.append((_known(key), down))
+            self._type_on()
 
     @property
     def typing(self) -> bool:

@@ -24,6 +24,7 @@ PACKAGES: Final = {
     "fsck.fat": "dosfstools",
     "grub-mkimage": "grub-common",
     "grub-mkrescue": "grub-common",
+    "gvnccapture": "gvncviewer",
     "isoinfo": "genisoimage",
     "mcopy": "mtools",
     "mkfs.fat": "dosfstools",

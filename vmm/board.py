@@ -313,3 +313,10 @@ class Board:
         """Pulse the reset line of every chip."""
         for device in self.devices:
             device.reset()
+
+    def irq_numbers(self) -> dict[str, tuple[int, ...]]:
+        """Return the interrupts of the devices that have some, by name."""
+        wired = {self.pit.name: (0,), self.rtc.name: (8,), self.i8042.name: (1, 12)}
+        wired |= {uart.name: (irq,) for uart, (_, irq) in zip(self.serial, COM_PORTS, strict=True)}
+        wired |= {channel.name: (irq,) for channel, (_, _, irq) in zip(self.ide, IDE_CHANNELS, strict=True)}
+        return wired | {self.parallel.name: (PARALLEL_IRQ,), self.fdc.name: (FLOPPY_IRQ,)}

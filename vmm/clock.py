@@ -24,10 +24,29 @@ def wall_clock_s() -> int:
     return int(time.time())
 
 
-def host_time() -> Callable[[], int]:
-    """Return a source: nanoseconds of the host's monotonic clock since this call."""
-    base_ns = host_ns()
-    return lambda: host_ns() - base_ns
+class HostTime:
+    """A source: nanoseconds of the host's monotonic clock since it was made, without what it was stopped."""
+
+    __slots__ = ("_base_ns", "_stopped_ns")
+
+    def __init__(self) -> None:
+        self._base_ns = host_ns()
+        self._stopped_ns: int | None = None
+
+    def __call__(self) -> int:
+        """Return the time."""
+        return (host_ns() if self._stopped_ns is None else self._stopped_ns) - self._base_ns
+
+    def stop(self) -> None:
+        """Let the time stand still. Idempotent."""
+        if self._stopped_ns is None:
+            self._stopped_ns = host_ns()
+
+    def go_on(self) -> None:
+        """Let it run on from where it stands. Idempotent."""
+        if self._stopped_ns is not None:
+            self._base_ns += host_ns() - self._stopped_ns
+            self._stopped_ns = None
 
 
 class ManualTime:

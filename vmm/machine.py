@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Final, Self
 from devices.backplane import Tracer
 from vmm.board import Board, Fittings, Outside
 from vmm.bus import PortBus
-from vmm.clock import NEVER_NS, MachineClock, host_ns, host_time, wall_clock_s
+from vmm.clock import NEVER_NS, HostTime, MachineClock, host_ns, wall_clock_s
 from vmm.config import MachineConfig
 from vmm.cpu import registers as r
 from vmm.cpu.engine import StopReason
+from vmm.cpu.named import named_registers
 from vmm.cpu.processor import Processor, ProcessorOptions
 from vmm.cpu.ring import ExitRing
 from vmm.errors import EngineError
@@ -68,6 +69,7 @@ class Machine:
         self._result: RunResult | None = None
         self._reset_wanted: str | None = None
         self._asleep = False  # after HLT: the processor is not run
+        self.paused = False
         self._last: tuple[dict[str, ExitCount], dict[str, int]] | None = None  # once closed
         self.wait_fds: list[int] = []
         self.drives = Drives(self.config)
@@ -81,7 +83,8 @@ class Machine:
         config = self.config
         self.memory = Memory(config.memory_bytes)
         self.bus = PortBus()
-        source = self._virtual_now_ns if self._virtual else host_time()
+        self._host_time = HostTime()
+        source = self._virtual_now_ns if self._virtual else self._host_time
         self.clock = MachineClock(source)
         vga_rom = None if config.vgabios is None else read_rom(config.vgabios, "video BIOS", 512, 64 * 1024)
         outside = Outside(
@@ -89,8 +92,8 @@ class Machine:
             set_a20=lambda enabled: self.processor.live.set_a20(enabled),
             request_reset=self._request_reset,
             on_exit=self._on_exit,
-            on_serial=self._on_serial,
-            on_debug=self._on_debug,
+            on_serial=lambda number, byte: self._take(self.serial[number], byte),
+            on_debug=lambda byte: self._take(self.debug, byte),
             raise_nmi=lambda: self.processor.live.raise_nmi(),
         )
         self.starter = starter_for(self)
@@ -100,7 +103,7 @@ class Machine:
             self.drives.by_place,
             self.drives.floppies,
             vga_rom,
-            self._on_printed if config.parallel is not None else None,
+            (lambda byte: self._take(self.parallel, byte)) if config.parallel is not None else None,
             self.starter.option_rom,
             config.apic,
         )
@@ -149,15 +152,6 @@ class Machine:
     def _on_exit(self, value: int) -> None:
         self._end(RunResult("exit", value))
 
-    def _on_serial(self, number: int, byte: int) -> None:
-        self._take(self.serial[number], byte)
-
-    def _on_printed(self, byte: int) -> None:
-        self._take(self.parallel, byte)
-
-    def _on_debug(self, byte: int) -> None:
-        self._take(self.debug, byte)
-
     def report_no_boot(self, why: str) -> None:
         """End the run: the firmware has found nothing to start."""
         self._end(RunResult("no-boot", detail=why))
@@ -193,7 +187,8 @@ class Machine:
         flush = poll + FLUSH_NS
         engine, clock = self.processor.live, self.clock
         while self._result is None:
-            clock.run_due()
+            if not self.paused:
+                clock.run_due()
             now = host_ns()
             if now >= poll:
                 poll = now + POLL_NS
@@ -206,7 +201,10 @@ class Machine:
                 if asked is not None and asked():
                     self._result = RunResult("until")
                     break
-            if self._asleep:
+            if self.paused:
+                if select.select(self.wait_fds, [], [], IDLE_POLL_NS / 1e9)[0]:
+                    poll = 0
+            elif self._asleep:
                 if self._sleep(min(give_up, now + IDLE_POLL_NS)):
                     poll = 0
             else:
@@ -295,6 +293,18 @@ class Machine:
         """Type text on the keyboard."""
         self.board.keyboard.type_text(text)
 
+    def pause(self) -> None:
+        """Have neither the processor nor time run; `run` then only looks at the world outside."""
+        self._host_time.stop()
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on where `pause` stopped."""
+        self._host_time.go_on()
+        if self.paused and not self._virtual:
+            self.processor.live.time_moved()
+        self.paused = False
+
     def nmi(self) -> None:
         """Pulse the NMI line."""
         self._require_open()
@@ -343,16 +353,7 @@ class Machine:
         """Return the processor's registers by name."""
         if self._last is not None:
             return self._last[1]
-        view = self.processor.live.fetch()
-        wide = bool(view.efer & r.EFER_LMA)
-        names = r.GPR_NAMES if wide else [f"e{name[1:]}" for name in r.GPR_NAMES[:8]]
-        values = {name: view.regs[i] if wide else view.regs[i] & 0xFFFF_FFFF for i, name in enumerate(names)}
-        values["rip" if wide else "eip"] = view.rip
-        values["rflags" if wide else "eflags"] = view.rflags
-        values |= {name: view.segs[i].selector for i, name in enumerate(r.SEGMENT_NAMES)}
-        values |= {f"cr{i}": view.cr[i] for i in (0, 2, 3, 4)}
-        values["efer"] = view.efer
-        return values
+        return named_registers(self.processor.live.fetch())
 
     def trace_exits(self, tracer: Tracer | None) -> None:
         """Have `tracer.emit` called with an `Exit` after each exit from now on; None ends that."""

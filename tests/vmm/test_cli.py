@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from vmm import __version__
 from vmm.cli import run as run_module
 from vmm.cli import run_command, status
 from vmm.cli.doctor import BAD, MISSING
+from vmm.cli.image_argument import machine_of
+from vmm.cli.wires import serial_ports
 from vmm.config import SerialConfig
 
 ROOT = Path(__file__).parents[2]
@@ -137,10 +140,10 @@ def test_a_mistake_is_one_line_and_a_status(
 def test_our_own_bugs_are_one_line_unless_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], disk: Path
 ) -> None:
-    def fail(image: Path | None) -> None:
+    def fail(image: Path | None, cleanup: ExitStack) -> None:
         raise AssertionError("impossible")
 
-    monkeypatch.setattr(run_module, "_machine", fail)
+    monkeypatch.setattr(run_module, "machine_of", fail)
 
     assert run_command(["run", str(disk)]) == status.ERROR
     assert "this is our bug, AssertionError: impossible" in capsys.readouterr().err
@@ -159,21 +162,21 @@ def test_an_image_is_a_cd_by_name_or_by_its_volume_descriptor(tmp_path: Path) ->
     image[510:512] = b"\x55\xaa"
     hybrid.write_bytes(image)
 
-    machines = [run_module._machine(path) for path in (plain, named, described, hybrid)]
+    machines = [machine_of(path, ExitStack()) for path in (plain, named, described, hybrid)]
 
     assert [bool(machine.cd) for machine in machines] == [False, True, True, False]
     assert [bool(machine.hd) for machine in machines] == [True, False, False, True]
 
 
 def test_com1_is_the_terminal_unless_something_else_needs_it() -> None:
-    from vmm.cli.job import RunOptions
-    from vmm.config import MachineConfig
+    from vmm.cli.job import DisplayOptions, RunOptions
 
-    base, options = MachineConfig(), RunOptions()
+    options = RunOptions()
 
-    assert run_module._serial(None, base, options) == (SerialConfig("stdio"),)
-    assert run_module._serial(["null"], base, options) == (SerialConfig("null"),)
-    assert run_module._serial(None, base, RunOptions(json=True)) == ()
+    assert serial_ports(None, (), options) == (SerialConfig("stdio"),)
+    assert serial_ports(["null"], (), options) == (SerialConfig("null"),)
+    assert serial_ports(None, (), RunOptions(json=True)) == ()
+    assert serial_ports(None, (), RunOptions(display=DisplayOptions(kind="terminal"))) == ()
 
 
 def test_doctor_says_which_engine_and_why(capsys: pytest.CaptureFixture[str]) -> None:

@@ -190,13 +190,17 @@ def test_folders_of_our_names_in_the_working_directory_are_not_taken_for_ours(fo
 
 def test_the_terminal_is_com1_until_the_monitor_key(folder: Path) -> None:
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "vmm.cli", "run", str(folder / "echo"), "-q", "--timeout", "30"]
+    command = [sys.executable, "-m", "vmm.cli", "run", str(folder / "echo"), "-q", "--timeout", "60"]
     with subprocess.Popen(command, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave) as running:
         os.close(slave)
         read_until(master, b"ends the run")
         os.write(master, b"a\x03b")
         assert read_until(master, b"b").endswith(b"a\x03b")
-        os.write(master, b"\x1dq")
+        os.write(master, b"\x1dreg")
+        read_until(master, b"trapline> reg")
+        os.write(master, b"\r")
+        read_until(master, b"EFLAGS")
+        os.write(master, b"q\r")
 
         assert running.wait(20) == status.OK
     os.close(master)

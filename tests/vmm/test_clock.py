@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmm.clock import NEVER_NS, MachineClock, ManualTime, host_time
+from vmm.clock import NEVER_NS, HostTime, MachineClock, ManualTime
 
 
 class Rig:
@@ -92,7 +92,7 @@ def test_run_due_counts_what_ran() -> None:
 
 
 def test_the_host_s_time_starts_at_zero_and_never_goes_back() -> None:
-    time = host_time()
+    time = HostTime()
     values = [time() for _ in range(100)]
     assert 0 <= values[0] < 10**9
     assert values == sorted(values)

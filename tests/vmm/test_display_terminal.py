@@ -8,6 +8,7 @@ import pty
 import re
 import termios
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,9 @@ from devices.vga import registers as r
 from devices.vga.adapter import Vga
 from vmm.clock import MachineClock, ManualTime
 from vmm.display.ansi import render_ansi
-from vmm.display.keyboard_input import TerminalKeyboard
-from vmm.display.keys import Chord, decode
+from vmm.display.halfblocks import cell_changes, scaled
+from vmm.display.keyboard_input import RawTerminal, TerminalKeyboard
+from vmm.display.keys import Chord, KeyDecoder, Token, decode
 from vmm.display.terminal import FRAME_NS, TerminalDisplay
 
 TEXT = 0x1_8000
@@ -164,6 +166,9 @@ def test_whole_screen_as_text() -> None:
         (b"\x1b[24;2~", [("left_shift", "f12")]),
         (b"\x1bOP", [("f1",)]),
         (b"\x1b[Z", [("left_shift", "tab")]),
+        (b"\x1b[[A\x1b[[E", [("f1",), ("f5",)]),
+        (b"\x1b[25~", [("left_shift", "f1")]),
+        (b"\x1b[1;3P", [("left_alt", "f1")]),
         (b"\x1b[99~\x1b[", [("left_alt", "left_bracket")]),
         ("é".encode(), []),
     ],
@@ -180,45 +185,106 @@ def test_any_bytes_become_known_keys(data: bytes) -> None:
     assert {key for chord in decode(data) for key in chord} <= set(KEYS)
 
 
-class KeyRig:
-    """A keyboard whose chords, commands and mistakes are kept."""
-
-    def __init__(self, descriptor: int = -1) -> None:
-        self.chords: list[Chord] = []
-        self.commands: list[str] = []
-        self.unknown: list[str] = []
-        self.keyboard = TerminalKeyboard(
-            descriptor, self.chords.append, {"q": lambda: self.commands.append("q")}, self.unknown.append
-        )
+def test_what_is_cut_between_two_reads_is_one_key() -> None:
+    decoder = KeyDecoder()
+    assert decoder.feed(b"\x1b[1;") == []
+    assert decoder.feed(b"5C") == [("left_ctrl", "right")]
+    assert decoder.feed("é".encode()[:1]) == []
+    assert decoder.feed("é".encode()[1:]) == ["é"]
 
 
-def test_monitor_key_takes_the_next_key_for_itself() -> None:
-    rig = KeyRig()
-    for data in (b"a\x1dqb", b"\x1d", b"Q", b"\x1dz"):
-        rig.keyboard.feed(data)
-    assert rig.chords == [("a",), ("b",)]
-    assert rig.commands == ["q", "q"]
-    assert rig.unknown == ["z"]
+def test_a_lone_escape_is_the_key_once_nothing_follows() -> None:
+    decoder = KeyDecoder()
+    assert decoder.feed(b"\x1b") == []
+    assert decoder.flush() == ["\x1b"]
 
 
-def test_monitor_key_twice_goes_to_the_guest() -> None:
-    rig = KeyRig()
-    rig.keyboard.feed(b"\x1d\x1d")
-    assert rig.chords == [("left_ctrl", "right_bracket")]
+def test_pasted_text_has_no_keys_but_characters() -> None:
+    decoder = KeyDecoder()
+    assert decoder.feed(b"\x1b[200~a\x1b[A\n\x1b[201~\x1b[A") == ["a", "\n", ("up",)]
 
 
-def test_terminal_is_raw_while_open_and_restored_after() -> None:
+def test_terminal_is_raw_until_closed_and_read_without_waiting() -> None:
     ours, theirs = pty.openpty()
     try:
         before = termios.tcgetattr(theirs)
-        rig = KeyRig(theirs)
-        with rig.keyboard:
-            assert not termios.tcgetattr(theirs)[3] & (termios.ICANON | termios.ECHO)
-            rig.keyboard.poll()
-            os.write(ours, b"\x03")
-            rig.keyboard.poll()
-        assert rig.chords == [("left_ctrl", "c")]
+        taken: list[Token] = []
+        raw = RawTerminal(theirs)
+        assert not termios.tcgetattr(theirs)[3] & (termios.ICANON | termios.ECHO)
+        keyboard = TerminalKeyboard(theirs, taken.append)
+        keyboard.poll()
+        os.write(ours, b"\x03\x1b")
+        keyboard.poll()
+        assert taken == ["\x03"]
+        keyboard.poll()
+        assert taken == ["\x03", "\x1b"]
+        raw.close()
         assert termios.tcgetattr(theirs) == before
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def sized(rig: Rig, columns: int, rows: int) -> None:
+    rig.display._size = lambda: (columns, rows)  # type: ignore[method-assign]
+    rig.next_frame()
+
+
+def test_a_small_terminal_shows_where_the_cursor_is() -> None:
+    rig = Rig()
+    rig.put(24 * 80, ord("z"))
+    sized(rig, 80, 24)
+    assert (0, 0) in rig.screen.cells
+    assert rig.screen.cells[23, 0][0] == " "
+    at = 24 * 80 + 1
+    rig.vga.colour.write(4, 2, r.CRTC_CURSOR_LOW | (at & 0xFF) << 8)
+    rig.vga.colour.write(4, 2, r.CRTC_CURSOR_HIGH | (at >> 8) << 8)
+    rig.next_frame()
+    assert rig.screen.cells[23, 0][0] == "z"
+    assert (rig.screen.row, rig.screen.column) == (23, 1)
+
+
+def test_the_prompt_lies_over_the_last_rows_and_goes_without_a_trace() -> None:
+    rig = Rig()
+    rig.put(24 * 80, ord("z"))
+    sized(rig, 80, 25)
+    rig.display.say(["an answer"])
+    rig.display.edit("trapline> q", 11)
+    shown = "".join(rig.screen.cells[23, column][0] for column in range(9))
+    assert shown == "an answer"
+    assert (rig.screen.row, rig.screen.column) == (24, 11)
+    rig.display.close_prompt("")
+    assert rig.screen.cells[24, 0][0] == "z"
+    assert rig.screen.cells[23, 0][0] == " "
+
+
+@pytest.mark.parametrize(
+    ("environment", "style"),
+    [
+        ({"COLORTERM": "truecolor"}, "38;2;255;255;85;48;2;0;0;170"),
+        ({}, "38;5;227;48;5;19"),
+    ],
+)
+def test_graphics_are_half_blocks_of_two_dots(environment: dict[str, str], style: str) -> None:
+    rig = Rig(environment)
+    rig.vga.set_mode(0x13)
+    for line, colour in ((0, 14), (1, 1)):
+        for dot in range(320):
+            rig.vga.write(line * 320 + dot, 1, colour)
+    sized(rig, 320, 100)
+    assert rig.screen.cells[0, 0] == ("▀", style)
+    assert not rig.screen.cursor_shown
+
+
+def test_a_picture_keeps_its_shape_and_its_brightness() -> None:
+    picture = np.zeros((400, 640, 3), dtype=np.uint8)
+    picture[:, ::2] = 200
+    cells = scaled(picture, 80, 40)
+    assert cells.shape == (40, 80, 2, 3)
+    assert cells[20, 40].tolist() == [[100] * 3] * 2
+    assert not cells[0].any()  # a band above: 80 x 50 dots of 80 x 80
+
+
+def test_without_colours_dots_are_black_or_white() -> None:
+    cells = np.array([[[[255] * 3, [0] * 3], [[0] * 3, [255] * 3]]], dtype=np.uint8)
+    assert "".join(cell_changes(None, cells, "none")) == "\x1b[1;1H▀▄"

@@ -81,8 +81,10 @@ def build_app(arguments: list[str]) -> typer.Typer:
     app.command(epilog=EPILOG)(run)
     if arguments[:1] != ["run"]:
         from vmm.cli.disk import app as disk_app
+        from vmm.cli.guests import app as guests_app
 
         app.add_typer(disk_app, name="disk")
+        app.add_typer(guests_app, name="guests")
     app.command()(doctor)
     app.command()(version)
     return app

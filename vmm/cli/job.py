@@ -22,10 +22,19 @@ class TraceOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     limit: int | None = None
 
 
+class DisplayOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the screen is shown; `path` is of `png`, `host` and `port` of `vnc`."""
+
+    kind: Literal["none", "terminal", "png", "vnc"] = "none"
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+
 class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a run is driven and shown."""
 
-    display: Literal["none", "terminal"] = "none"
+    display: DisplayOptions = DisplayOptions()
     expect: tuple[str, ...] = ()
     send: tuple[str, ...] = ()
     timeout_s: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,6 +12,7 @@ import typer
 
 from vmm.cli import status
 from vmm.cli.dialogue import Dialogue
+from vmm.cli.image_argument import complete_image, machine_of
 from vmm.cli.job import Job, RunOptions
 from vmm.cli.kernel_options import (
     BOOTING,
@@ -22,36 +23,28 @@ from vmm.cli.kernel_options import (
     LoadAddressOption,
 )
 from vmm.cli.trace_options import read_traces
+from vmm.cli.wires import (
+    DisplayOption,
+    ParallelOption,
+    ScreenshotOption,
+    SerialOption,
+    check_screenshot,
+    serial_ports,
+    with_display,
+)
 from vmm.config import (
     BOOT_DEVICES,
     CPU_MODELS,
     DriveConfig,
     MachineConfig,
-    SerialConfig,
-    check_file,
-    is_floppy_size,
     parse_boot,
     parse_memory,
 )
-from vmm.errors import ConfigError, UsageError
-
-ISO_MAGIC: Final = b"CD001"
-ISO_MAGIC_OFFSET: Final = 0x8001  # volume descriptor of sector 16, [ECMA-119] §8.1
-MBR_MAGIC: Final = b"\x55\xaa"
-MBR_MAGIC_OFFSET: Final = 510
-STDIO: Final = SerialConfig("stdio")
+from vmm.errors import UsageError
 
 MACHINE: Final = "The machine"
-WIRES: Final = "Screen, keyboard, serial ports"
 DRIVING: Final = "Driving the run"
 SHOWING: Final = "What left the guest"
-
-
-class DisplayName(StrEnum):
-    """Values of `--display`."""
-
-    NONE = "none"
-    TERMINAL = "terminal"
 
 
 class EngineName(StrEnum):
@@ -83,6 +76,8 @@ EPILOG: Final = "\n".join(
         "",
         "[bold]Examples[/bold]",
         "  trapline run disk.vhd",
+        "  trapline run guest:snare",
+        "  trapline run disk.vhd --display vnc",
         "  trapline run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0",
         "  trapline run --kernel os.elf --initrd 'ramdisk.img root' --append debug",
         "  trapline run --kernel boot.bin --load-address 0x7c00",
@@ -103,7 +98,9 @@ def run(
     image: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[IMAGE|MACHINE.toml]", help="A raw or VHD disk, a CD or floppy image, or a machine file."
+            metavar="[IMAGE|MACHINE.toml|guest:NAME]",
+            help="A raw or VHD disk, a CD or floppy image, a machine file, or a guest of ours.",
+            autocompletion=complete_image,
         ),
     ] = None,
     hd: Annotated[
@@ -190,28 +187,10 @@ def run(
     append: AppendOption = None,
     entry: EntryOption = None,
     load_address: LoadAddressOption = None,
-    serial: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="END",
-            help="COM1, then COM2: stdio, pty, null or file:PATH. Default stdio.",
-            rich_help_panel=WIRES,
-            autocompletion=lambda: ["stdio", "pty", "null", "file:"],
-        ),
-    ] = None,
-    parallel: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="Connect a printer that prints on this file.", rich_help_panel=WIRES
-        ),
-    ] = None,
-    display: Annotated[
-        DisplayName, typer.Option(help="Show the text screen in this terminal.", rich_help_panel=WIRES)
-    ] = DisplayName.NONE,
-    screenshot: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.png", help="Write the last screen as an image.", rich_help_panel=WIRES),
-    ] = None,
+    serial: SerialOption = None,
+    parallel: ParallelOption = None,
+    display: DisplayOption = None,
+    screenshot: ScreenshotOption = None,
     expect: Annotated[
         list[str] | None,
         typer.Option(
@@ -289,11 +268,10 @@ def run(
 ) -> None:
     """Run a guest and show what trapped.
 
-    COM1 is this terminal unless you say otherwise; the monitor speaks on stderr.
-    Ctrl-] q ends the run.
+    In a terminal the guest's screen is shown and the keyboard is the guest's; Ctrl-] opens a prompt for
+    the monitor. Without a terminal, or with --serial stdio, COM1 is there instead.
     """
     options = RunOptions(
-        display=display.value,
         expect=tuple(expect or ()),
         send=tuple(send or ()),
         timeout_s=timeout,
@@ -305,58 +283,36 @@ def run(
         json=as_json,
         quiet=quiet,
     )
-    base = _machine(image)
-    changes = {
-        "hd": base.hd + tuple(DriveConfig.parse(text) for text in hd or ()),
-        "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),
-        "floppy": base.floppy + tuple(DriveConfig(path=path) for path in floppy or ()),
-        "boot": parse_boot(boot) if boot is not None else None,
-        "memory_bytes": parse_memory(memory) if memory is not None else None,
-        "cpu": cpu,
-        "apic": True if apic else None,
-        "engine": engine.value if engine else None,
-        "clock": clock.value if clock else None,
-        "msr": msr.value if msr else None,
-        "snapshot": True if snapshot else None,
-        "bios": bios,
-        "vgabios": vgabios,
-        "kernel": kernel,
-        "initrd": tuple(initrd) if initrd else None,
-        "append": append,
-        "entry": entry.value if entry else None,
-        "load_address": load_address,
-        "serial": _serial(serial, base, options),
-        "parallel": parallel,
-    }
-    job = Job(_replaced(base, changes).check(), _checked(options))
-    from vmm.cli.supervisor import supervise
+    options = with_display(options, display, serial, append)
+    with ExitStack() as cleanup:
+        base = machine_of(image, cleanup)
+        changes = {
+            "hd": base.hd + tuple(DriveConfig.parse(text) for text in hd or ()),
+            "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),
+            "floppy": base.floppy + tuple(DriveConfig(path=path) for path in floppy or ()),
+            "boot": parse_boot(boot) if boot is not None else None,
+            "memory_bytes": parse_memory(memory) if memory is not None else None,
+            "cpu": cpu,
+            "apic": True if apic else None,
+            "engine": engine.value if engine else None,
+            "clock": clock.value if clock else None,
+            "msr": msr.value if msr else None,
+            "snapshot": True if snapshot else None,
+            "bios": bios,
+            "vgabios": vgabios,
+            "kernel": kernel,
+            "initrd": tuple(initrd) if initrd else None,
+            "append": append,
+            "entry": entry.value if entry else None,
+            "load_address": load_address,
+            "serial": serial_ports(serial, base.serial, options),
+            "parallel": parallel,
+        }
+        job = Job(_replaced(base, changes).check(), _checked(options))
+        from vmm.cli.supervisor import supervise
 
-    raise typer.Exit(supervise(job, context.obj))
-
-
-def _machine(image: Path | None) -> MachineConfig:
-    """Return the machine that the argument stands for."""
-    if image is None:
-        return MachineConfig()
-    if image.suffix.lower() == ".toml":
-        from vmm.machine_toml import load_machine
-
-        return load_machine(image)
-    size = check_file(str(image), "image")
-    if _is_cd(image):
-        return MachineConfig(cd=(DriveConfig(path=str(image), read_only=True),))
-    drive = DriveConfig(path=str(image))
-    return MachineConfig(floppy=(drive,)) if is_floppy_size(size) else MachineConfig(hd=(drive,))
-
-
-def _is_cd(image: Path) -> bool:
-    """Whether an image is a CD by its name, or by its contents without being a disk as well."""
-    if image.suffix.lower() == ".iso":
-        return True
-    with image.open("rb") as file:
-        first = file.read(MBR_MAGIC_OFFSET + len(MBR_MAGIC))
-        file.seek(ISO_MAGIC_OFFSET)
-        return file.read(len(ISO_MAGIC)) == ISO_MAGIC and not first.endswith(MBR_MAGIC)
+        code = supervise(job, context.obj)
+    raise typer.Exit(code)
 
 
 def _replaced(base: MachineConfig, changes: dict[str, Any]) -> MachineConfig:
@@ -364,34 +320,11 @@ def _replaced(base: MachineConfig, changes: dict[str, Any]) -> MachineConfig:
     return msgspec.structs.replace(base, **given)
 
 
-def _serial(ends: list[str] | None, base: MachineConfig, options: RunOptions) -> tuple[SerialConfig, ...]:
-    """Return the serial ports: as asked for, else COM1 on stdio unless something else needs it."""
-    ports = tuple(SerialConfig.parse(end) for end in ends) if ends else base.serial
-    if not ports and options.display == "none" and not options.json:
-        return (STDIO,)
-    if options.display == "terminal" and not sys.stdout.isatty():
-        raise UsageError("--display terminal needs a terminal on stdout")
-    if options.display == "terminal" and STDIO in ports:
-        raise UsageError("--display terminal and --serial stdio both want this terminal; give one of them")
-    if options.json and STDIO in ports:
-        raise UsageError("--json and --serial stdio both want standard output; give the serial port a file")
-    return ports
-
-
-def _check_screenshot(path: Path) -> None:
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"--screenshot {str(path)!r}: expected a name that ends in .png")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--screenshot {path}: no such directory")
-    if path.is_dir():
-        raise ConfigError(f"--screenshot {path}: it is a directory")
-
-
 def _checked(options: RunOptions) -> RunOptions:
     """Return the options; raise ConfigError for what can be seen to be wrong before the run."""
     if options.timeout_s is not None and not 0 < options.timeout_s < 1e9:
         raise UsageError(f"--timeout {options.timeout_s:g}: expected seconds above 0 and below 1e9")
     if options.screenshot is not None:
-        _check_screenshot(Path(options.screenshot))
+        check_screenshot(Path(options.screenshot))
     Dialogue(options.expect, options.send)
     return options

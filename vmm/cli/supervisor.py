@@ -22,7 +22,7 @@ from vmm.cli import status
 from vmm.cli.job import Job
 from vmm.cli.process import MachineProcess
 
-LEAVE_MODES: Final = "\x1b[?25h\x1b[?1049l"  # cursor shown, normal screen
+LEAVE_MODES: Final = "\x1b[0m\x1b[?2004l\x1b[?25h\x1b[?1049l"  # plain paste, cursor shown, normal screen
 
 
 def supervise(job: Job, process: MachineProcess | None = None) -> int:

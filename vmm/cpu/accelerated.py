@@ -83,9 +83,8 @@ class AcceleratedEngine(Engine):
         self.shared.virtual_clock = virtual_clock
         self.shared.patience_ns = engine.PATIENCE_NS
         self.shared.ring, self.shared.ring_mask = wiring.ring.address, SIZE - 1
-        now = wiring.now_ns()
-        self.shared.virtual_ns = now
-        self.shared.host_base_ns = host_ns() - now  # accel.c reads the same CLOCK_MONOTONIC
+        self.shared.virtual_ns = wiring.now_ns()
+        self.time_moved()
         self._install_hooks(handle, virtual_clock)
         self.map_memory()
         self.map_claimed_ports()
@@ -317,6 +316,10 @@ class AcceleratedEngine(Engine):
     def virtual_ns(self) -> int:
         """Virtual time that executed code has spent, with what `skip_to` added."""
         return int(self.shared.virtual_ns)
+
+    def time_moved(self) -> None:
+        """Count from where the source of time stands now; accel.c reads the same CLOCK_MONOTONIC."""
+        self.shared.host_base_ns = host_ns() - self.wiring.now_ns()
 
     def skip_to(self, now_ns: int) -> None:
         """Move virtual time forward: the processor slept."""

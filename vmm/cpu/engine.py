@@ -182,6 +182,9 @@ class Engine(ABC):
     def halt(self) -> None:
         """HLT was emulated: `run` returns HALTED."""
 
+    def time_moved(self) -> None:  # noqa: B027 - an engine that keeps no time of its own has nothing to do
+        """The source of time was stopped for a while, between two runs."""
+
     @abstractmethod
     def skip_to(self, now_ns: int) -> None:
         """Move virtual time forward: the processor slept."""

@@ -23,6 +23,9 @@ _BOX_FIRST: Final = 0xC0
 _BOX_LAST: Final = 0xDF
 
 
+Pixels = NDArray[np.uint8]
+
+
 def render_png(vga: Vga, path: Path) -> None:
     """Write what the screen shows now to `path`."""
     path.write_bytes(encode_png(draw(vga)))

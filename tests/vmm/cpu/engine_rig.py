@@ -21,7 +21,7 @@ from devices.apic.local import LocalApic
 from devices.backplane import IrqLine, PortRange
 from tests.oracles import MissingError, require_tool
 from vmm.bus import PortBus
-from vmm.clock import MachineClock, ManualTime, host_time
+from vmm.clock import HostTime, MachineClock, ManualTime
 from vmm.cpu import registers as r
 from vmm.cpu.accel import LIBRARY
 from vmm.cpu.engine import EngineView, StopReason
@@ -195,7 +195,7 @@ class Rig:
         self._vector: int | None = None
         options = options or ProcessorOptions()
         options = ProcessorOptions(**{**vars(options), "engine": engine})
-        now = None if options.virtual_clock else host_time()
+        now = None if options.virtual_clock else HostTime()
         self.processor = Processor(self.memory, self.bus, self._acknowledge, now, options)
         self.engine = self.processor.live
 

@@ -1,0 +1,195 @@
+"""A VNC server in the machine's own loop: sockets that never wait, a few clients, bounded buffers.
+
+There is no password: who reaches the port has the machine's keyboard. A client that does not finish its
+handshake, or does not take what it asked for, is dropped after `PATIENCE_NS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from devices.keyboard import Keyboard
+from devices.mouse import LEFT, MIDDLE, RIGHT, Mouse
+from devices.vga.adapter import Vga
+from vmm.display.keysyms import SHIFTS, keys_of
+from vmm.display.rfb import Connection, Events, ProtocolError
+from vmm.display.screenshot import draw
+from vmm.errors import ConfigError
+
+MOST_CLIENTS: Final = 8
+READ_BYTES: Final = 4096  # from one client at a time
+FRAME_NS: Final = 1_000_000_000 // 20
+DRAWING_SHARE: Final = 4  # of the time, one part in so many may go into drawing
+PATIENCE_NS: Final = 10_000_000_000
+NAME: Final = "Trapline"
+_BUTTONS: Final = ((1, LEFT), (2, MIDDLE), (4, RIGHT))
+_WHEEL_UP: Final = 8
+_WHEEL_DOWN: Final = 16
+
+
+class VncServer:
+    """Shows `vga` to clients; what they type and move goes to the keyboard and the mouse."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        vga: Vga,
+        inputs: tuple[Keyboard, Mouse],
+        wait_fds: list[int],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._vga, self._wait_fds, self._now_ns = vga, wait_fds, now_ns
+        self._inputs = inputs
+        self._clients: list[_Client] = []
+        self._next_ns = 0
+        self._listener = _listen(host, port)
+        self.address: tuple[str, int] = self._listener.getsockname()[:2]
+        wait_fds.append(self._listener.fileno())
+
+    def announcement(self) -> list[str]:
+        """Return what the user should know: where to connect, and who else can."""
+        host, port = self.address
+        lines = [f"VNC at {host}:{port} (vncviewer {host}::{port})"]
+        if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            lines.append("anyone who reaches this address can see and use the machine: there is no password")
+        return lines
+
+    def pump(self) -> None:
+        """Take connections and bytes, send what is due. Never waits."""
+        self._accept()
+        for client in list(self._clients):
+            if not client.pump(self._now_ns()):
+                self._drop(client)
+        now_ns = self._now_ns()
+        wanting = [client for client in self._clients if client.connection.wants_frame]
+        if not wanting or now_ns < self._next_ns:
+            return
+        picture = draw(self._vga)
+        for client in wanting:
+            if client.connection.show(picture):
+                client.asked_ns = now_ns
+                if not client.pump(now_ns):
+                    self._drop(client)
+        self._next_ns = now_ns + max(FRAME_NS, (self._now_ns() - now_ns) * DRAWING_SHARE)
+
+    def close(self) -> None:
+        """Close every connection. Idempotent."""
+        for client in list(self._clients):
+            self._drop(client)
+        if self._listener.fileno() in self._wait_fds:
+            self._wait_fds.remove(self._listener.fileno())
+        self._listener.close()
+
+    def _accept(self) -> None:
+        for _ in range(MOST_CLIENTS):
+            try:
+                handle, _ = self._listener.accept()
+            except OSError:
+                return
+            if len(self._clients) >= MOST_CLIENTS:
+                handle.close()
+                continue
+            handle.setblocking(False)
+            with contextlib.suppress(OSError):
+                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            height, width, _ = draw(self._vga).shape
+            self._clients.append(_Client(handle, (width, height), self._inputs, self._now_ns()))
+            self._wait_fds.append(handle.fileno())
+
+    def _drop(self, client: _Client) -> None:
+        self._clients.remove(client)
+        self._wait_fds.remove(client.handle.fileno())
+        client.close()
+
+
+class _Client:
+    """One connection, with what it holds down."""
+
+    def __init__(
+        self, handle: socket.socket, size: tuple[int, int], inputs: tuple[Keyboard, Mouse], now_ns: int
+    ) -> None:
+        self.handle = handle
+        self.asked_ns = now_ns  # since when something is expected of the client
+        self._keyboard, self._mouse = inputs
+        self._down: dict[int, tuple[str, ...]] = {}  # keys by keysym
+        self._pointer: tuple[int, int] | None = None
+        self._buttons = 0
+        self.connection = Connection(NAME, size, Events(self._key, self._move))
+
+    def pump(self, now_ns: int) -> bool:
+        """Receive and send what can be; False: the connection is over."""
+        try:
+            with contextlib.suppress(BlockingIOError):
+                data = self.handle.recv(READ_BYTES)
+                if not data:
+                    return False
+                self.connection.receive(data)
+            output = self.connection.output
+            with contextlib.suppress(BlockingIOError):
+                while output:
+                    sent = self.handle.send(output[: 1 << 18])
+                    del output[:sent]
+                    self.asked_ns = now_ns
+        except (OSError, ProtocolError):
+            return False
+        waited = not self.connection.ready or bool(output)
+        return not waited or now_ns - self.asked_ns < PATIENCE_NS
+
+    def close(self) -> None:
+        """Let go of what is held down, and hang up."""
+        for keys in self._down.values():
+            for key in reversed(keys):
+                self._keyboard.strike(key, down=False)
+        if self._buttons:
+            self._mouse.set_buttons(0)
+        self._down, self._buttons = {}, 0
+        self.handle.close()
+
+    def _key(self, keysym: int, down: bool) -> None:
+        if not down:
+            for key in reversed(self._down.pop(keysym, ())):
+                self._keyboard.strike(key, down=False)
+            return
+        keys = keys_of(keysym)
+        held = {key for held in self._down.values() for key in held}
+        if keys[:1] == ("left_shift",) and len(keys) > 1 and held.intersection(SHIFTS):
+            keys = keys[1:]
+        for key in keys:
+            self._keyboard.strike(key, down=True)
+        if keys:
+            self._down[keysym] = keys
+
+    def _move(self, buttons: int, x: int, y: int) -> None:
+        if self._pointer is not None:
+            right, down = x - self._pointer[0], y - self._pointer[1]
+            wheel = bool(buttons & _WHEEL_DOWN & ~self._buttons) - bool(buttons & _WHEEL_UP & ~self._buttons)
+            if right or down or wheel:
+                self._mouse.move(right, -down, wheel)
+        self._pointer = (x, y)
+        if buttons != self._buttons:
+            self._buttons = buttons
+            self._mouse.set_buttons(sum(ours for theirs, ours in _BUTTONS if buttons & theirs))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(MOST_CLIENTS)
+            listener.setblocking(False)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ConfigError(
+            f"--display vnc:{host}:{port}: {error.strerror}; name another port, such as vnc:{port + 1}"
+        ) from None
+    return listener
