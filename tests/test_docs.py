@@ -25,7 +25,15 @@ LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 SOURCE: Final = re.compile(r"^(?:vmm|devices|disks|tests|guests|docs)/[\w./-]*$")
 OPTION: Final = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 TEST: Final = re.compile(r"^(tests/[\w/]+\.py)::(test_\w+)$")
-VERBS: Final = (("run",), ("disk", "create"), ("disk", "info"), ("doctor",), ("version",))
+VERBS: Final = (
+    ("run",),
+    ("guests", "copy"),
+    ("guests",),
+    ("disk", "create"),
+    ("disk", "info"),
+    ("doctor",),
+    ("version",),
+)
 HAPPENED: Final = (
     "trapline: error:",
     " differ: ",
@@ -92,7 +100,10 @@ def test_options_in_commands_are_options_of_their_verb(page: Path) -> None:
 
 @every_page
 def test_options_in_the_text_exist(page: Path) -> None:
-    known = {option for verb in VERBS for option in options_of(verb)}
+    known = {option for verb in VERBS for option in options_of(verb)} | {
+        "--install-completion",
+        "--show-completion",
+    }
     for text in INLINE.findall(prose(page)):
         if text.startswith("--"):
             assert re.split(r"[ =]", text)[0] in known, text

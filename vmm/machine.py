@@ -68,8 +68,7 @@ class Machine:
         self._found = False
         self._result: RunResult | None = None
         self._reset_wanted: str | None = None
-        self._asleep = False  # after HLT: the processor is not run
-        self.paused = False
+        self._asleep = self.paused = False  # asleep after HLT: the processor is not run
         self._last: tuple[dict[str, ExitCount], dict[str, int]] | None = None  # once closed
         self.wait_fds: list[int] = []
         self.drives = Drives(self.config)

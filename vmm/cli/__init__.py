@@ -26,6 +26,10 @@ def run_command(arguments: list[str]) -> int:
     from vmm.cli.errors import one_line
 
     with one_line() as failure:
+        if os.environ.get(COMPLETION_VARIABLE) == "complete_bash":
+            from vmm.cli.completion import complete_bash
+
+            return complete_bash()
         process = _start_early(arguments)
         try:
             return _run_command(arguments, process)
