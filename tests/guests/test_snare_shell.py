@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from disks.image import BlockImage
 from guests.snare import build, snarefs
 from tests.guests.assets.qemu import ide_disk, qemu
 from tests.guests.assets.snare import LIMIT_S, PROMPT, fields, medium
@@ -43,6 +44,21 @@ class Shell:
         """Give a command over the serial port; return all up to the next prompt."""
         self.machine.send_serial(f"{line}\n".encode())
         return self.wait()
+
+
+class Recorder:
+    """An image that keeps what is written to it, sector by sector."""
+
+    def __init__(self, image: BlockImage, writes: list[tuple[int, bytes]]) -> None:
+        self._image, self._writes = image, writes
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._image, name)
+
+    def write(self, lba: int, data: bytes) -> None:
+        content = bytes(data)
+        self._writes += [(lba + at // 512, content[at : at + 512]) for at in range(0, len(content), 512)]
+        self._image.write(lba, data)
 
 
 @pytest.fixture
@@ -291,3 +307,34 @@ def test_a_full_disk_is_said_and_nothing_is_lost(disk: Path) -> None:
         shell.type("write small fits")
         assert "\nfits\n" in shell.type("type small")
     assert snarefs.load(disk)[0].check() == []
+
+
+def test_power_off_between_any_two_writes_harms_no_file(tmp_path: Path) -> None:
+    disk = tmp_path / "snare.raw"
+    build.make_raw(disk, "notest")
+    content = bytearray(disk.read_bytes())
+    writes: list[tuple[int, bytes]] = []
+    with Machine(MachineConfig(hd=(DriveConfig(path=str(disk)),))) as machine:
+        shell = Shell(machine)
+        shell.wait()
+        machine.drives.by_place[0]._image = Recorder(machine.drives.images[0], writes)
+        for line in (
+            "copy touch a",
+            "copy primes a",
+            "rename a b",
+            "write c short",
+            "erase b",
+            "copy hello d",
+        ):
+            shell.type(line)
+    start = snarefs.find(bytes(content))
+    for lba, data in writes:
+        content[lba * 512 : lba * 512 + len(data)] = data
+        files = snarefs.FileSystem(content[start * 512 :])
+        assert [wrong for wrong in files.check() if not wrong.endswith("in use, but by no file")] == []
+        assert files.read("readme") == snarefs.FileSystem(build.FILES.read_bytes()).read("readme")
+        if "a" in files.names():
+            assert files.read("a") in (files.read("touch"), files.read("primes"))
+    assert content == disk.read_bytes()
+    assert snarefs.FileSystem(content[start * 512 :]).check() == []
+    assert len(writes) > 50
