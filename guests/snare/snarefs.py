@@ -34,6 +34,7 @@ FREE: Final = 0
 LAST: Final = 0xFFFF
 BOOT_SIGNATURE: Final = b"SNARE   "  # at offset 3 of the boot sector
 FS_SECTOR_AT: Final = 0x48
+WRITTEN_TOGETHER: Final = 64  # blocks
 
 
 class SnareFsError(Exception):
@@ -86,7 +87,7 @@ class FileSystem:
 
     def write(self, name: str, content: bytes) -> None:
         """Make or replace a file."""
-        encoded = name.encode("ascii", "replace")
+        encoded = name.encode()
         if not 0 < len(encoded) <= MAX_NAME or any(not 0x20 < byte < 0x7F for byte in encoded):
             raise SnareFsError(f"{name!r}: a name is 1 to {MAX_NAME} printable characters without blanks")
         if name in self.names():
@@ -189,15 +190,16 @@ def load(path: Path) -> tuple[FileSystem, int]:
 
 
 def store(path: Path, fs: FileSystem, start: int) -> None:
-    """Write the blocks that have changed back to the image."""
+    """Write what has changed back to the image."""
     from disks.open import open_image
 
     disk = open_image(path)
     try:
-        for block in range(fs.blocks):
-            content = fs.data[block * BLOCK : (block + 1) * BLOCK]
-            if disk.read(start + block, 1) != content:
-                disk.write(start + block, content)
+        before = disk.read(start, fs.blocks)
+        for first in range(0, fs.blocks, WRITTEN_TOGETHER):
+            piece = slice(first * BLOCK, (first + WRITTEN_TOGETHER) * BLOCK)
+            if before[piece] != fs.data[piece]:
+                disk.write(start + first, fs.data[piece])
         disk.flush()
     finally:
         disk.close()

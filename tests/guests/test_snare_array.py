@@ -151,12 +151,12 @@ def array_with(tmp_path: Path, break_it: Callable[[Machine], None]) -> bytes:
 def test_without_timer_interrupts_the_array_says_so(tmp_path: Path) -> None:
     output = array_with(tmp_path, lambda machine: setattr(machine.board.pit, "_irq", CUT))
     assert [line.partition(" ")[2] for line in failures(output)] == [
-        "the one that waits comes after STI = 0 <- 1 expected",
+        "a waiting timer interrupt comes after STI = 0 <- 1 expected",
         "timer interrupts come in ring 0 = 0 <- 1 expected",
         "HLT ends by an interrupt = 0 <- 1 expected",
-        "and again without it = 0 <- 1 expected",
+        "timer interrupts come without the mask = 0 <- 1 expected",
         "ring 3: timer interrupts come = 0 <- 1 expected",
-        "an endless one is interrupted and killed = 1001 <- 356 expected",
+        "an endless program is interrupted and killed = 1001 <- 356 expected",
     ]
 
 

@@ -121,7 +121,7 @@ u32 fs_scratch_sector(void);
 const char *fs_error(int error);
 
 /* proc.c: processes. */
-enum { PROCESSES = 8, KERNEL_STACK = 8192 };
+enum { PROCESSES = 8, KERNEL_STACK = 8192, KILLED = -256 };
 enum state { UNUSED, RUNNABLE, ENDED };
 struct process {
     enum state state;

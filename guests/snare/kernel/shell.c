@@ -151,8 +151,11 @@ static void do_ps(char *rest)
 
 static void do_kill(char *rest)
 {
-    if (process_kill((int)number(word(&rest))))
+    int n = (int)number(word(&rest));
+    if (process_kill(n))
         print("kill: no such process\n");
+    else if (process_wait(n) == KILLED)
+        print("[%d] killed\n", n);
 }
 
 static void do_disk(char *rest)

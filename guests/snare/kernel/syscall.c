@@ -1,6 +1,6 @@
 /*
  * System calls: INT 80h, the number in EAX, arguments in EBX, ECX and EDX, the result in EAX. A
- * negative result is an error. Pointers are checked; a bad one gives -1. docs/guests/snare.md has
+ * negative result is an error. Pointers are checked; a bad one gives -1. docs/guide/snare.md has
  * the table for those who write programs, user/snare.h the C side.
  */
 #include "kernel.h"

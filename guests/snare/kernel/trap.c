@@ -103,7 +103,7 @@ void trap(struct frame *frame)
             kernel_fault(frame, address);
     }
     if (from_user == 3 && current->kill)
-        process_exit(-256);
+        process_exit(KILLED);
     if (vector == FIRST_IRQ && from_user == 3)
         yield();
 }

@@ -42,13 +42,13 @@ void test_disks(void)
     int there = disk != 0;
     check("a disk with a file system was found", there, 1);
     check("every disk has told its size and its name", (u32)identified(), 1);
-    check("reading its first sector", (u32)(there && !disk_read(disk, 0, 1, saved)), 1);
+    check("the first sector of the disk is read", (u32)(there && !disk_read(disk, 0, 1, saved)), 1);
     check("8 sectors together are those read alone", (u32)(there && same_together_as_alone(disk, 0)), 1);
-    check("a read beyond its end is refused", (u32)(there && disk_read(disk, disk->sectors, 1, found) < 0), 1);
+    check("a read beyond the end of the disk is refused", (u32)(there && disk_read(disk, disk->sectors, 1, found) < 0), 1);
     int kept = there && !disk_read(disk, fs_scratch_sector(), 1, saved);
     check("a sector written reads back", (u32)(kept && write_and_verify(disk, 1)), 1);
-    check("and another time, with other bytes", (u32)(kept && write_and_verify(disk, 2)), 1);
-    check("what was there is put back", (u32)(kept && !disk_write(disk, fs_scratch_sector(), 1, saved)), 1);
+    check("and with other bytes written again", (u32)(kept && write_and_verify(disk, 2)), 1);
+    check("what the sector held is put back", (u32)(kept && !disk_write(disk, fs_scratch_sector(), 1, saved)), 1);
     check("the disk writes out what it keeps", (u32)(there && !disk_flush(disk)), 1);
     check("looking for IDE drives comes to an end", (u32)ide_probe_ends(), 1);
     check("IDE interrupts waited for in vain", ide_missed, 0);
@@ -74,15 +74,15 @@ void test_files(void)
     for (u32 i = 0; i < sizeof content; i++)
         content[i] = (u8)(i * 13 + i / 256);
     check("a file is written", (u32)(fs_write(name, content, sizeof content) == FS_OK && fs_sync() == FS_OK), 1);
-    check("it reads back", (u32)holds(sizeof content), 1);
-    check("it takes as many blocks as it must", free - fs_blocks_free(), 6);
+    check("the file reads back", (u32)holds(sizeof content), 1);
+    check("the file takes as many blocks as it must", free - fs_blocks_free(), 6);
     int file = fs_find(name, &size);
     int middle = file >= 0 && fs_read(file, 1000, back, 100) == 100 && !memcmp(back, content + 1000, 100);
-    check("a piece from its middle", (u32)middle, 1);
-    check("it is there after mounting again", (u32)(fs_disk && fs_mount(fs_disk) == FS_OK && holds(sizeof content)), 1);
-    check("it is replaced by a shorter one", (u32)(fs_write(name, content, 10) == FS_OK && holds(10)), 1);
+    check("a piece from the middle of the file", (u32)middle, 1);
+    check("the file is there after mounting again", (u32)(fs_disk && fs_mount(fs_disk) == FS_OK && holds(sizeof content)), 1);
+    check("the file is replaced by a shorter one", (u32)(fs_write(name, content, 10) == FS_OK && holds(10)), 1);
     check("a name with a blank is refused", (u32)-fs_write("a b", content, 1), (u32)-FS_BAD_NAME);
-    check("it is erased", (u32)-fs_erase(name), FS_OK);
-    check("and no more found", (u32)-fs_find(name, 0), (u32)-FS_NO_FILE);
-    check("its blocks are free again", free - fs_blocks_free(), 0);
+    check("the file is erased", (u32)-fs_erase(name), FS_OK);
+    check("the erased file is not found", (u32)-fs_find(name, 0), (u32)-FS_NO_FILE);
+    check("the blocks of the file are free again", free - fs_blocks_free(), 0);
 }

@@ -31,9 +31,9 @@ void test_faults(void)
 {
     for (u32 i = 0; i < COUNT(faults); i++) {
         try(faults[i].function);
-        check(faults[i].name, last_fault.vector, faults[i].vector);
+        check_part(faults[i].name, "vector", last_fault.vector, faults[i].vector);
         if (faults[i].error >= 0)
-            check("  its error code", last_fault.error, (u32)faults[i].error);
+            check_part(faults[i].name, "error code", last_fault.error, (u32)faults[i].error);
     }
     try(f_undefined);
     check("EIP of a fault is at the instruction", last_fault.eip == (u32)f_undefined, 1);
@@ -45,6 +45,6 @@ void test_faults(void)
     asm volatile("mov %%cr0, %%eax; or $8, %%eax; mov %%eax, %%cr0" : : : "eax");
     try(f_no_fpu);
     asm volatile("clts");
-    check("#NM of FNOP with TS set", last_fault.vector, NO_FPU);
+    check("#NM of FNOP with TS set: vector", last_fault.vector, NO_FPU);
     irq_on();
 }

@@ -11,11 +11,11 @@ void test_interrupts(void)
     check("no timer interrupt while IF is clear", ticks - before, 0);
     before = ticks;
     asm volatile("sti; cli" : : : "memory");
-    check("none between STI and CLI", ticks - before, 0);
+    check("no timer interrupt between STI and CLI", ticks - before, 0);
     irq_on();
     spend(1);
     irq_off();
-    check("the one that waits comes after STI", ticks != before, 1);
+    check("a waiting timer interrupt comes after STI", ticks != before, 1);
     check("timer interrupts come in ring 0", (u32)ticks_come(3, LONG), 1);
     clock_runs = ticks_come(1, LONG);
     before = ticks;
@@ -26,8 +26,8 @@ void test_interrupts(void)
     irq_mask(0);
     before = ticks;
     spend(MORE_THAN_A_TICK);
-    check("none through a mask of the 8259", ticks - before, 0);
-    check("the mask reads back", in8(0x21) & 1, 1);
+    check("no timer interrupt through the mask of the 8259", ticks - before, 0);
+    check("the mask of the 8259 reads back", in8(0x21) & 1, 1);
     irq_unmask(0);
-    check("and again without it", (u32)ticks_come(1, LONG), 1);
+    check("timer interrupts come without the mask", (u32)ticks_come(1, LONG), 1);
 }

@@ -51,25 +51,25 @@ static void set_write_protection(int on)
 static void fault(const char *name, void (*function)(void), u32 error, u32 address)
 {
     try(function);
-    check(name, last_fault.vector == PAGE_FAULT ? last_fault.error : ~0u, error);
-    check("  CR2 is the address", last_fault.address == address, 1);
+    check_part(name, "error code", last_fault.vector == PAGE_FAULT ? last_fault.error : ~0u, error);
+    check_part(name, "CR2 is the address", last_fault.address == address, 1);
 }
 
 static void faults(void)
 {
     unmap(FIRST);
     unmap(SECOND);
-    fault("#PF reading an absent page: error code", read_first, 0, FIRST);
-    fault("#PF writing an absent page: error code", write_first, 2, FIRST);
-    fault("#PF where the table is absent: error code", read_where_no_table_is, 0, NO_TABLE);
+    fault("#PF reading an absent page", read_first, 0, FIRST);
+    fault("#PF writing an absent page", write_first, 2, FIRST);
+    fault("#PF where the table is absent", read_where_no_table_is, 0, NO_TABLE);
     map(FIRST, frames[0], 0);
-    fault("#PF writing a read-only page: error code", write_first, 3, FIRST);
-    fault("#PF across a page's end: error code", read_across, 0, SECOND);
+    fault("#PF writing a read-only page", write_first, 3, FIRST);
+    fault("#PF across a page's end", read_across, 0, SECOND);
     set_write_protection(0);
     check("without WP ring 0 may write there", (u32)!try(write_first), 1);
     set_write_protection(1);
-    check("and with WP no more", (u32)try(write_first), 1);
-    check("what was written has arrived", *(u32 *)frames[0], 7);
+    check("with WP again it may not", (u32)try(write_first), 1);
+    check("what it wrote there has arrived", *(u32 *)frames[0], 7);
 }
 
 static u32 bits(void)
@@ -97,7 +97,7 @@ static void entries(void)
     unmap(FIRST);
     unmap(SECOND);
     try(read_first);
-    check("none after taking it away", last_fault.vector, PAGE_FAULT);
+    check("#PF after the page was taken away: vector", last_fault.vector, PAGE_FAULT);
     irq_on();
 }
 

@@ -46,28 +46,28 @@ static const struct {
     const char *arguments, *name;
     u32 vector;
 } crimes[] = {
-    {"", "killed for writing to the kernel", PAGE_FAULT},
-    {"read", "killed for reading the kernel", PAGE_FAULT},
-    {"nowhere", "killed for writing where nothing is", PAGE_FAULT},
-    {"code", "killed for writing to its code", PAGE_FAULT},
-    {"cli", "killed for CLI", PROTECTION},
-    {"hlt", "killed for HLT", PROTECTION},
-    {"out", "killed for OUT to the 8259", PROTECTION},
+    {"", "a program is killed for writing to the kernel", PAGE_FAULT},
+    {"read", "a program is killed for reading the kernel", PAGE_FAULT},
+    {"nowhere", "a program is killed for writing where nothing is", PAGE_FAULT},
+    {"code", "a program is killed for writing to its code", PAGE_FAULT},
+    {"cli", "a program is killed for CLI", PROTECTION},
+    {"hlt", "a program is killed for HLT", PROTECTION},
+    {"out", "a program is killed for OUT to the 8259", PROTECTION},
 };
 
 void test_programs(void)
 {
     u32 free = frames_free;
     memset(reports, 0xff, sizeof reports);
-    check("a program ends with 0", run("hello", "", 0), 0);
-    check("256 pages on demand, and the stack", run("touch", "", 0), 0);
-    check("the program of what ring 3 sees ends", run("ring3", "", 0), 0);
+    check("hello ends with 0", run("hello", "", 0), 0);
+    check("touch has 256 pages on demand, and stack", run("touch", "", 0), 0);
+    check("ring3 ends with 0", run("ring3", "", 0), 0);
     for (u32 i = 0; i < COUNT(in_ring_3); i++)
         check(in_ring_3[i].name, reports[in_ring_3[i].index], in_ring_3[i].expected);
     for (u32 i = 0; i < COUNT(crimes); i++)
         check(crimes[i].name, run("rogue", crimes[i].arguments, 0), 100 + crimes[i].vector);
     /* without timer interrupts in ring 3 there would be no way back */
     int can = reports[TICKS_COME] == 1;
-    check("an endless one is interrupted and killed", can ? run("rogue", "loop", 1) : NOT_ENDED, 100 + 256);
+    check("an endless program is interrupted and killed", can ? run("rogue", "loop", 1) : NOT_ENDED, 100 + 256);
     check("no page frame is lost", free - frames_free, 0);
 }

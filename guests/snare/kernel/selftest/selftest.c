@@ -7,15 +7,20 @@
 
 static int total, passed;
 
-void check(const char *name, u32 value, u32 expected)
+void check_part(const char *name, const char *part, u32 value, u32 expected)
 {
-    print("snare[%03d] %s = %u", total, name, value);
+    print("snare[%03d] %s%s%s = %u", total, name, *part ? ": " : "", part, value);
     if (value == expected)
         passed++;
     else
         print(" <- %u expected", expected);
     print("\n");
     total++;
+}
+
+void check(const char *name, u32 value, u32 expected)
+{
+    check_part(name, "", value, expected);
 }
 
 void spend(u32 ms)

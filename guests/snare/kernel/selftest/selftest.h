@@ -6,6 +6,8 @@
 
 /* One element of the array: what was found, and what a PC gives. */
 void check(const char *name, u32 value, u32 expected);
+/* The same for a part of something, named "name: part". */
+void check_part(const char *name, const char *part, u32 value, u32 expected);
 
 void test_sensitive(void);
 void test_interrupts(void);
