@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,11 @@ Acquire::Retries "2";
 Dir::State "{state}";
 Dir::State::status "{state}/status";
 Dir::Cache "{state}";
+"""
+HOST_SOURCES: Final = Path("/etc/apt/sources.list.d")
+SOURCES_CONFIG: Final = """\
+Dir::Etc::sourcelist "/dev/null";
+Dir::Etc::sourceparts "{parts}";
 """
 
 
@@ -82,6 +88,22 @@ class Apt:
         done = self._run("apt-get", "download", package, folder=folder)
         files = sorted(folder.glob("*.deb"))
         return files[0] if done.returncode == 0 and files else None
+
+    def prepare_sources(self) -> None:
+        """Ask for source packages too, from where the host's own packages come."""
+        parts = self._state / "sources.list.d"
+        parts.mkdir(exist_ok=True)
+        for file in HOST_SOURCES.glob("debian*.sources"):
+            text = re.sub(r"^Types: deb$", "Types: deb deb-src", file.read_text(), flags=re.MULTILINE)
+            (parts / file.name).write_text(text)
+        with self._config.open("a") as file:
+            file.write(SOURCES_CONFIG.format(parts=parts))
+        self.update()
+
+    def source(self, package: str, folder: Path) -> Path | None:
+        """Fetch the upstream archive of a source package into `folder`; None if there is none."""
+        self._run("apt-get", "--download-only", "source", package, folder=folder)
+        return next(iter(folder.glob("*.orig.tar.*")), None)
 
     def _run(
         self, tool: str, *arguments: str, folder: Path | None = None
@@ -135,3 +157,31 @@ def unpacked(name: str, architecture: str, real_name: str | None = None) -> Path
         (work / "root").rename(place)
         shutil.rmtree(work)
     return place
+
+
+def source(name: str, part: str) -> Path:
+    """Return the directory `part` of a Debian source package's upstream archive, downloading it at first use.
+
+    Raises:
+        MissingError: no apt here, or it gives no such source package.
+    """
+    place = CACHE / "source" / name
+    with cache_lock():
+        if not place.is_dir():
+            work = CACHE / f"{name}-source.new"
+            shutil.rmtree(work, ignore_errors=True)
+            (work / "apt").mkdir(parents=True)
+            apt = Apt(work / "apt")
+            apt.prepare()
+            apt.prepare_sources()
+            archive = apt.source(name, work)
+            if archive is None:
+                raise MissingError(f"the source of Debian package {name} cannot be downloaded by apt-get")
+            place.parent.mkdir(exist_ok=True)
+            with tarfile.open(archive) as tar:
+                root = os.path.commonpath(tar.getnames())
+                wanted = [member for member in tar if member.name.startswith(f"{root}/{part}/")]
+                tar.extractall(work / "files", wanted, filter="data")
+            (work / "files" / root).rename(place)
+            shutil.rmtree(work)
+    return place / part
