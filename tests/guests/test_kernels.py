@@ -250,6 +250,13 @@ def test_flat_binary_finds_what_a_boot_sector_finds(
         assert answers(machine, FLAT) == FLAT
 
 
+def test_page_fault_after_the_frame_buffer_was_sized_is_one_page_fault(tmp_path: Path, engine: str) -> None:
+    kernel = assemble("sizing.asm", tmp_path / "sizing.bin")
+    with machine_with(kernel, {}, entry="32", load_address="1M", engine=engine) as machine:
+        result = machine.run(timeout_s=BOOT_S)
+        assert (result.reason, result.exit_code) == ("exit", 14)
+
+
 def test_kernel_that_does_not_fit_is_refused_before_the_bios_runs(tmp_path: Path, seabios: Path) -> None:
     kernel = tmp_path / "flat.bin"
     kernel.write_bytes(b"x" * 4096)

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from tests.guests.assets.debian import unpacked, unpacked_source
-from tests.guests.assets.machines import BOOT_S, Firmware
+from tests.guests.assets.machines import Firmware
 from tests.oracles import run_tool
 from vmm.config import MachineConfig
 from vmm.machine import Machine
@@ -24,6 +24,7 @@ COMPILER_OPTIONS: Final = (
     "-fcf-protection=none", "-DCHECK_UNALIGNED=1",
 )  # fmt: skip
 LINKER_OPTIONS: Final = ("-Wl,-melf_i386", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments")
+LONG_S: Final = 600
 PASSED: Final = {"hello": b"Hello World\n", "memory": b"Test complete: PASSED\n"}
 
 
@@ -43,11 +44,25 @@ def test_these_are_all_there_are() -> None:
     assert {file.stem for file in system.glob("*.c")} == set(PASSED)
 
 
-@pytest.mark.parametrize("name", PASSED)
-def test_it_passes(name: str, engine: str, firmware: Firmware, tmp_path: Path) -> None:
-    kernel = compiled(name, tmp_path / name)
+def run(name: str, engine: str, firmware: Firmware, folder: Path) -> None:
+    kernel = compiled(name, folder / name)
     with Machine(MachineConfig(kernel=str(kernel), engine=engine, **firmware)) as machine:  # type: ignore[arg-type]
-        result = machine.run(timeout_s=BOOT_S)
+        result = machine.run(timeout_s=LONG_S)
         output = machine.debug_output()
     assert result.reason == "halted", (result, output[-500:])
     assert output.endswith(PASSED[name])
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_it_passes(name: str, accelerated: str, firmware: Firmware, tmp_path: Path) -> None:
+    run(name, accelerated, firmware, tmp_path)
+
+
+def test_hello_on_the_portable_engine(tmp_path: Path) -> None:
+    run("hello", "portable", {}, tmp_path)
+
+
+@pytest.mark.verify
+@pytest.mark.timeout(900)
+def test_memory_on_the_portable_engine(firmware: Firmware, tmp_path: Path) -> None:
+    run("memory", "portable", firmware, tmp_path)
