@@ -10,14 +10,14 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 PACKAGE := pyproject.toml hatch_build.py $(wildcard vmm/cpu/accel.c)
 # A compiler that came after the install: build the accelerator now
 UNBUILT := $(if $(wildcard vmm/cpu/_accel.so),,$(if $(shell command -v cc || command -v gcc || command -v clang),again))
-SELFTEST := $(VENV)/selftest.vhd
+SNARE := $(VENV)/snare.vhd
 PYTEST_ARGS ?=
 
 .DELETE_ON_ERROR:
 .PHONY: again help demo test verify bench docs lint debian clean
 
 help:
-	@echo 'make demo    run our boot program from a VHD and show what left the guest'
+	@echo 'make demo    boot our toy operating system from a VHD and show what left the guest'
 	@echo 'make test    lint, types, layers and every test that is not too long'
 	@echo 'make verify  every proof, however long'
 	@echo 'make bench   the benchmark, ratios against QEMU'
@@ -26,8 +26,9 @@ help:
 
 again:
 
-demo: $(SELFTEST)
-	$(VENV)/bin/trapline run $(SELFTEST) --timeout 60
+demo: $(SNARE)
+	$(VENV)/bin/trapline run $(SNARE) --serial file:$(VENV)/snare.txt --timeout 60
+	@echo 'Every line of the self-test: $(VENV)/snare.txt. Use the system: $(VENV)/bin/trapline run guest:snare'
 
 test: lint debian
 	$(PY) -m pytest -m 'not verify' $(PYTEST_ARGS)
@@ -75,6 +76,6 @@ $(STAMPS)/docs: $(STAMPS)/venv $(PACKAGE)
 	$(PIP) --editable '.[docs]'
 	@touch $@
 
-$(SELFTEST): $(STAMPS)/install guests/selftest/selftest.bin guests/selftest/build.py
+$(SNARE): $(STAMPS)/install $(wildcard guests/snare/*.py guests/snare/snare.* guests/snare/boot.bin)
 	@rm -f $@
-	$(PY) guests/selftest/build.py vhd $@
+	$(PY) guests/snare/build.py vhd $@ --append exit

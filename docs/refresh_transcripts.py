@@ -40,7 +40,16 @@ BLOCK: Final = re.compile(
 PROMPT: Final = "$ "
 CUT: Final = "[...]"
 WHOLE_TRACE: Final = "trapline run selftest.vhd -q --clock virtual --trace exits=trace.txt"
-PICTURES: Final = {"selftest.png": "trapline run selftest.vhd -q --screenshot selftest.png"}
+INSTALLER: Final = "usr/lib/debian-installer/images/12/i386/text/debian-installer/i386"
+PICTURES: Final = {
+    "selftest.png": "trapline run selftest.vhd -q --screenshot selftest.png",
+    "snare.png": "trapline run guest:snare -q --expect 'passed' --send 'dir\\n' --expect 'free' "
+    "--send 'run primes\\n' --expect 'sorted' --send 'ps\\n' --expect 'shell' --send 'mem\\n' "
+    "--expect 'free\\n' --screenshot snare.png",
+    "installer.png": "trapline run --kernel installer/linux --initrd installer/initrd.gz --memory 512M "
+    "--append 'acpi=off nolapic noapic vga=normal' -q --timeout 150 "
+    "--screenshot installer.png; test $? -eq 4",
+}
 OF_PIP: Final = "WARNING: "  # about the host's package index, of no interest to a reader
 TIMEOUT_S: Final = 300
 COLUMNS: Final = 100
@@ -112,6 +121,8 @@ class Stage:
         """Run one command, which must end with `status`; return its lines without blanks at their ends."""
         for word, prepare in (
             ("selftest.vhd", self._self_test),
+            ("snare.vhd", self._snare),
+            ("installer/", self._installer),
             ("linux.vhd", self._linux_disk),
             ("vmlinuz", self._linux_files),
             ("bios", self._seabios),
@@ -160,6 +171,17 @@ class Stage:
         from guests.selftest import build
 
         build.make_vhd(self._folder / "selftest.vhd")
+
+    def _snare(self) -> None:
+        from guests.snare import build
+
+        build.make_vhd(self._folder / "snare.vhd", "exit")
+
+    def _installer(self) -> None:
+        from tests.guests.assets.debian import unpacked
+
+        package = unpacked("debian-installer-12-netboot-i386", "all")
+        shutil.copytree(package / INSTALLER, self._folder / "installer", symlinks=False)
 
     def _trace(self) -> None:
         self.run(WHOLE_TRACE)
