@@ -45,7 +45,7 @@ PICTURES: Final = {
     "selftest.png": "trapline run selftest.vhd -q --screenshot selftest.png",
     "snare.png": "trapline run guest:snare -q --expect 'passed' --send 'dir\\n' --expect 'free' "
     "--send 'run primes\\n' --expect 'sorted' --send 'ps\\n' --expect 'shell' --send 'mem\\n' "
-    "--expect 'free\\n' --screenshot snare.png",
+    "--expect 'frames' --timeout 60 --screenshot snare.png",
     "installer.png": "trapline run --kernel installer/linux --initrd installer/initrd.gz --memory 512M "
     "--append 'acpi=off nolapic noapic vga=normal' -q --timeout 150 "
     "--screenshot installer.png; test $? -eq 4",
