@@ -12,6 +12,7 @@ PACKAGE := pyproject.toml hatch_build.py $(wildcard vmm/cpu/accel.c)
 UNBUILT := $(if $(wildcard vmm/cpu/_accel.so),,$(if $(shell command -v cc || command -v gcc || command -v clang),again))
 SNARE := $(VENV)/snare.vhd
 PYTEST_ARGS ?=
+PARALLEL := -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
 .PHONY: again help demo test verify bench docs lint debian clean
@@ -31,10 +32,10 @@ demo: $(SNARE)
 	@echo 'Every line of the self-test: $(VENV)/snare.txt. Use the system: $(VENV)/bin/trapline run guest:snare'
 
 test: lint debian
-	$(PY) -m pytest -m 'not verify' $(PYTEST_ARGS)
+	$(PY) -m pytest $(PARALLEL) -m 'not verify' $(PYTEST_ARGS)
 
 verify: lint debian
-	$(PY) -m pytest --timeout=3600 $(PYTEST_ARGS)
+	$(PY) -m pytest $(PARALLEL) --timeout=3600 $(PYTEST_ARGS)
 
 bench: $(STAMPS)/test debian
 	$(PY) -m tests.benchmarks

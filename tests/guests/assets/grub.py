@@ -27,7 +27,7 @@ QUICK_TESTS: Final = ("exfctest", "div_test", "mul_test", "shift_test", "cmp_tes
 LONG_TESTS: Final = (*QUICK_TESTS, "pbkdf2_test", "sleep_test", "legacy_password_test", "signature_test",
                      "xnu_uuid_test", "videotest_checksum")  # fmt: skip
 """All that `all_functional_test` of Debian's GRUB runs, but two: gfxterm_menu and cmdline_cat_test expect
-checksums of pictures in another font and other words than Debian's, and report the same ones on QEMU."""
+checksums of pictures in another font and other words than Debian's, on QEMU just as here."""
 
 
 def test_script(tests: Sequence[str]) -> str:
