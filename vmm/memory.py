@@ -175,7 +175,10 @@ class Memory:
             done += length
 
     def pieces(self, address: int, length: int) -> list[tuple[int, int]]:
-        """Split a range at every border of the map: the (address, length) of each piece."""
+        """Split a range at the borders of the map: the (address, length) of each piece."""
+        window = self._window(address)
+        if window is not None and 0 < length <= window.address + window.length - address:
+            return [(address, length)]  # the firmware's way to the screen, a cell at a time
         borders = [0, CONVENTIONAL_END, SHADOW_FIRST, SHADOW_END, self.ram_bytes]
         borders += range(SHADOW_FIRST, SHADOW_END, SHADOW_SEGMENT)
         for start, rom in self._roms:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.benchmarks import costs, exits, peers, sectors, startup, traps
+from tests.benchmarks import costs, exits, firmware, peers, sectors, startup, traps
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.rows import Row, heading
 from tests.oracles import MissingError
@@ -36,6 +36,8 @@ class Benchmark(NamedTuple):
 BENCHMARKS: Final = (
     Benchmark("accesses", exits.accesses),
     Benchmark("end-of-interrupt", exits.end_of_interrupt),
+    Benchmark("video-memory", exits.video_memory),
+    Benchmark("firmware", firmware.services),
     Benchmark("exceptions", exits.exceptions),
     Benchmark("intercepts", exits.intercepts),
     Benchmark("python-delivery", exits.delivery_in_python),

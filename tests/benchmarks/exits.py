@@ -29,6 +29,26 @@ ACCESS_LOOPS: Final = (
     ("MMIO read, VGA text memory", "mov al, [edi]", "mov edi, 0xb8000", None),
     ("MMIO write, VGA text memory", "mov [edi], al", "mov edi, 0xb8000", None),
 )
+# [VGA] sequencer: memory mode 06h is planar, map mask 0Fh; graphics 5: write mode, 6: A0000h, 64 KiB
+PLANAR: Final = """
+mov dx, 0x3c4
+mov ax, 0x0604
+out dx, ax
+mov ax, 0x0f02
+out dx, ax
+mov dx, 0x3ce
+mov ax, 0x0506
+out dx, ax
+mov ax, 0x{mode:02x}05
+out dx, ax
+mov edi, 0xa0000
+"""
+VIDEO_LOOPS: Final = (
+    ("text cell write, B8000h", "mov [edi], ax", "mov edi, 0xb8000\nmov eax, 0x0741"),
+    ("planar write, mode 0, all planes", "mov [edi], al", PLANAR.format(mode=0)),
+    ("planar read and write, mode 0", "mov al, [edi]\nmov [edi], al", PLANAR.format(mode=0)),
+    ("planar write, mode 2", "mov [edi], al", PLANAR.format(mode=2)),
+)
 EXCEPTION_LOOPS: Final = (
     ("divide error, real mode", Loop("div cx", EXCEPTIONS, "real", "xor cx, cx")),
     ("INT n, real mode", Loop("int 0x80", EXCEPTIONS, "real")),
@@ -62,6 +82,17 @@ def end_of_interrupt(lab: Lab) -> Iterator[Row]:
     with Pc(lab.folder, apic=True) as pc:
         ours, floor = lab.medians(partial(pc.time_one, eoi), partial(bare.time, floor_loop))
     yield Row("MMIO write, EOI of the local APIC", ours * US, "bare callback", floor * US, "us")
+
+
+def video_memory(lab: Lab) -> Iterator[Row]:
+    """Measure stores to video memory as games make them, each against a bare callback of the same store."""
+    bare = Stock().with_callbacks()
+    count = lab.loops(ACCESSES)
+    with Pc(lab.folder) as pc:
+        for what, body, setup in VIDEO_LOOPS:
+            loop = Loop(body, count, setup=setup)
+            ours, floor = lab.medians(partial(pc.time_one, loop), partial(bare.time, loop))
+            yield Row(what, ours * US, "bare callback of the same loop", floor * US, "us")
 
 
 def exceptions(lab: Lab) -> Iterator[Row]:

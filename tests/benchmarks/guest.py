@@ -75,12 +75,12 @@ def program(loops: Sequence[Loop]) -> bytes:
     return assemble(f'%define MARK {MARK_PORT}\n%include "guest.inc"\n{_source(loops)}')
 
 
-def boot_disk(loops: Sequence[Loop], path: Path, size_bytes: int = MIB) -> Path:
-    """Write the guest as a raw disk that a BIOS boots, marks at COM1; return `path`."""
+def boot_disk(loops: Sequence[Loop], path: Path, size_bytes: int = MIB, mark: int = COM1) -> Path:
+    """Write the guest as a raw disk that a BIOS boots, marks at the port `mark`; return `path`."""
     _check_order(loops)
     text = _source(loops)
-    sectors = len(assemble(f'%define MARK {COM1}\n%include "guest.inc"\n{text}')) // SECTOR_BYTES
-    code = assemble(f'%define MARK {COM1}\n%define SECTORS {sectors}\n%include "guest.inc"\n{text}')
+    sectors = len(assemble(f'%define MARK {mark}\n%include "guest.inc"\n{text}')) // SECTOR_BYTES
+    code = assemble(f'%define MARK {mark}\n%define SECTORS {sectors}\n%include "guest.inc"\n{text}')
     with path.open("r+b" if path.exists() else "wb") as file:
         file.write(code)
         file.truncate(max(size_bytes, file.seek(0, 2)))
@@ -91,11 +91,11 @@ def _check_order(loops: Sequence[Loop]) -> None:
     assert [loop.mode for loop in loops] == sorted((loop.mode for loop in loops), key=MODES.index)
 
 
-def on_qemu(loops: Sequence[Loop], disk: Path) -> list[float]:
+def on_qemu(loops: Sequence[Loop], disk: Path, *options: str | Path) -> list[float]:
     """Return the seconds of one turn of each loop on QEMU's translator; `disk` is from `boot_disk`."""
     stamps = []
     at = -1
-    with qemu(*ide_disk(disk, "raw"), memory_mib=64) as machine:
+    with qemu(*ide_disk(disk, "raw"), *options, memory_mib=64) as machine:
         for _ in loops:
             for border in BORDERS:
                 at = machine.wait_for(bytes((border,)), TIMEOUT_S, at + 1)
@@ -178,3 +178,22 @@ class Pc:
     def time_one(self, loop: Loop) -> float:
         """Do as `time` with a single loop."""
         return self.time(loop)[0]
+
+
+class BootedPc:
+    """Our whole machine with our firmware, which starts the guest from a disk of `boot_disk`."""
+
+    def __init__(self, disk: Path, floppy: Path) -> None:
+        drives = [DriveConfig(path=str(path), format="raw") for path in (disk, floppy)]
+        self._config = MachineConfig(
+            memory_bytes=16 * MIB, hd=(drives[0],), floppy=(drives[1],), boot=("hd",), clock="host"
+        )
+
+    def time(self, loops: Sequence[Loop]) -> list[float]:
+        """Return the seconds of one turn of each loop."""
+        marks = _Marks()
+        with Machine(self._config) as machine:
+            machine.bus.attach(marks, PortRange(MARK_PORT, 1))
+            result = machine.run(timeout_s=TIMEOUT_S)
+        assert result.reason == "halted", result.reason
+        return _each(loops, marks.stamps)

@@ -5,7 +5,8 @@ key stands for beside its word (Break, Print Screen, Pause, SysRq, a key for who
 that the ROM's stub obeys. Commands to the keyboard, for its LEDs and its rate, have an argument, which
 is sent when the keyboard has acknowledged. Key clicks are not there.
 
-Sources: [PTL] IBM PS/2 and PC BIOS Interface Technical Reference, "Interrupt 09h", "Interrupt 16h".
+Sources: [PTL] IBM PS/2 and PC BIOS Interface Technical Reference, "Interrupt 09h", "Interrupt 16h";
+[XT286] IBM Personal Computer XT Model 286 BIOS listing, "KYBD", 04/21/86.
 """
 
 from __future__ import annotations
@@ -54,12 +55,16 @@ KBD_DATA: Final = 0x60
 KBD_COMMAND: Final = 0x64
 KBD_PULSE_RESET: Final = 0xFE
 GREY_CHARACTER: Final = 0xE0
+FILL_IN: Final = 0xF0  # the character of keys and shifts that older keyboards gave nothing for
 FUNCTIONALITY: Final = 0x34  # 09h: 0305h, 0Ah and 10h-12h are there
+LAST_FUNCTION: Final = 0x12
+PROBE: Final = 0x92  # by which KEYB.COM tells whether 10h-12h are there: AH is at most 80h then
 KEYBOARD_ID: Final = 0x41AB  # MF2 behind a translating controller
 LAST_OLD_SCAN: Final = 0x84
 RING_WORDS: Final = 16
 DEFAULT_TYPEMATIC: Final = 0x2B
 SET_RATE, DEFAULT_RATE = 0x05, 0x00
+SLOWEST_DELAY, SLOWEST_RATE = 0x03, 0x1F
 DIGITS: Final = {0x47: 7, 0x48: 8, 0x49: 9, 0x4B: 4, 0x4C: 5, 0x4D: 6, 0x4F: 1, 0x50: 2, 0x51: 3, 0x52: 0}
 
 
@@ -82,6 +87,7 @@ class Keyboard:
             0x10: lambda caller: self._take(caller, enhanced=True),
             0x11: lambda caller: self._peek(caller, enhanced=True),
             0x12: self._extended_flags,
+            PROBE: self._probed,
         }
 
     # -- INT 16h
@@ -115,9 +121,10 @@ class Keyboard:
         caller.ah = self._bda.byte(b.KEY_FLAGS_2) & 0x73 | sides
 
     def _set_rate(self, caller: Caller) -> None:
-        """03h: AL = 05h sets the rate BL after the delay BH, AL = 00h the default."""
+        """03h: AL = 05h sets the rate BL after the delay BH if both can be, AL = 00h the default."""
         if caller.al == SET_RATE:
-            self._command(SET_TYPEMATIC, (caller.bh & 3) << 5 | caller.bl & 0x1F)
+            if caller.bh <= SLOWEST_DELAY and caller.bl <= SLOWEST_RATE:
+                self._command(SET_TYPEMATIC, caller.bh << 5 | caller.bl)
         elif caller.al == DEFAULT_RATE:
             self._command(SET_TYPEMATIC, DEFAULT_TYPEMATIC)
 
@@ -126,6 +133,10 @@ class Keyboard:
 
     def _identity(self, caller: Caller) -> None:
         caller.bx = KEYBOARD_ID
+
+    def _probed(self, caller: Caller) -> None:
+        """92h is no function: a BIOS with 10h-12h counts AH down on its way past them, [XT286]."""
+        caller.ah = PROBE - LAST_FUNCTION
 
     def _store_from_caller(self, caller: Caller) -> None:
         caller.al = 0 if self._store(caller.cx) else 1
@@ -141,7 +152,8 @@ class Keyboard:
     def _next(self, enhanced: bool) -> int | None:
         """Return the oldest word as the caller's function shows it, or None if the ring has none for it.
 
-        A key that keyboards of 84 keys do not have is thrown away by the functions for those.
+        A key that keyboards of 84 keys do not have is thrown away by the functions for those
+        ([XT286] "return only PC/PCAT keyboard compatible codes"); SeaBIOS passes it on.
         """
         for _ in range(RING_WORDS):
             head = self._bda.word(b.KEY_HEAD)
@@ -149,15 +161,19 @@ class Keyboard:
                 return None
             word = self._bda.word(head)
             if enhanced or not _is_new(word):
-                return word if enhanced else self._translated(word)
+                return self._extended(word) if enhanced else self._translated(word)
             self._bda.set_word(b.KEY_HEAD, self._after(head))
         return None
+
+    @staticmethod
+    def _extended(word: int) -> int:
+        return word & 0xFF00 if word & 0xFF == FILL_IN and word > FILL_IN else word
 
     @staticmethod
     def _translated(word: int) -> int:
         if word >> 8 == GREY_CHARACTER:  # keypad Enter and /, as the key they double
             return (0x1C00 if word & 0xFF in (0x0D, 0x0A) else 0x3500) | word & 0xFF
-        return word & 0xFF00 if word & 0xFF == GREY_CHARACTER else word
+        return word & 0xFF00 if word & 0xFF == GREY_CHARACTER and word > GREY_CHARACTER else word
 
     def _store(self, word: int) -> bool:
         tail = self._bda.word(b.KEY_TAIL)
@@ -306,8 +322,11 @@ class Keyboard:
 
 
 def _is_new(word: int) -> bool:
-    """Whether only 10h and 11h give a word, [PTL] "Interrupt 16h"."""
-    return word >> 8 > LAST_OLD_SCAN and word >> 8 != GREY_CHARACTER
+    """Whether only 10h and 11h give a word, [XT286] KIO_S_XLAT."""
+    scan, character = word >> 8, word & 0xFF
+    if scan == GREY_CHARACTER:
+        return False
+    return scan > LAST_OLD_SCAN or (character == FILL_IN and scan != 0)
 
 
 def _key_word(scan: int, grey: bool, flags: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,8 @@ PROGRAMS: Final = Path(__file__).parents[1] / "programs"
 DISK_BYTES: Final = 1 << 20
 LIST_END: Final = 61 * 512  # what the boot sector loads
 TIMEOUT_S: Final = 60
-REGISTERS: Final = ("ax", "bx", "cx", "dx", "si", "di", "bp", "es")
-PRINTED: Final = ("es", "ax", "bx", "cx", "dx", "si", "di", "bp", "flags")
+REGISTERS: Final = ("ax", "bx", "cx", "dx", "si", "di", "bp", "es")  # the first four of 32 bits
+PRINTED: Final = ("es", "eax", "ebx", "ecx", "edx", "si", "di", "bp", "flags")
 
 
 class Script:
@@ -28,9 +29,9 @@ class Script:
         self.kept: list[tuple[str, ...] | None] = []
 
     def call(self, vector: int, *keep: str, **registers: int) -> None:
-        """INT; of the registers after it (`flags` are ZF and CF) only `keep` are compared."""
+        """INT; only `keep` of the registers after it are compared (`carry`, `zero`: flags; `ah`: a byte)."""
         values = [registers.get(name, 0) for name in REGISTERS]
-        self.code += struct.pack("<BB8H", 1, vector, *values)
+        self.code += struct.pack("<BB4I4H", 1, vector, *values)
         said = " ".join(f"{name}={value:04X}" for name, value in registers.items())
         self._line(f"INT {vector:02X}h {said}", keep)
 
@@ -111,7 +112,7 @@ class Script:
                 continue
             if keep is not None:
                 by_name = dict(zip(PRINTED, fields, strict=True))
-                fields = [f"{name}={by_name[name]}" for name in keep]
+                fields = [f"{name}={_part(by_name, name)}" for name in keep]
             found[label] = " ".join(fields)
         return found
 
@@ -135,5 +136,16 @@ class Script:
         port = ("-chardev", f"file,id=out,path={output}", "-device", "isa-debugcon,iobase=0xe9,chardev=out")
         drive = ("-drive", f"file={disk},format=raw,if=ide,snapshot=on")
         qemu = require_tool("qemu-system-i386")
-        subprocess.run([qemu, *machine, *end, *port, *drive, *options], timeout=TIMEOUT_S, check=False)
+        command = [qemu, *machine, *end, *port, *drive, *options]
+        with suppress(subprocess.TimeoutExpired):  # the report tells at which call
+            subprocess.run(command, timeout=TIMEOUT_S, check=False)
         return self.report(output.read_text("latin-1"))
+
+
+def _part(registers: dict[str, str], name: str) -> str:
+    if name in registers:
+        return registers[name]
+    if name in ("carry", "zero"):
+        return str(int(registers["flags"], 16) & {"carry": 0x01, "zero": 0x40}[name])
+    whole = registers[f"e{name[0]}x"]
+    return {"x": whole[-4:], "h": whole[-4:-2], "l": whole[-2:]}[name[1]]

@@ -1,6 +1,6 @@
 ; Carries out a list of operations that the test puts behind it, and tells what came of each on port E9h:
 ; for software that is to give the same answers on other machines. An operation is a byte and its operands:
-;   0 end                          1 INT n with AX BX CX DX SI DI BP ES: prints them and FLAGS (CF, ZF) after it
+;   0 end                          1 INT n with EAX EBX ECX EDX SI DI BP ES: prints them and FLAGS (CF, ZF)
 ;   2 OUT port, byte               3 IN port, byte: prints it
 ;   4 store a byte at seg:off      5 load n bytes from seg:off, a byte at a time: prints them
 ;   6 store n bytes, counting up   7 OUT port, word             8 IN port, word: prints it
@@ -38,15 +38,15 @@ main:
 call_interrupt:
     lodsb
     mov [.number], al
-    mov ax, [si]
-    mov bx, [si + 2]
-    mov cx, [si + 4]
-    mov dx, [si + 6]
-    mov di, [si + 10]
-    mov es, [si + 14]
-    push word [si + 12]
-    push word [si + 8]
-    add si, 16
+    mov eax, [si]
+    mov ebx, [si + 4]
+    mov ecx, [si + 8]
+    mov edx, [si + 12]
+    mov di, [si + 18]
+    mov es, [si + 22]
+    push word [si + 20]
+    push word [si + 16]
+    add si, 24
     mov [resume], si
     pop si
     pop bp
@@ -58,19 +58,24 @@ call_interrupt:
     push bp
     push di
     push si
-    push dx
-    push cx
-    push bx
-    push ax
+    push edx
+    push ecx
+    push ebx
+    push eax
     mov ax, cs
     mov ds, ax
     mov ax, es
     call print_word
-    mov cx, 7
+    mov cx, 4
 .register:
+    pop eax
+    call print_dword
+    loop .register
+    mov cx, 3
+.short_register:
     pop ax
     call print_word
-    loop .register
+    loop .short_register
     pop ax
     and ax, 0x41                        ; ZF, CF
     call print_word
@@ -157,17 +162,22 @@ line:
 silent:
     mov bp, si
     jmp main.next
+print_dword:
+    rol eax, 16
+    call print_halves
+    rol eax, 16
 print_word:
-    push ax
-    mov al, ah
-    call print_byte
-    pop ax
-    call print_byte
+    call print_halves
     push ax
     mov al, ' '
     out 0xe9, al
     pop ax
     ret
+print_halves:
+    push ax
+    mov al, ah
+    call print_byte
+    pop ax
 print_byte:
     push ax
     push ax

@@ -190,3 +190,28 @@ def test_old_functions_throw_keys_away_that_old_keyboards_do_not_have() -> None:
     assert rig.reg("ax") == 0x1E61
     rig.call(0x16, ax=0x0000)
     assert rig.reg("ax") == 0x1E61
+
+
+def test_fill_ins_are_thrown_away_by_old_functions_and_have_no_character_for_new_ones() -> None:
+    rig = Rig()
+    for word in (0x57F0, 0x00F0, 0x00E0):
+        rig.call(0x16, ax=0x0500, cx=word)
+    rig.call(0x16, ax=0x1100)
+    assert rig.reg("ax") == 0x5700
+    for word in (0x00F0, 0x00E0):  # without a scan code they are characters
+        rig.call(0x16, ax=0x0000)
+        assert rig.reg("ax") == word
+
+
+def test_rates_that_no_keyboard_has_are_not_sent() -> None:
+    rig = Rig()
+    wire = Latches(rig.bus, 0x60, 1)
+    for rate in (0x0420, 0x0400, 0x0020):
+        rig.call(0x16, ax=0x0305, bx=rate)
+    assert not wire.writes
+
+
+def test_probe_for_the_new_functions_finds_them() -> None:
+    rig = Rig()
+    rig.call(0x16, ax=0x9200)
+    assert rig.reg("ah") == 0x80
