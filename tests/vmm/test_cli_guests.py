@@ -65,26 +65,25 @@ def test_a_mistake_is_one_line(
     assert error.count("\n") == 1
 
 
+COMPLETED = [
+    ("trapline gu", "guests"),
+    ("trapline run --clo", "--clock"),
+    ("trapline run --engine p", "portable"),
+    ("trapline run --display t", "terminal"),
+    ("trapline run di", "disk.vhd"),
+    ("trapline run gue", "guest:snare"),
+    ("trapline guests copy s", "snare"),
+]
+
+
 @pytest.mark.oracle
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("trapline gu", "guests"),
-        ("trapline run --clo", "--clock"),
-        ("trapline run --engine p", "portable"),
-        ("trapline run --display t", "terminal"),
-        ("trapline run di", "disk.vhd"),
-        ("trapline run gue", "guest:snare"),
-        ("trapline guests copy s", "snare"),
-    ],
-)
+@pytest.mark.parametrize(("line", "offered"), COMPLETED)
 @pytest.mark.parametrize("shell", ["bash", "fish"])
 def test_shells_complete(tmp_path: Path, shell: str, line: str, offered: str) -> None:
     (tmp_path / "disk.vhd").touch()
     (tmp_path / "notes.txt").touch()
     require_tool(shell)
     environment = {**os.environ, "PATH": f"{TRAPLINE.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    environment["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
     script = subprocess.run(
         [TRAPLINE, "--show-completion", shell], env=environment, capture_output=True, text=True, check=True
     ).stdout
@@ -114,3 +113,44 @@ def test_shells_complete(tmp_path: Path, shell: str, line: str, offered: str) ->
         )
         assert "snare" in again.stdout.split()
     assert "notes.txt" not in words
+
+
+ZSH = """
+zmodload zsh/zpty
+zpty -b shell zsh -f -i
+see() { # print what comes until $1 does, or nothing for a while
+    local got text tries=0
+    until [[ $text = *$1* ]] || (( tries++ > 300 )); do
+        if zpty -r -t shell got; then text+=$got; else sleep 0.1; fi
+    done
+    print -r -- $text
+}
+zpty -w shell 'PS1=; autoload -U compinit; compinit -u -D; . ./completion; bindkey "^I" complete-word; print rea""dy'
+see ready
+zpty -w -n shell "$1"$'\t'
+see "$2"
+zpty -d shell
+"""
+"""A shell in a pseudo-terminal, as zsh completes only at its prompt."""
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("line", "offered"), COMPLETED)
+def test_zsh_completes(tmp_path: Path, line: str, offered: str) -> None:
+    (tmp_path / "disk.vhd").touch()
+    zsh = require_tool("zsh")
+    environment = {**os.environ, "PATH": f"{TRAPLINE.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    script = subprocess.run(
+        [TRAPLINE, "--show-completion", "zsh"], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    (tmp_path / "completion").write_text(script)
+    offered = "guest:s" if offered == "guest:snare" else offered  # as far as both guests go
+    done = subprocess.run(
+        [zsh, "-f", "-c", ZSH, "zsh", line, offered],
+        cwd=tmp_path,
+        env={**environment, "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert offered in done.stdout.replace("\\", ""), done.stdout + done.stderr
