@@ -31,8 +31,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trapline(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the installed command in `folder`; the tree is out of reach, its dependencies are not."""
+    site = str(installed / "site")
     code = (
-        f"import sys; sys.path = [{str(installed / 'site')!r}, *(p for p in sys.path if p != {str(ROOT)!r})]; "
+        f"import sys; sys.path = [{site!r}, *(p for p in sys.path if p != {str(ROOT)!r})]; "
         f"sys.prefix = {str(installed / 'prefix')!r}; import vmm; "
         f"assert vmm.__file__.startswith({str(installed)!r}), vmm.__file__; "
         "from vmm.cli import main; main()"
@@ -40,7 +41,7 @@ def trapline(installed: Path, folder: Path, *arguments: str) -> subprocess.Compl
     return subprocess.run(
         [sys.executable, "-P", "-c", code, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(installed / "site")},
+        env={**os.environ, "PYTHONPATH": site},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -125,7 +125,7 @@ see() { # print what comes until $1 does, or nothing for a while
     done
     print -r -- $text
 }
-zpty -w shell 'PS1=; autoload -U compinit; compinit -u -D; . ./completion; bindkey "^I" complete-word; print rea""dy'
+zpty -w shell 'PS1=; autoload -U compinit; compinit -u -D; . ./completion; print rea""dy'
 see ready
 zpty -w -n shell "$1"$'\t'
 see "$2"
