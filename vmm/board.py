@@ -320,3 +320,10 @@ class Board:
         wired |= {uart.name: (irq,) for uart, (_, irq) in zip(self.serial, COM_PORTS, strict=True)}
         wired |= {channel.name: (irq,) for channel, (_, _, irq) in zip(self.ide, IDE_CHANNELS, strict=True)}
         return wired | {self.parallel.name: (PARALLEL_IRQ,), self.fdc.name: (FLOPPY_IRQ,)}
+
+    def pin_numbers(self) -> dict[str, tuple[int, ...]]:
+        """Return the pins of the I/O APIC that devices drive, by name; none without APICs."""
+        if self.apics is None:
+            return {}
+        pins = {name: tuple(irq or PIT_PIN for irq in irqs) for name, irqs in self.irq_numbers().items()}
+        return pins | {self.pic.name: (EXTINT_PIN,), self.isa.name: tuple(PIRQ_PINS)}

@@ -55,7 +55,7 @@ SHIPPED: Final = (
 PACKAGED: Final = (
     PackagedGuest(
         "memtest86+", "Memory test", "memtest86+",
-        ("/boot/memtest86+ia32.bin", "/usr/lib/memtest86+/memtest86+ia32.bin"),
+        ("/boot/memtest86+ia32.bin",),
         "trapline run --kernel {file}",
     ),
     PackagedGuest(
@@ -70,12 +70,19 @@ PACKAGED: Final = (
     PackagedGuest(
         "debian-installer", "Debian 12's installer", "debian-installer-12-netboot-i386",
         ("/usr/lib/debian-installer/images/12/i386/text/debian-installer/i386/linux",),
-        "trapline run --memory 512M --kernel {file} --initrd {folder}/initrd.gz",
+        "trapline run --memory 512M --kernel {file} --initrd {folder}/initrd.gz "
+        "--append modprobe.blacklist=bochs-drm,bochs",
     ),
     PackagedGuest(
         "gnumach", "GNU's microkernel, up to \"No bootstrap code\"", "gnumach-image-1.8-486",
         ("/boot/gnumach-1.8-486.gz",),
-        "trapline run --kernel {file} --append console=com0",
+        "trapline run --kernel {file}",
+    ),
+    PackagedGuest(
+        "xen", "Hypervisor, up to \"dom0 kernel not specified\"", "xen-hypervisor-4.17-amd64",
+        ("/boot/xen-4.17-amd64.gz",),
+        "trapline run --memory 512M --kernel {file} "
+        "--append 'com1=115200,8n1 console=com1 noreboot'",
     ),
     PackagedGuest(
         "seabios", "Another BIOS, for any image", "seabios vgabios",

@@ -130,10 +130,35 @@ def test_a_long_answer_comes_in_pages(rig: Rig) -> None:
 def test_devices_have_ports_and_interrupts(rig: Rig) -> None:
     rig.type("\x1ddevices\r")
     lines = {line.split()[0]: line.split()[1:] for line in rig.screen.said}
-    assert lines["pit"][:2] == ["0", "40h-43h"]
-    assert lines["i8042"][:3] == ["1,12", "60h", "64h"]
-    assert lines["fdc"][:3] == ["6", "3F0h-3F5h", "3F7h"]
+    assert lines["pit"][:2] == ["0", "40-43"]
+    assert lines["i8042"][:3] == ["1,12", "60", "64"]
+    assert lines["fdc"][:3] == ["6", "3F0-3F5", "3F7"]
     assert len(rig.screen.said) == len(rig.machine.board.devices) + 1
+
+
+def test_devices_of_nested_state_say_what_matters(rig: Rig) -> None:
+    lines = {line[:14].strip(): line for line in rig.monitor.run("devices")}
+    assert "8086:1237 command=6" in lines["i440fx"]
+    assert "master=50h slave=none" in lines["ide0"]
+    assert "imr=ffh,ffh irr=" in lines["pic"]
+    assert "dark" in lines["vga"] or "text 80x25" in lines["vga"]
+    bare = {name for name, line in lines.items() if len(line) < 41}
+    assert bare <= {"exit", "debug E9h", "debug 402h"}
+    assert max(map(len, lines.values())) < 80
+
+
+def test_devices_have_pins_where_there_are_apics(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(SPIN.ljust(64 * 512, b"\0"))
+    with Machine(MachineConfig(hd=(DriveConfig(path=str(disk)),), apic=True)) as machine:
+        lines = Rig(machine, tmp_path / "picture.png").monitor.run("devices")
+    rows = {line[:14].strip(): line[15:26].split() for line in lines}
+    assert rows["pic"][0] == "0"
+    assert rows["pit"][:2] == ["0", "2"]
+    assert rows["com1"][:2] == ["4", "4"]
+    assert rows["piix3"][0] == "16-19"
+    assert max(map(len, lines)) < 80
+    assert lines[-1].endswith("open=none")
 
 
 def test_every_device_can_be_shown_in_full(rig: Rig) -> None:

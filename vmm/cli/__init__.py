@@ -30,6 +30,10 @@ def run_command(arguments: list[str]) -> int:
             from vmm.cli.completion import complete_bash
 
             return complete_bash()
+        if arguments and "-completion" in arguments[0]:
+            from vmm.cli.completion import look_for_shell
+
+            look_for_shell(arguments)
         process = _start_early(arguments)
         try:
             return _run_command(arguments, process)

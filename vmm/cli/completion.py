@@ -1,4 +1,8 @@
-"""Completion in bash, which cuts words at colons: `guest:s` comes as three words and only `s` is replaced."""
+"""Shell completion, where typer's own does not do.
+
+bash cuts words at colons: `guest:s` comes as three words and only `s` is replaced. And a shell that is
+named, as in `--show-completion zsh`, counts more than the one that we are called from.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,17 @@ import io
 import os
 import re
 import sys
+from typing import Final
+
+SCRIPTS: Final = ("--show-completion", "--install-completion")
+NAMED_SHELL: Final = "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"  # typer's: both options take a name
+
+
+def look_for_shell(arguments: list[str]) -> None:
+    """Have typer take the name of a shell, if one follows; without one it finds out which shell it is in."""
+    first, _, value = (arguments or [""])[0].partition("=")
+    if first in SCRIPTS and (value or arguments[1:]):
+        os.environ[NAMED_SHELL] = "1"
 
 
 def complete_bash() -> int:

@@ -177,7 +177,7 @@ class Console:
         parts = [
             "paused" if self._machine.paused else "",
             STATUS,
-            f"COM1 sent {sent} bytes (--serial stdio)" if sent else "",
+            "COM1 has output: --serial stdio shows it" if sent else "",
         ]
         return " · ".join(filter(None, parts))
 

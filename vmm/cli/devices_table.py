@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from vmm.bus import PORTS
+from vmm.cli.device_states import fields, number, state_line
 
 if TYPE_CHECKING:
     from vmm.board import Board
     from vmm.bus import PortBus
 
 COLUMNS: Final = 79
-SHOWN: Final = 100  # elements of a list or bytes in full
+SHOWN: Final = 256  # elements of a list or bytes in full
+HEAD: Final = ("device", "IRQ", "pin", "ports (hex)", "state")
 
 
 def device_names(board: Board) -> list[str]:
@@ -30,18 +34,27 @@ def device_lines(board: Board, name: str | None = None) -> list[str]:
         )
         if found is None:
             raise ValueError(f"devices: none is named {name}; there are {', '.join(device_names(board))}")
-        return [f"{found.name}:", *(f"  {key} = {_full(value)}" for key, value in _fields(found.save()))]
-    ports = _ports(board.bus)
-    irqs = board.irq_numbers()
-    lines = [f"{'device':<14} {'IRQ':<6} {'ports':<22} state"]
-    for device in board.devices:
-        claimed = [place for owner, place in ports if owner.startswith(device.name)]
-        numbers = ",".join(map(str, irqs.get(device.name, ())))
-        state = " ".join(
-            f"{key}={_short(value)}" for key, value in _fields(device.save()) if isinstance(value, int | str)
-        )
-        lines.append(f"{device.name:<14} {numbers:<6} {' '.join(claimed):<22} {state}"[:COLUMNS].rstrip())
-    return lines
+        return [f"{found.name}:", *(line for field in fields(found.save()) for line in _in_full(*field))]
+    ports, irqs, pins = _ports(board.bus), board.irq_numbers(), board.pin_numbers()
+    rows = [
+        (device.name, _list(irqs.get(device.name)), _list(pins.get(device.name)),
+         " ".join(place for owner, place in ports if owner.startswith(device.name)),
+         state_line(board, device.name, device.save()))
+        for device in board.devices
+    ]  # fmt: skip
+    return [_row(*row, pins=bool(pins)) for row in (HEAD, *rows)]
+
+
+def _row(name: str, irqs: str, pin: str, ports: str, state: str, *, pins: bool) -> str:
+    numbers = f"{irqs:<4} {pin:<5}" if pins else f"{irqs:<4}"
+    return f"{name:<14} {numbers} {ports:<19} {state}"[:COLUMNS].rstrip()
+
+
+def _list(numbers: Sequence[int] | None) -> str:
+    """Return the numbers; several in a row as a range."""
+    if numbers and len(numbers) > 2:
+        return f"{numbers[0]}-{numbers[-1]}"
+    return ",".join(map(str, numbers or ()))
 
 
 def _ports(bus: PortBus) -> list[tuple[str, str]]:
@@ -50,25 +63,19 @@ def _ports(bus: PortBus) -> list[tuple[str, str]]:
     for owner, run in groupby(range(PORTS), bus.owner):
         if owner is not None:
             ports = list(run)
-            found.append((owner, f"{ports[0]:X}h" if len(ports) == 1 else f"{ports[0]:X}h-{ports[-1]:X}h"))
+            found.append((owner, f"{ports[0]:X}" if len(ports) == 1 else f"{ports[0]:X}-{ports[-1]:X}"))
     return found
 
 
-def _fields(state: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - each chip has a structure of its own
-    return [(key, value) for key, value in msgspec.structs.asdict(state).items() if key != "version"]
-
-
-def _short(value: int | str) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:x}h" if isinstance(value, int) and value > 9 else str(value)
+def _in_full(key: str, value: Any) -> list[str]:  # noqa: ANN401 - whatever a chip's state is made of
+    return wrap(f"{key} = {_full(value)}", COLUMNS, initial_indent="  ", subsequent_indent="      ")
 
 
 def _full(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, msgspec.Struct):
-        return " ".join(f"{key}={_full(part)}" for key, part in _fields(value))
+        return " ".join(f"{key}={_full(part)}" for key, part in fields(value))
     if isinstance(value, bytes):
         return value.hex(" ") if len(value) <= SHOWN else f"{len(value)} bytes"
     if isinstance(value, tuple | list):
         return "(" + ", ".join(map(_full, value[:SHOWN])) + ")"
-    return _short(value) if isinstance(value, int | str) else str(value)
+    return number(value) if isinstance(value, int | str) else str(value)
