@@ -12,10 +12,12 @@ from devices.ide.atapi import AtapiDrive
 from devices.ide.disk import AtaDisk
 from tests.devices.ide_rig import MemoryImage
 from tests.fuzz.chip_atoms import APIC_REGISTERS, ATA_COMMANDS, BUS_MASTER, IDE_FUNCTION, PORTS, pci_address
+from tests.fuzz.chip_sequences import SEQUENCES, Step
 from vmm.board import IO_APIC, LOCAL_APIC, Board, Fittings, Outside
 from vmm.bus import PORTS as ALL_PORTS
 from vmm.bus import PortBus
 from vmm.clock import MachineClock, ManualTime
+from vmm.display.screenshot import draw
 from vmm.memory import Memory
 
 MEMORY_BYTES: Final = 4 << 20
@@ -59,13 +61,14 @@ class FuzzedBoard:
         nobody = self._nobody
         outside = Outside(nobody, nobody, nobody, nobody, nobody, nobody)
         floppies = [FloppyDrive(MemoryImage(2880, keeps_writes=False)), FloppyDrive()]
-        fittings = Fittings(0, {}, drives, floppies, bytes(0x8000), nobody, bool(seed & 1))
+        fittings = Fittings(0, {}, drives, floppies, bytes(0x8000), nobody, apic=bool(seed & 1))
         self.board = Board(self.memory, self.bus, self.clock, outside, fittings)
         self.recipes: tuple[Callable[[], None], ...] = (
             *[self._any_port] * 2, *[self._claimed_port] * 6, *[self._memory] * 3, self._interrupts,
             self._timer, *[self._disk] * 2, self._packet,
             *[self._floppy] * 3, self._printer, *[self._dma] * 2, *[self._pci] * 2, self._keyboard,
             self._video, self._block, self._acknowledge, self._wait, self._serial, self._clock_chip,
+            *[self._sequence] * 12,
             *[self._apic] * (4 if self.board.apics else 0),
         )  # fmt: skip
 
@@ -112,8 +115,8 @@ class FuzzedBoard:
         """What the monitor does beside the guest: save everything, show the screen, sometimes reset."""
         for device in self.board.devices:
             device.save()
-        if not self.board.vga.is_graphics:
-            self.board.vga.text_screen()
+        self.board.vga.text_screen().text()
+        draw(self.board.vga)
         if self.rng.random() < 0.1:
             self.board.reset()
 
@@ -154,6 +157,24 @@ class FuzzedBoard:
             self.memory.write(address, rng.randbytes(length))
 
     # -- sequences that mean something
+
+    def _sequence(self) -> None:
+        for step in self.rng.choice(SEQUENCES)(self.rng):
+            self.play(step)
+
+    def play(self, step: Step) -> None:
+        """Do one step of a sequence."""
+        address, value, size = step
+        if address < ALL_PORTS:
+            self.read(address, size) if value is None else self.write(address, size, value)
+            return
+        self.done += 1
+        self.log.append(f"memory {address:x}/{size} {value}")
+        window = self.memory.window(address)
+        if value is None:
+            assert isinstance(window.device.read(address - window.address, size), int)
+        else:
+            window.device.write(address - window.address, size, value)
 
     def _interrupts(self) -> None:
         base = self.rng.choice((0x20, 0xA0))

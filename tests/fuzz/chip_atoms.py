@@ -7,8 +7,10 @@ from typing import Final
 
 from tests.fuzz.assembler import AX, BX, CX, DI, DX, ES, SI, Assembler
 from tests.fuzz.atoms import Atom, anywhere
+from tests.fuzz.chip_sequences import SEQUENCES
 from tests.fuzz.tables import Place
 from vmm.board import IO_APIC, LOCAL_APIC
+from vmm.bus import PORTS as ALL_PORTS
 from vmm.firmware.stubs import TRAP_PORT
 
 PORTS: Final = (
@@ -22,6 +24,7 @@ APIC_REGISTERS: Final = (
 )  # fmt: skip
 BUS_MASTER: Final = 0xC000
 IDE_FUNCTION: Final = 0x80000900
+MOST_STEPS: Final = 30
 ATA_COMMANDS: Final = (
     0x20,
     0x30,
@@ -141,6 +144,15 @@ def apic(code: Assembler, rng: Random) -> None:
     code.db(0xFB)
 
 
+def sequence(code: Assembler, rng: Random) -> None:
+    """The beginning of a sequence for one chip; an atom has little room."""
+    for address, value, size in rng.choice(SEQUENCES)(rng)[:MOST_STEPS]:
+        if address < ALL_PORTS:
+            code.read_port(address, size) if value is None else code.out(address, value, size)
+        elif value is not None:
+            code.store(address, value, size)
+
+
 def reset(code: Assembler, rng: Random) -> None:
     if rng.random() < 0.2:
         code.out(*rng.choice(((0x64, 0xFE), (0xCF9, 6), (0x92, 1))))
@@ -161,5 +173,5 @@ def firmware(code: Assembler, rng: Random) -> None:
 
 CHIPS: Final[tuple[tuple[int, Atom], ...]] = (
     (6, port), (3, interrupts), (4, disk_dma), (4, disk_pio), (3, pci), (2, keyboard), (1, reset),
-    (2, firmware), (2, apic),
+    (2, firmware), (2, apic), (3, sequence),
 )  # fmt: skip

@@ -170,6 +170,14 @@ def code_that_modifies_itself() -> bytes:
     return sector(code)
 
 
+def lock_bt_of_a_register() -> bytes:
+    """LOCK BT AX, AX: QEMU's translator loads from an address never worked out, and aborts; it is #UD."""
+    code = real()
+    code.store(4 * UD, LEAVE)
+    code.db(0xEB, 0x00, 0x90, 0xF0, 0x0F, 0xA3, 0xC0, 0xEB, 0xFE)
+    return sector(code)
+
+
 KNOWN: Final[dict[str, Callable[[], bytes]]] = {
     "interrupt-without-task": interrupt_without_task,
     "call-gate-without-task": call_gate_without_task,
@@ -181,4 +189,5 @@ KNOWN: Final[dict[str, Callable[[], bytes]]] = {
     "always-new-code": always_new_code,
     "sleep-beside-a-masked-timer": sleep_beside_a_masked_timer,
     "code-that-modifies-itself": code_that_modifies_itself,
+    "lock-bt-of-a-register": lock_bt_of_a_register,
 }
