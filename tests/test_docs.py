@@ -143,7 +143,9 @@ def test_transcripts_show_commands_that_worked(page: Path) -> None:
     blocks = list(refresh_transcripts.BLOCK.finditer(text))
     assert len(blocks) == text.count("<!-- transcript")
     for block in blocks:
-        assert refresh_transcripts.transcript_of(block).commands
+        commands = refresh_transcripts.transcript_of(block).commands
+        assert commands
+        assert len(block["body"].splitlines()) > len("\n".join(commands).splitlines())
         assert not [word for word in HAPPENED if word in block["body"]]
         assert str(ROOT) not in block["body"]
 
