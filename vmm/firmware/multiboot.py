@@ -20,7 +20,7 @@ from vmm.firmware.boot_state import AREA_ALIGN, AREA_BYTES, BootState, Chunk, en
 from vmm.firmware.e820 import HIGH
 from vmm.firmware.elf import MAGIC as ELF_MAGIC
 from vmm.firmware.elf import Segment, parse_elf
-from vmm.firmware.kernel import KernelRequest
+from vmm.firmware.kernel import KernelRequest, command_line
 from vmm.firmware.layout import Layout
 from vmm.firmware.multiboot_header import Header
 from vmm.firmware.multiboot_info import LoadedModule, information
@@ -102,12 +102,12 @@ class MultibootKernel:
             text = _text(module.name, module.arguments)
             modules.append(LoadedModule(address, address + len(module.data), text))
         area = layout.place_low("the loader", AREA_BYTES, AREA_ALIGN)
-        command_line = _text(self.name, self._request.append)
+        text = _text(self.name, self._request.append)
 
         def place(length: int) -> int:
             return layout.place_low("the Multiboot information", length, INFO_ALIGN)
 
-        info = information(post, command_line, modules, self.video, place)
+        info = information(post, text, modules, self.video, place)
         registers = {r.RAX: LOADED_BY_MULTIBOOT, r.RBX: info.address}
         return enter_kernel(self.entry, [*chunks, info], registers, long_mode=False, area=area)
 
@@ -117,4 +117,4 @@ class MultibootKernel:
 
 
 def _text(name: str, arguments: str) -> bytes:
-    return f"{Path(name).name} {arguments}".strip().encode() + b"\0"
+    return command_line(f"{Path(name).name} {arguments}".strip())
