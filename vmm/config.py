@@ -259,7 +259,7 @@ def _check_kernel(config: MachineConfig) -> None:
     check_file(config.kernel, "kernel", config.memory_bytes)
     for module in config.initrd:
         check_file(split_module(module)[0], "initrd", config.memory_bytes)
-    if len(config.append.encode()) > MAX_APPEND_BYTES or "\0" in config.append:
+    if len(config.append.encode("utf-8", "surrogateescape")) > MAX_APPEND_BYTES or "\0" in config.append:
         raise ConfigError(f"append: expected at most {MAX_APPEND_BYTES} bytes without NUL")
 
 

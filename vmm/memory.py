@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from devices.backplane import PortDevice
@@ -73,13 +73,16 @@ def _host_address(buffer: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
-def _words(offset: int, length: int) -> list[tuple[int, int]]:
+def _words(offset: int, length: int) -> Iterator[tuple[int, int]]:
     """Split an access to a device into aligned dwords with bytes around them: (place, size)."""
     head = min(-offset % 4, length)
-    whole = (length - head) // 4 * 4
-    pieces = [(i, 1) for i in range(head)]
-    pieces += [(i, 4) for i in range(head, head + whole, 4)]
-    return pieces + [(i, 1) for i in range(head + whole, length)]
+    end = head + (length - head) // 4 * 4
+    for i in range(head):
+        yield i, 1
+    for i in range(head, end, 4):
+        yield i, 4
+    for i in range(end, length):
+        yield i, 1
 
 
 def no_engine(address: int, length: int) -> None:
@@ -220,9 +223,10 @@ class Memory:
         if window is not None:
             offset = address - window.address
             read = window.device.read
-            return b"".join(
-                (read(offset + i, n) & _MASKS[n]).to_bytes(n, "little") for i, n in _words(offset, length)
-            )
+            data = bytearray()
+            for i, n in _words(offset, length):
+                data += (read(offset + i, n) & _MASKS[n]).to_bytes(n, "little")
+            return bytes(data)
         if address < self.ram_bytes and not CONVENTIONAL_END <= address < SHADOW_FIRST:
             return bytes(self.ram[address : address + length])
         for start, rom in self._roms:

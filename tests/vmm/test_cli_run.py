@@ -260,3 +260,14 @@ def test_a_working_directory_that_is_gone_is_no_obstacle(folder: Path) -> None:
     )
     assert b"Traceback" not in done.stderr
     assert done.returncode == status.GUEST_BASE + 5
+
+
+def test_kernel_and_text_that_are_no_utf_8_are_run_as_any_other(folder: Path) -> None:
+    name = os.fsdecode(b"k\xff")
+    (folder / name).write_bytes(bytes.fromhex(EXIT_5))
+    done = trapline(folder, "--kernel", name, "-q", "--display", "none")
+    assert (done.returncode, done.stderr) == (status.GUEST_BASE + 5, "")
+    for option in ("--append", "--initrd"):
+        refused = trapline(folder, "--kernel", name, option, name, "-q", "--display", "none")
+        assert refused.stderr.startswith("trapline: error: k\\udcff: taken for a flat binary")
+    assert trapline(folder, "exit5", "-q", "--expect", name).returncode == status.GUEST_BASE + 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -101,6 +102,16 @@ def test_an_access_over_every_border_at_once() -> None:
     assert rig.memory.read(first, length) == data
     assert rig.window.bytes == data[16 : 16 + WINDOW_BYTES]
     assert all(not WINDOW_AT <= at < WINDOW_AT + WINDOW_BYTES for at, _ in rig.written)
+
+
+def test_long_access_to_a_window_takes_little_of_the_hosts_memory() -> None:
+    rig = Rig()
+    tracemalloc.start()
+    try:
+        rig.memory.write(WINDOW_AT, rig.memory.read(WINDOW_AT, WINDOW_BYTES))
+        assert tracemalloc.get_traced_memory()[1] < 4 * WINDOW_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_windows_may_not_overlap() -> None:

@@ -49,9 +49,9 @@ def test_the_childs_status_is_passed_on(tmp_path: Path) -> None:
 
 def test_the_child_is_given_the_whole_job(tmp_path: Path) -> None:
     script = """
-        import os, sys, msgspec
+        import os, sys
         from vmm.cli.job import Job
-        job = msgspec.json.decode(os.fdopen(int(sys.argv[1]), "rb").read(), type=Job)
+        job = Job.unpack(os.fdopen(int(sys.argv[1]), "rb").read())
         raise SystemExit(len(job.config.hd) + 40)
     """
 

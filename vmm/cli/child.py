@@ -16,8 +16,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-import msgspec
-
 from vmm.cli.errors import one_line
 from vmm.cli.job import Job
 
@@ -34,7 +32,7 @@ def main(arguments: list[str]) -> int:
         from vmm.cpu.ring import BYTES, ExitRing
 
         with os.fdopen(job_descriptor, "rb") as pipe:
-            job = msgspec.json.decode(pipe.read(), type=Job)
+            job = Job.unpack(pipe.read())
         gc.freeze()
         gc.enable()
         stop = _StopSignal()

@@ -125,7 +125,7 @@ class Dialogue:
         return self.finished
 
     def _appeared(self, text: str, guest: Talker) -> bool:
-        wanted = text.encode()
+        wanted = text.encode("utf-8", "surrogateescape")
         for number, stream in enumerate((*guest.serial, guest.debug)):
             start = max(self._seen.get(number, 0), self._searched.get(number, 0) - len(wanted) + 1)
             found = stream.find(wanted, start)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Literal, Self
 
 import msgspec
 
@@ -50,3 +51,16 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     config: MachineConfig
     options: RunOptions
+
+    def pack(self) -> bytes:
+        """Return the job as JSON in ASCII: msgspec refuses the surrogates that stand for bytes of a name."""
+        return json.dumps(msgspec.to_builtins(self)).encode()
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Return the job that was packed.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return msgspec.convert(json.loads(data), cls)

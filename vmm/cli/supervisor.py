@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import msgspec
-
 from vmm.cli import status
 from vmm.cli.job import Job
 from vmm.cli.process import MachineProcess
@@ -29,7 +27,7 @@ def supervise(job: Job, process: MachineProcess | None = None) -> int:
     """Run `job` in `process`, or in a new one, and return the status to exit with."""
     process = process or MachineProcess()
     with _terminal_kept():
-        process.give(msgspec.json.encode(job))
+        process.give(job.pack())
         code = process.wait(job.options.timeout_s)
     if process.killed_for is not None:
         print(f"trapline: error: {process.killed_for.why}", file=sys.stderr)

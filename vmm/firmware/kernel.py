@@ -31,6 +31,11 @@ class Module(msgspec.Struct, frozen=True):
     arguments: str = ""
 
 
+def command_line(text: str) -> bytes:
+    """Return what the kernel reads: UTF-8, any other byte as it was typed, a NUL."""
+    return text.encode("utf-8", "surrogateescape") + b"\0"
+
+
 class LoadAddress(msgspec.Struct, frozen=True):
     """Where a flat binary goes; `segment` only if the user named one."""
 

@@ -17,7 +17,7 @@ from vmm.firmware import kernel_stub as k
 from vmm.firmware.bda import Bda
 from vmm.firmware.boot_state import AREA_BYTES
 from vmm.firmware.caller import Caller
-from vmm.firmware.e820 import ENTRY_BYTES, LOW_END, Region
+from vmm.firmware.e820 import ENTRY_BYTES, LOW_END, RAM, Region
 from vmm.firmware.host import FirmwareHost
 from vmm.firmware.kernel import Kernel
 from vmm.firmware.multiboot_info import BITS, HEIGHT, WIDTH
@@ -74,7 +74,7 @@ class KernelService:
     def _post_state(self, caller: Caller) -> PostState:
         end = min(caller.bp, k.MAP_TABLE + k.MAP_ENTRIES * ENTRY_BYTES)
         table = caller.read(k.MAP_TABLE, max(end - k.MAP_TABLE, 0) // ENTRY_BYTES * ENTRY_BYTES)
-        regions = [Region(*entry) for entry in struct.iter_unpack("<QQI", table)]
+        regions = [self._real(Region(*entry)) for entry in struct.iter_unpack("<QQI", table)]
         usual = PostState.expected(self._host.ram_bytes)
         return PostState(
             regions or usual.regions,  # a BIOS that does not know E820h
@@ -82,6 +82,12 @@ class KernelService:
             FIRST_HARD_DISK if self._data.byte(b.DISK_COUNT) else 0,
             self._vbe(caller),
         )
+
+    def _real(self, region: Region) -> Region:
+        """Return a region without the RAM that the machine has not: the guest can have written the map."""
+        if region.kind != RAM:
+            return region
+        return region._replace(length=max(min(region.length, self._host.ram_bytes - region.address), 0))
 
     def _vbe(self, caller: Caller) -> VbeMode | None:
         """Return the graphics mode that the stub has set."""

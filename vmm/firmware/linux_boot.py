@@ -17,7 +17,7 @@ from vmm.cpu import registers as r
 from vmm.errors import ConfigError
 from vmm.firmware.boot_state import BootState, Chunk, enter_kernel
 from vmm.firmware.e820 import ENTRY_BYTES, HIGH, Region
-from vmm.firmware.kernel import KernelRequest, modules_together
+from vmm.firmware.kernel import KernelRequest, command_line, modules_together
 from vmm.firmware.post_state import PostState
 
 # Fields of the setup header, offsets in the file, [BOOT] "The Real-Mode Kernel Header"
@@ -180,7 +180,7 @@ class LinuxKernel:
 def load_linux(
     kernel: KernelHeader,
     initrd: bytes,
-    command_line: str,
+    append: str,
     post: PostState,
     *,
     name: str = "kernel",
@@ -196,7 +196,7 @@ def load_linux(
         raise ConfigError(
             f"{name}: needs {-(-kernel.needs_bytes // MIB)} MiB of memory, the machine has {end // MIB}"
         )
-    text = command_line.encode("utf-8") + b"\0"
+    text = command_line(append)
     if len(text) - 1 > kernel.command_line_max:
         raise ConfigError(
             f"{name}: command line of {len(text) - 1} bytes; this kernel takes {kernel.command_line_max}"

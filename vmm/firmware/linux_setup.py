@@ -17,7 +17,7 @@ from typing import Final
 from vmm.errors import ConfigError
 from vmm.firmware import linux_boot as lx
 from vmm.firmware.boot_state import AREA_ALIGN, AREA_BYTES, BootState, Chunk, RealEntry, enter_real_mode
-from vmm.firmware.kernel import KernelRequest, modules_together
+from vmm.firmware.kernel import KernelRequest, command_line, modules_together
 from vmm.firmware.layout import Layout
 from vmm.firmware.post_state import PostState
 
@@ -59,7 +59,7 @@ class LinuxSetup:
                 f"{lx.SETUP_SECTS:#x}; expected at most {SETUP_MAX}"
             )
         self._initrd = modules_together(request.modules, request.name)
-        self._text = request.append.encode() + b"\0"
+        self._text = command_line(request.append)
         most = self._kernel.command_line_max if self._kernel.version >= lx.VERSION_CMDLINE_SIZE else 0
         most = most or OLD_CMDLINE_MAX
         if len(self._text) - 1 > most:

@@ -19,8 +19,8 @@ from vmm.errors import ConfigError
 from vmm.firmware.boot_state import AREA_ALIGN, AREA_BYTES, BootState, Chunk, enter_kernel
 from vmm.firmware.e820 import HIGH
 from vmm.firmware.elf import MAGIC as ELF_MAGIC
-from vmm.firmware.elf import parse_elf
-from vmm.firmware.kernel import KernelRequest
+from vmm.firmware.elf import Segment, parse_elf
+from vmm.firmware.kernel import KernelRequest, command_line
 from vmm.firmware.layout import Layout
 from vmm.firmware.multiboot_header import Header
 from vmm.firmware.multiboot_info import LoadedModule, information
@@ -54,14 +54,11 @@ class MultibootKernel:
                 "and the file is not ELF: nothing says where it goes"
             )
 
-    def _by_elf(self) -> tuple[int, list[Chunk]]:
-        elf, data = parse_elf(self._request.data, self.name), self._request.data
-        return elf.entry, [
-            Chunk(s.physical, data[s.offset : s.offset + s.file_bytes], s.memory_bytes - s.file_bytes)
-            for s in elf.segments
-        ]
+    def _by_elf(self) -> tuple[int, list[Segment]]:
+        elf = parse_elf(self._request.data, self.name)
+        return elf.entry, elf.segments
 
-    def _by_addresses(self, header: Header) -> tuple[int, list[Chunk]]:
+    def _by_addresses(self, header: Header) -> tuple[int, list[Segment]]:
         """Return the entry and the file's part by the header's address fields, [MB1] §3.1.3."""
         found, data = header.addresses, self._request.data
         assert found is not None
@@ -86,17 +83,18 @@ class MultibootKernel:
                 f"{where}: entry_addr {found.entry:#x} is not in {found.load:#x}-{loaded - 1:#x}, "
                 "which is what is loaded"
             )
-        return found.entry, [Chunk(found.load, data[first:end], max(found.bss_end - loaded, 0))]
+        memory_bytes = max(found.bss_end, loaded) - found.load
+        return found.entry, [Segment(first, found.load, found.load, end - first, memory_bytes)]
 
     def boot(self, post: PostState) -> BootState:
         """Return memory and processor for its start."""
         layout = Layout(self.name, post)
         end = HIGH
-        for number, chunk in enumerate(self._segments):
-            size = len(chunk.data) + chunk.zeros
-            layout.claim(f"segment {number} of the kernel", chunk.address, size)
-            end = max(end, chunk.address + size)
-        chunks, modules = list(self._segments), []
+        for number, segment in enumerate(self._segments):
+            layout.claim(f"segment {number} of the kernel", segment.physical, segment.memory_bytes)
+            end = max(end, segment.physical + segment.memory_bytes)
+        chunks = [self._chunk(segment) for segment in self._segments]  # they fit: copies are no more than RAM
+        modules = []
         for module in self._request.modules:
             what = f"module {module.name}"
             address = layout.place_above(what, len(module.data), PAGE_BYTES, end)
@@ -104,15 +102,19 @@ class MultibootKernel:
             text = _text(module.name, module.arguments)
             modules.append(LoadedModule(address, address + len(module.data), text))
         area = layout.place_low("the loader", AREA_BYTES, AREA_ALIGN)
-        command_line = _text(self.name, self._request.append)
+        text = _text(self.name, self._request.append)
 
         def place(length: int) -> int:
             return layout.place_low("the Multiboot information", length, INFO_ALIGN)
 
-        info = information(post, command_line, modules, self.video, place)
+        info = information(post, text, modules, self.video, place)
         registers = {r.RAX: LOADED_BY_MULTIBOOT, r.RBX: info.address}
         return enter_kernel(self.entry, [*chunks, info], registers, long_mode=False, area=area)
 
+    def _chunk(self, segment: Segment) -> Chunk:
+        data = self._request.data[segment.offset : segment.offset + segment.file_bytes]
+        return Chunk(segment.physical, data, segment.memory_bytes - segment.file_bytes)
+
 
 def _text(name: str, arguments: str) -> bytes:
-    return f"{Path(name).name} {arguments}".strip().encode() + b"\0"
+    return command_line(f"{Path(name).name} {arguments}".strip())

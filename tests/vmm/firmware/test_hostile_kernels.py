@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import tracemalloc
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +14,22 @@ from tests.vmm.firmware.test_linux_boot import kernel as linux_kernel
 from vmm.errors import ConfigError
 
 GRAPHICS = elf(header(4, video=(0, 800, 600, 32)))
+SEGMENTS = 100
+
+
+def test_segments_that_overlap_are_refused_before_they_are_copied() -> None:
+    program_header = struct.pack("<8I", 1, 0, MIB, MIB, MIB, MIB, 7, 0x1000)
+    top = struct.pack(
+        "<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 2, 3, 1, MIB, 52, 0, 0, 52, 32, SEGMENTS, 0, 0, 0
+    )
+    data = (top + program_header * SEGMENTS + header()).ljust(2 * MIB, b"\0")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match=r"segment 1 of the kernel at .* overlaps segment 0"):
+            boot(data)
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(data)
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=300, deadline=None)

@@ -16,12 +16,13 @@ from vmm.cpu import registers as r
 from vmm.firmware import kernel_stub as k
 from vmm.firmware.boot_state import AREA_BYTES
 from vmm.firmware.host import FirmwareHost
-from vmm.firmware.kernel import Kernel
+from vmm.firmware.kernel import Kernel, Module
 from vmm.firmware.kernel_service import FRAME_BYTES, KernelTrap, best_mode
 from vmm.firmware.loaders import kernel_for
 from vmm.firmware.option_rom import kernel_rom
 from vmm.firmware.post_state import VideoWish
 from vmm.memory import Memory
+from vmm.pci_window import FIRST as PCI_FIRST
 
 GRAPHICS = elf(header(4, video=(0, 800, 600, 32)))
 
@@ -130,6 +131,35 @@ def test_kernel_that_does_not_fit_the_bioss_map_halts_with_the_reason() -> None:
     assert trap.failures == [
         "kernel: segment 0 of the kernel needs 100000h-4FFFFFh; free memory is 500h-9FBFFh, 100000h-3FFFFFh: "
         "give the machine more memory, or link the kernel elsewhere"
+    ]
+
+
+class CountingWindow:
+    """A device that counts the accesses to it."""
+
+    name = "window"
+
+    def __init__(self) -> None:
+        self.accesses = 0
+
+    def read(self, offset: int, size: int) -> int:
+        self.accesses += 1
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.accesses += 1
+
+
+def test_map_that_a_guest_forged_sends_no_module_into_a_devices_window() -> None:
+    """Written dword by dword there, a large module would stop the machine for seconds."""
+    trap = Trap(kernel_for(request(elf(header()), modules=(Module("m", bytes(MIB)),))))
+    window = CountingWindow()
+    trap.memory.add_window(PCI_FIRST, 0x1000_0000, window)
+    end = trap.map((0, 0x9FC00, 1), (MIB, 0x20000, 1), (PCI_FIRST, 0x1000_0000, 1))
+    assert trap.call(k.KERNEL_LOAD, bp=end) == k.HALT
+    assert window.accesses == 0
+    assert trap.failures == [
+        "kernel: no 1048576 bytes are free for module m above 101000h: give the machine more memory"
     ]
 
 

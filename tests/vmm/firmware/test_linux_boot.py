@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import struct
 
 import pytest
@@ -13,7 +14,7 @@ from vmm.errors import ConfigError
 from vmm.firmware import boot_state
 from vmm.firmware.boot_state import BootState
 from vmm.firmware.kernel import KernelRequest, Module
-from vmm.firmware.linux_boot import LinuxKernel, parse_kernel
+from vmm.firmware.linux_boot import COMMAND_LINE, LinuxKernel, parse_kernel
 from vmm.firmware.post_state import PostState
 from vmm.memory import Memory
 
@@ -71,6 +72,10 @@ def test_zero_page_holds_header_command_line_and_memory_map() -> None:
     assert page[0x1E8] == 4
     assert struct.unpack_from("<QQI", page, 0x2D0) == (0, 0x9FC00, 1)
     assert struct.unpack_from("<QQI", page, 0x2D0 + 60) == (MIB, RAM - MIB, 1)
+
+
+def test_byte_of_the_command_line_that_is_no_utf_8_arrives_as_it_was_typed() -> None:
+    assert chunk(load(kernel(), None, os.fsdecode(b"x\xff\xc3\xa9"), RAM), COMMAND_LINE) == b"x\xff\xc3\xa9\0"
 
 
 def test_screen_info_is_vga_text_80_by_25() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 import pytest
@@ -28,6 +29,10 @@ def test_setup_goes_to_90000h_the_rest_to_1_mib() -> None:
     assert found[MIB] == b"K" * 4096
     assert len(found[0x90000]) == 2048
     assert found[0x9E000] == b"quiet\0"
+
+
+def test_byte_of_the_command_line_that_is_no_utf_8_arrives_as_it_was_typed() -> None:
+    assert start(kernel(), os.fsdecode(b"x\xff\xc3\xa9"))[0x9E000] == b"x\xff\xc3\xa9\0"
 
 
 def test_setup_is_told_of_loader_heap_and_command_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from itertools import pairwise
 
@@ -78,6 +79,13 @@ def test_kernel_is_told_memory_command_line_and_loader() -> None:
     assert (lower, upper) == (639, RAM // 1024 - 1024)
     assert text(memory, command_line) == b"gnumach console=com0"
     assert text(memory, words(memory, info + 64, 1)[0]) == b"Trapline"
+
+
+def test_bytes_of_names_and_arguments_that_are_no_utf_8_arrive_as_they_were_typed() -> None:
+    odd = os.fsdecode(b"m\xff")
+    memory, info = info_of(boot(elf(header()), append=odd, name=odd, modules=(Module(odd, b"1", odd),)))
+    assert text(memory, words(memory, info + 16, 1)[0]) == b"m\xff m\xff"
+    assert text(memory, words(memory, words(memory, info + 24, 1)[0] + 8, 1)[0]) == b"m\xff m\xff"
 
 
 def test_memory_map_is_the_one_the_bios_tells() -> None:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.vmm.firmware.rig import Rig
+from vmm.config import MachineConfig
+from vmm.cpu.processor import choose_engine
+from vmm.machine import Machine
 
 PERIODIC, ALARM = 0x40, 0x20
+# mov cx, 5A5Ah; AH = 02h, COM1; exit with AH if CX is the same, else with AL
+RECEIVE = bytes.fromhex("b95a5a b402 31d2 cd14 81f95a5a 7502 88e0 e6f4 ebfe")
+CALLS_MAX = 20_000  # each takes the host about 100 us
 
 
 def clock_interrupt(rig: Rig, cause: int) -> None:
@@ -102,3 +112,20 @@ def test_e881h_gives_the_sizes_in_32_bits() -> None:
     rig = Rig()
     rig.call(0x15, eax=0xFFFF_E881)
     assert [rig.reg(name) for name in ("eax", "ebx", "ecx", "edx")] == [3072, 0, 3072, 0]
+
+
+def test_wait_under_the_virtual_clock_ends_within_few_calls_of_the_firmware(tmp_path: Path) -> None:
+    if choose_engine("auto")[0] != "accelerated":
+        pytest.skip("NOT RUN: the accelerated engine is not built")
+    kernel = tmp_path / "receive"
+    kernel.write_bytes(RECEIVE)
+    config = MachineConfig(kernel=str(kernel), clock="virtual", engine="accelerated")
+    with Machine(config) as machine:
+
+        def calls() -> int:
+            return machine.exits["firmware"].count if "firmware" in machine.exits else 0
+
+        result = machine.run(lambda: calls() > CALLS_MAX, timeout_s=120)
+        assert calls() <= CALLS_MAX
+        assert (result.reason, result.exit_code) == ("exit", 0xE0)  # timed out; the transmitter is empty
+        assert machine.now_ns() >= 1_000_000_000
