@@ -375,7 +375,9 @@ class Fdc82077:
         self._after(f"seek {number}", max(steps, 1) * step_ns)
 
     def _end_seek(self, number: int) -> None:
+        """Have an end to be asked for: one a drive, its latest, however many a guest never asks for."""
         missing = number >= len(self.drives)
+        self._seeks = [st0 for st0 in self._seeks if st0 & r.DOR_SELECT != number]
         self._seeks.append(r.ST0_SEEK_END | number | (ST0_ABNORMAL | r.ST0_EQUIPMENT if missing else 0))
         self._interrupt = True
 
