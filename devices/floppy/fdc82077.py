@@ -201,8 +201,9 @@ class Fdc82077:
         self._rate = value & r.RATE
 
     def _read_dir(self) -> int:
-        """Read the change line of the selected drive; the other bits are the hard disk's."""
-        changed = self._drive(self._dor & r.DOR_SELECT).changed
+        """Read the change line of the selected drive, if its motor is on; the rest is the hard disk's."""
+        number = self._dor & r.DOR_SELECT
+        changed = bool(self._dor & r.DOR_MOTOR << number) and self._drive(number).changed
         return FLOATING if changed else FLOATING & ~r.DIR_CHANGED
 
     def _read_msr(self) -> int:

@@ -323,6 +323,14 @@ def test_the_change_line_ends_with_a_step_while_a_disk_is_in(rig: Rig) -> None:
     assert rig.fdc.dir_port.read(0, 1) & r.DIR_CHANGED
 
 
+@pytest.mark.parametrize(("dor", "changed"), [(0x1C, True), (0x0C, False), (0x2C, False), (0x1D, False)])
+def test_the_change_line_is_driven_by_the_selected_drive_with_its_motor_on(
+    rig: Rig, dor: int, changed: bool
+) -> None:
+    rig.ports.write(DOR, 1, dor)
+    assert bool(rig.fdc.dir_port.read(0, 1) & r.DIR_CHANGED) == changed
+
+
 def test_seeks_nobody_asks_about_leave_one_end_a_drive(rig: Rig) -> None:
     for cylinder in range(9):
         for drive in (1, 0, 3):
