@@ -45,13 +45,16 @@ ALL_CHANNELS: Final = 0x0F
 
 # Port offsets of controller 1; controller 2 has them two apart
 COMMAND: Final = 8
+STATUS: Final = 8  # read
 REQUEST: Final = 9
 SINGLE_MASK: Final = 10
 MODE: Final = 11
 CLEAR_FLIP_FLOP: Final = 12
 MASTER_CLEAR: Final = 13
+TEMPORARY: Final = 13  # read
 CLEAR_MASK: Final = 14
 ALL_MASK: Final = 15
+REGISTERS: Final = 16
 
 # Page registers from port 81h, by channel; the others are plain latches, and 80h is not ours, [AT]
 PAGE_OFFSETS: Final = {0: 0x6, 1: 0x2, 2: 0x0, 3: 0x1, 4: 0xE, 5: 0xA, 6: 0x8, 7: 0x9}
@@ -363,14 +366,16 @@ def _reversed(data: bytes, width: int) -> bytes:
 
 def _registers(chip: _Controller) -> tuple[list[Callable[[], int]], list[Callable[[int], None]]]:
     """Return readers and writers of the sixteen registers of one controller."""
-    reads: list[Callable[[], int]] = []
-    writes: list[Callable[[int], None]] = []
+    reads = {STATUS: chip.read_status, TEMPORARY: chip.read_temporary, ALL_MASK: chip.read_mask}
+    writes = {
+        COMMAND: chip.write_command, REQUEST: chip.write_request, SINGLE_MASK: chip.write_single_mask,
+        MODE: chip.write_mode, CLEAR_FLIP_FLOP: chip.clear_flip_flop, MASTER_CLEAR: chip.master_clear,
+        CLEAR_MASK: chip.clear_mask, ALL_MASK: chip.write_mask,
+    }  # fmt: skip
     for index in range(CHANNELS):
-        reads += [partial(chip.read_address, index), partial(chip.read_count, index)]
-        writes += [partial(chip.write_address, index), partial(chip.write_count, index)]
-    reads += [chip.read_status, *[floating] * 4, chip.read_temporary, floating, chip.read_mask]
-    writes += [
-        chip.write_command, chip.write_request, chip.write_single_mask, chip.write_mode,
-        chip.clear_flip_flop, chip.master_clear, chip.clear_mask, chip.write_mask,
-    ]  # fmt: skip
-    return reads, writes
+        reads[2 * index] = partial(chip.read_address, index)
+        reads[2 * index + 1] = partial(chip.read_count, index)
+        writes[2 * index] = partial(chip.write_address, index)
+        writes[2 * index + 1] = partial(chip.write_count, index)
+    offsets = range(REGISTERS)
+    return [reads.get(at, floating) for at in offsets], [writes.get(at, ignored) for at in offsets]

@@ -126,10 +126,6 @@ class HostFile:
         """Take room on the host for the range, so that later writes cannot run out of space."""
         os.posix_fallocate(self._descriptor, offset, length)
 
-    def allocated_bytes(self) -> int:
-        """Return what the file takes on the host, holes excluded."""
-        return os.fstat(self._descriptor).st_blocks * 512
-
     def sync(self) -> None:
         """Make everything written durable.
 

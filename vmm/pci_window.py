@@ -15,6 +15,7 @@ class PciWindow:
     """Routes accesses in the window to whoever claims the address now; the rest reads as ones.
 
     Claims come from guests by way of BARs: an overlap is the guest's mistake, and the older claim wins.
+    A frame buffer is no claim: while it is shown, memory has it in front of all windows.
     """
 
     name = "PCI memory window"

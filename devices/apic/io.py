@@ -38,6 +38,7 @@ ID_SHIFT: Final = 24
 ID_BITS: Final = 0x0F << ID_SHIFT
 WRITABLE: Final = 0xFF00_0000_0001_AFFF  # of an entry, [82093AA] §3.2.4
 DESTINATION_SHIFT: Final = 56
+PHYSICAL: Final = 0x0F  # the bits of a physical destination, and the one of everybody, [82093AA] §3.2.4
 LOW: Final = 0xFFFF_FFFF
 
 
@@ -127,16 +128,23 @@ class IoApic:
             self._send(entry, level=False)
 
     def _send(self, entry: int, *, level: bool) -> bool:
-        messages = self._messages
-        if not messages.accepts(entry >> DESTINATION_SHIFT, bool(entry & m.LOGICAL)):
+        if not self._accepted(entry):
             return False
-        return messages.deliver(m.delivery_mode(entry), entry & m.VECTOR, level)
+        return self._messages.deliver(m.delivery_mode(entry), entry & m.VECTOR, level)
+
+    def _accepted(self, entry: int) -> bool:
+        """Whether the local APIC is a destination: in physical mode bits 59-56 alone count."""
+        destination, logical = entry >> DESTINATION_SHIFT, bool(entry & m.LOGICAL)
+        if not logical:
+            destination &= PHYSICAL
+            if destination == PHYSICAL:
+                destination = m.EVERYBODY
+        return self._messages.accepts(destination, logical)
 
     def _update_extint(self) -> None:
-        accepts = self._messages.accepts
         self._extint.set_level(
             any(
-                self._asserted(pin) and accepts(entry >> DESTINATION_SHIFT, bool(entry & m.LOGICAL))
+                self._asserted(pin) and self._accepted(entry)
                 for pin, entry in enumerate(self._entries)
                 if m.delivery_mode(entry) == m.EXTINT
             )

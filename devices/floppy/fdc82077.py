@@ -201,8 +201,9 @@ class Fdc82077:
         self._rate = value & r.RATE
 
     def _read_dir(self) -> int:
-        """Read the change line of the selected drive; the other bits are the hard disk's."""
-        changed = self._drive(self._dor & r.DOR_SELECT).changed
+        """Read the change line of the selected drive, if its motor is on; the rest is the hard disk's."""
+        number = self._dor & r.DOR_SELECT
+        changed = bool(self._dor & r.DOR_MOTOR << number) and self._drive(number).changed
         return FLOATING if changed else FLOATING & ~r.DIR_CHANGED
 
     def _read_msr(self) -> int:
@@ -375,7 +376,9 @@ class Fdc82077:
         self._after(f"seek {number}", max(steps, 1) * step_ns)
 
     def _end_seek(self, number: int) -> None:
+        """Have an end to be asked for: one a drive, its latest, however many a guest never asks for."""
         missing = number >= len(self.drives)
+        self._seeks = [st0 for st0 in self._seeks if st0 & r.DOR_SELECT != number]
         self._seeks.append(r.ST0_SEEK_END | number | (ST0_ABNORMAL | r.ST0_EQUIPMENT if missing else 0))
         self._interrupt = True
 

@@ -13,6 +13,7 @@ DRIVES: Final = 4
 DOR_SELECT: Final = 0x03
 DOR_NOT_RESET: Final = 0x04
 DOR_DMA_GATE: Final = 0x08
+DOR_MOTOR: Final = 0x10  # of drive 0
 # Main status and data rate select
 MSR_BUSY: Final = 0x10
 MSR_NON_DMA: Final = 0x20

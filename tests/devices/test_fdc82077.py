@@ -323,6 +323,23 @@ def test_the_change_line_ends_with_a_step_while_a_disk_is_in(rig: Rig) -> None:
     assert rig.fdc.dir_port.read(0, 1) & r.DIR_CHANGED
 
 
+@pytest.mark.parametrize(("dor", "changed"), [(0x1C, True), (0x0C, False), (0x2C, False), (0x1D, False)])
+def test_the_change_line_is_driven_by_the_selected_drive_with_its_motor_on(
+    rig: Rig, dor: int, changed: bool
+) -> None:
+    rig.ports.write(DOR, 1, dor)
+    assert bool(rig.fdc.dir_port.read(0, 1) & r.DIR_CHANGED) == changed
+
+
+def test_seeks_nobody_asks_about_leave_one_end_a_drive(rig: Rig) -> None:
+    for cylinder in range(9):
+        for drive in (1, 0, 3):
+            rig.command(0x0F, drive, cylinder)
+
+    assert len(rig.fdc.save().seeks) == 3
+    assert [rig.command(0x08) for _ in range(4)] == [[0x21, 8], [0x20, 8], [0x73, 0], [0x80]]
+
+
 def test_dumpreg_shows_what_was_set(rig: Rig) -> None:
     rig.command(0x13, 0, 0x5A, 0x10)
     rig.command(0x0F, 0, 9)

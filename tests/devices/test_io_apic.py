@@ -157,6 +157,17 @@ def test_a_destination_that_is_not_there_gets_nothing(rig: Rig) -> None:
     assert rig.taken() == [0x41]
 
 
+def test_a_physical_destination_has_four_bits_and_everybody_is_fifteen(rig: Rig) -> None:
+    """§3.2.4: bits 59 to 56 hold an APIC ID."""
+    rig.io.set_pin(PIN, True)
+    rig.redirect(PIN, m.LEVEL | 0x41, destination=0xA0)
+    assert rig.taken() == [0x41]
+    rig.write(r.ID, 0x0500_0000)
+    rig.io.set_pin(PIN + 1, True)
+    rig.redirect(PIN + 1, m.LEVEL | 0x51, destination=0x0F)
+    assert rig.taken() == [0x51]
+
+
 def test_logical_destination(rig: Rig) -> None:
     rig.write(r.LDR, 0x0200_0000)
     rig.redirect(PIN, m.LOGICAL | mode(m.LOWEST) | 0x41, destination=0x03)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+import msgspec
+
 from devices.floppy.drive import FloppyDrive
 from devices.ide.atapi import AtapiDrive
 from devices.ide.disk import AtaDisk
@@ -25,6 +27,8 @@ CD_BYTES_OF_PACKET: Final = 12
 PACKETS: Final = (0x00, 0x03, 0x12, 0x1B, 0x25, 0x28, 0xA8, 0x42, 0x43, 0x46, 0x4A, 0x51, 0x5A, 0xBE, 0x2B)
 MMIO: Final = (0xA0000, 0xB8000, 0xBFFFC, 0xC0000, 0xE4000, 0xFFFFC, 0x100000, 0x3FFFFE, 0x400000, 0xE0000000,
                0xFEBFFFFE, 0xFEC00000, 0xFEE00000, 0xFEE000B0, 0xFFFE0000, 0xFFFFFFFC)  # fmt: skip
+STATE_BYTES: Final = 1024  # no device's state is larger, whatever a guest does, but for these:
+LARGE_STATES: Final = {"vga": 16 << 20} | dict.fromkeys(("ide0", "ide1", "keyboard", "com1"), 1 << 20)
 WAITS_NS: Final = (0, 1, 838, 55_000, 1_000_000, 1_000_000_000, 90_000_000_000)
 
 
@@ -66,9 +70,9 @@ class FuzzedBoard:
         self.recipes: tuple[Callable[[], None], ...] = (
             *[self._any_port] * 2, *[self._claimed_port] * 6, *[self._memory] * 3, self._interrupts,
             self._timer, *[self._disk] * 2, self._packet,
-            *[self._floppy] * 3, self._printer, *[self._dma] * 2, *[self._pci] * 2, self._keyboard,
-            self._video, self._block, self._acknowledge, self._wait, self._serial, self._clock_chip,
-            *[self._sequence] * 12,
+            *[self._floppy] * 3, self._seeks, self._printer, *[self._dma] * 2, *[self._pci] * 2,
+            self._keyboard, self._video, self._block, self._acknowledge, self._wait, self._serial,
+            self._clock_chip, *[self._sequence] * 12,
             *[self._apic] * (4 if self.board.apics else 0),
         )  # fmt: skip
 
@@ -114,7 +118,8 @@ class FuzzedBoard:
     def _look_around(self) -> None:
         """What the monitor does beside the guest: save everything, show the screen, sometimes reset."""
         for device in self.board.devices:
-            device.save()
+            size = len(msgspec.msgpack.encode(device.save()))
+            assert size <= LARGE_STATES.get(device.name, STATE_BYTES), f"{device.name} holds {size} bytes"
         self.board.vga.text_screen().text()
         draw(self.board.vga)
         if self.rng.random() < 0.1:
@@ -251,6 +256,17 @@ class FuzzedBoard:
         for _ in range(rng.choice((7, 7, 20, 600))):
             self._poke(rng.choice((0x3F4, 0x3F5, 0x3F7))) if rng.random() < 0.1 else self.read(0x3F5, 1)
         self._poke(rng.randrange(16) if rng.random() < 0.5 else 0xC0 + rng.randrange(32))
+
+    def _seeks(self) -> None:
+        """SEEK again and again, without asking how it ended."""
+        self.write(0x3F2, 1, 0x1C)
+        self._wait()
+        for cylinder in range(STATE_BYTES):
+            for value in (0x0F, self.rng.randrange(4), cylinder & 0xFF):
+                self.write(0x3F5, 1, value)
+            self.time.value_ns += max(WAITS_NS)
+            self.clock.run_due()
+        self._look_around()
 
     def _printer(self) -> None:
         for _ in range(4):

@@ -174,7 +174,7 @@ def lock_bt_of_a_register() -> bytes:
     """LOCK BT AX, AX: QEMU's translator loads from an address never worked out, and aborts; it is #UD."""
     code = real()
     code.store(4 * UD, LEAVE)
-    code.db(0xEB, 0x00, 0x90, 0xF0, 0x0F, 0xA3, 0xC0, 0xEB, 0xFE)
+    code.db(0xEB, 0x00, 0xF0, 0x0F, 0xA3, 0xC0, 0xEB, 0xFE)
     return sector(code)
 
 

@@ -14,7 +14,6 @@ from tests.fuzz import chip_sequences as c
 from tests.fuzz.board import FuzzedBoard
 from tests.fuzz.test_ports import seeds
 from vmm.display import rfb
-from vmm.display.ansi import render_ansi
 from vmm.display.png_file import PngFile
 from vmm.display.screenshot import draw
 from vmm.display.terminal import TerminalDisplay
@@ -68,7 +67,7 @@ class Displays:
     def show(self) -> None:
         """Paint it everywhere."""
         self.machine.time.value_ns += 2_000_000_000
-        render_ansi(self.vga.text_screen())
+        self.vga.text_screen().text()
         for terminal in self.terminals:
             terminal.refresh()
         self.png.refresh()

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from devices.vga import registers as r
 from devices.vga.adapter import Vga
 from vmm.clock import MachineClock, ManualTime
-from vmm.display.ansi import render_ansi
 from vmm.display.halfblocks import cell_changes, scaled
 from vmm.display.keyboard_input import RawTerminal, TerminalKeyboard
 from vmm.display.keys import Chord, KeyDecoder, Token, decode
@@ -139,13 +138,6 @@ def test_terminal_is_given_back_once() -> None:
     sent = rig.screen.sent
     rig.display.close()
     assert rig.screen.sent == sent
-
-
-def test_whole_screen_as_text() -> None:
-    rig = Rig()
-    rig.put(0, 0xDB, 0x4F)
-    assert render_ansi(rig.vga.text_screen()).startswith("\x1b[0;97;41m█\x1b[0;37;40m ")
-    assert render_ansi(rig.vga.text_screen(), colour=False) == "█" + "\n" * 24
 
 
 @pytest.mark.parametrize(

@@ -33,30 +33,6 @@ def move(column: int, row: int) -> str:
     return f"\x1b[{row + 1};{column + 1}H"
 
 
-def render_ansi(screen: TextScreen, *, colour: bool = True) -> str:
-    """Return the whole screen as lines of text, each ending in the terminal's own colours."""
-    lines = []
-    for row in range(screen.rows):
-        if not colour:
-            lines.append(screen.line(row).rstrip())
-            continue
-        first = row * screen.columns
-        cells = range(first, first + screen.columns)
-        lines.append("".join(_styled(screen, cells)) + RESET)
-    return "\n".join(lines)
-
-
-def _styled(screen: TextScreen, cells: range) -> Iterator[str]:
-    """Yield characters, and a style wherever it changes."""
-    current = -1
-    for cell in cells:
-        attribute = screen.attributes[cell]
-        if attribute != current:
-            yield style(attribute, screen.blinking)
-            current = attribute
-        yield UNICODE[screen.characters[cell]]
-
-
 def changes(old: TextScreen, new: TextScreen, *, colour: bool, columns: int, rows: int) -> Iterator[str]:
     """Yield what turns a terminal that shows `old` into one that shows `new`.
 

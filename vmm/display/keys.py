@@ -17,7 +17,6 @@ from devices.scancodes import keystrokes
 Chord = tuple[str, ...]
 
 ESCAPE: Final = 0x1B
-MONITOR_KEY: Final = 0x1D  # Ctrl-]
 
 _FINAL_KEYS: Final = {  # CSI or SS3, then this letter
     "A": "up",

@@ -17,7 +17,6 @@ from vmm.firmware.emulation import MEDIA_MASK, NO_EMULATION, PACKET, Packet, pac
 from vmm.firmware.host import BootDrive, FirmwareHost
 from vmm.firmware.transfers import BAD_COMMAND, CONTROLLER_FAILED, OK, Function
 
-ANY_EMULATION: Final = 0x7F  # in DL: whichever there is
 DEFAULT_SEGMENT: Final = 0x07C0
 CATALOG_PACKET: Final = struct.Struct("<BBIH")  # size, 2048-byte sectors, buffer, first of them
 KEEP_EMULATION: Final = 1  # 4Bh, in AL

@@ -14,7 +14,6 @@ from typing import Final
 from devices.backplane import GuestMemory
 from vmm.firmware import bda as b
 
-SIZE_KIB: Final = 0x00
 MOUSE_HANDLER: Final = 0x22  # far pointer
 MOUSE_COUNT: Final = 0x26  # bits 0-2: bytes of the packet that have come
 MOUSE_SIZE: Final = 0x27  # bits 0-2: bytes of a packet less one; bit 7: a handler is there
@@ -23,7 +22,6 @@ DISK_TABLES: Final = 0x3D  # two of 16 bytes: INT 41h and INT 46h point here
 DISK_TABLE_BYTES: Final = 16
 CONTROLLER_TABLE: Final = 0x60  # that EDD's function 48h tells of, 16 bytes
 EMULATION: Final = 0x70  # the El Torito specification packet of what was booted, 19 bytes
-EMULATION_SHAPE: Final = 0x84  # heads, sectors a track of the emulated disk
 NEXT_BOOT: Final = 0x88  # how many boot candidates were tried
 DEADLINE: Final = 0x8C  # of INT 14h and 17h, microseconds
 PRINT_POSITION: Final = 0x94  # in the screen that INT 5 prints

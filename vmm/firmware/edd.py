@@ -61,7 +61,6 @@ PATH: Final = struct.Struct("<HBBH4s8s8s8sBB")
 PATH_KEY: Final = 0xBEDD
 PATH_BYTES: Final = 0x24
 IDE_FUNCTION: Final = (0, 1, 1)  # bus, slot, function of the IDE controller
-LEGACY_FUNCTION: Final = 0xFF
 
 CONTROLLER: Final = struct.Struct("<HHBBBBBBHHBB")  # the device parameter table extension
 IDE_PORTS: Final = ((0x1F0, 0x3F6, 14), (0x170, 0x376, 15))

@@ -34,7 +34,6 @@ from vmm.firmware.tables import Table, place_tables, service_directory
 ROM_BYTES: Final = 0x10000
 ROM_SEGMENT: Final = 0xF000
 ROM_ADDRESS: Final = 0xF0000
-ROM_ALIAS: Final = 0xFFFF_0000  # where the processor starts
 
 TABLES_START: Final = 0x0100
 CODE_START: Final = 0xC000

@@ -29,7 +29,7 @@ from vmm.firmware.vga_ports import VgaPorts
 
 INDEX_PORT: Final = 0x1CE
 DATA_PORT: Final = 0x1CF
-SUPPORTED, OK, FAILED, NOT_IN_THIS_MODE = 0x4F, 0x00, 0x01, 0x03
+SUPPORTED, OK, FAILED = 0x4F, 0x00, 0x01
 MODE_FIELD: Final = 0xBA  # in the BIOS data area
 CAPABILITIES: Final = 0x0001  # the DAC can have 8 bits
 VERSION: Final = 0x0300

@@ -19,12 +19,12 @@ from vmm.firmware.rom import (
     FIXED_ENTRIES,
     MODEL,
     ROM_ADDRESS,
-    ROM_ALIAS,
     SERVICE_VECTORS,
     build_rom,
 )
 from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
+from vmm.power_on import ROM_END
 
 DONE_PORT = 0xF4
 SLICE_NS = 60_000_000_000  # the accelerated engine measures it on the host
@@ -75,7 +75,7 @@ class Engine:
         self.bus.attach(PortBank("done", lambda *_: 0, self._finish), PortRange(DONE_PORT, 1))
         self.control = Latches(self.bus, 0x92, 1)
         rom = build_rom().data
-        self.memory.add_rom(ROM_ALIAS, rom)
+        self.memory.add_rom(ROM_END - len(rom), rom)
         self.memory.ram[ROM_ADDRESS:] = rom
         clock = MachineClock(self.time)
         self.processor = Processor(
