@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.keyboard import Keyboard
+from devices.keyboard import MOST_TYPED, Keyboard
 from devices.mouse import Mouse
 from devices.vga.adapter import Vga
 from tests.oracles import MissingError, require_tool
@@ -287,6 +287,19 @@ def test_keys_still_down_are_let_go_of_when_a_client_goes(rig: Rig) -> None:
     client.close()
     rig.pump()
     assert rig.keyboard.save().typed == (("left_ctrl", True), ("left_ctrl", False))
+
+
+def test_keys_a_guest_never_reads_do_not_pile_up(rig: Rig) -> None:
+    for _ in range(MOST_TYPED // 2 - 1):
+        rig.keyboard.type_keys(("b",))
+    stroke = struct.pack(">BBHI", 4, 1, 0, ord("a")) + struct.pack(">BBHI", 4, 0, 0, ord("a"))
+    client = rig.connect(HANDSHAKE + stroke * 200)
+    rig.pump()
+    client.close()
+    rig.pump()
+    typed = rig.keyboard.save().typed
+    assert len(typed) == MOST_TYPED
+    assert typed[-2:] == (("a", True), ("a", False))
 
 
 def test_a_port_in_use_is_named(rig: Rig) -> None:

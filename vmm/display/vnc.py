@@ -159,10 +159,9 @@ class _Client:
         held = {key for held in self._down.values() for key in held}
         if keys[:1] == ("left_shift",) and len(keys) > 1 and held.intersection(SHIFTS):
             keys = keys[1:]
-        for key in keys:
-            self._keyboard.strike(key, down=True)
-        if keys:
-            self._down[keysym] = keys
+        pressed = [key for key in keys if self._keyboard.strike(key, down=True)]
+        if pressed:
+            self._down[keysym] = tuple(dict.fromkeys((*self._down.get(keysym, ()), *pressed)))
 
     def _move(self, buttons: int, x: int, y: int) -> None:
         if self._pointer is not None:
