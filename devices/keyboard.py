@@ -208,11 +208,16 @@ class Keyboard:
         self._typed.extend((key, False) for key in reversed(keys))
         self._type_on()
 
-    def strike(self, key: str, *, down: bool) -> None:
-        """Press or release one key behind what waits to be typed; past `MOST_TYPED` presses are dropped."""
-        if not down or len(self._typed) < MOST_TYPED:
-            self._typed.append((_known(key), down))
-            self._type_on()
+    def strike(self, key: str, *, down: bool) -> bool:
+        """Press or release one key behind what waits to be typed; return whether it was queued.
+
+        Past `MOST_TYPED` presses are dropped. Releases never are: release only what was queued.
+        """
+        if down and len(self._typed) >= MOST_TYPED:
+            return False
+        self._typed.append((_known(key), down))
+        self._type_on()
+        return True
 
     @property
     def typing(self) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.keyboard import Keyboard
+from devices.keyboard import MOST_TYPED, Keyboard
 from devices.mouse import Mouse
 from devices.vga.adapter import Vga
 from tests.oracles import MissingError, require_tool
@@ -23,7 +23,7 @@ from vmm.clock import MachineClock, ManualTime, host_ns
 from vmm.display import vnc
 from vmm.display.keysyms import keys_of
 from vmm.display.png import encode_png
-from vmm.display.rfb import Connection, Events, PixelFormat, Pixels, ProtocolError
+from vmm.display.rfb import BAND_PIXELS, Connection, Events, PixelFormat, Pixels, ProtocolError
 from vmm.display.screenshot import draw
 from vmm.errors import ConfigError
 
@@ -287,6 +287,65 @@ def test_keys_still_down_are_let_go_of_when_a_client_goes(rig: Rig) -> None:
     client.close()
     rig.pump()
     assert rig.keyboard.save().typed == (("left_ctrl", True), ("left_ctrl", False))
+
+
+def test_keys_a_guest_never_reads_do_not_pile_up(rig: Rig) -> None:
+    for _ in range(MOST_TYPED // 2 - 1):
+        rig.keyboard.type_keys(("b",))
+    stroke = struct.pack(">BBHI", 4, 1, 0, ord("a")) + struct.pack(">BBHI", 4, 0, 0, ord("a"))
+    client = rig.connect(HANDSHAKE + stroke * 200)
+    rig.pump()
+    client.close()
+    rig.pump()
+    typed = rig.keyboard.save().typed
+    assert len(typed) == MOST_TYPED
+    assert typed[-2:] == (("a", True), ("a", False))
+
+
+def test_a_large_picture_goes_out_in_bands_of_one_update() -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
+    connection = Connection("test", (1024, 1024), Events(lambda *_: None, lambda *_: None))
+    connection.receive(HANDSHAKE + struct.pack(">BBHHHH", 3, 0, 0, 0, 1024, 1024))
+    connection.output.clear()
+    connection.show(picture)
+    assert connection.output[:4] == b"\0\0\0\x04"
+    rectangles, sent = [], bytes(connection.output[4:])
+    while True:
+        assert len(sent) == 12 + BAND_PIXELS * 4
+        rectangles.append(np.frombuffer(sent[12:], np.uint8).reshape(-1, 1024, 4)[..., 2::-1])
+        connection.output.clear()
+        if not connection.wants_band:
+            break
+        connection.go_on()
+        sent = bytes(connection.output)
+    assert np.array_equal(np.concatenate(rectangles), picture)
+
+
+def test_a_slow_frame_makes_the_other_clients_wait_their_turn(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Connection] = []
+
+    def slow(connection: Connection, _: Pixels) -> bool:
+        served.append(connection)
+        rig.now_ns += vnc.BUDGET_NS
+        return True
+
+    monkeypatch.setattr(Connection, "show", slow)
+    for _ in range(2):
+        rig.connect(HANDSHAKE + struct.pack(">BBHHHH", 3, 0, 0, 0, 8, 8))
+    served.clear()
+    for count in (1, 2):
+        rig.now_ns += vnc.FRAME_NS * 10
+        for _ in range(2):
+            rig.server.pump()
+        assert len(served) == count
+    assert served[0] is not served[1]
+
+
+def test_connections_are_kept_alive(rig: Rig) -> None:
+    rig.connect()
+    assert rig.server._clients[0].handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_a_port_in_use_is_named(rig: Rig) -> None:

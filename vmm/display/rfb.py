@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import Final, NamedTuple
 
@@ -36,6 +37,7 @@ CUT_TEXT: Final = 6
 RAW: Final = 0
 ZRLE: Final = 16
 DESKTOP_SIZE: Final = -223
+BAND_PIXELS: Final = 1 << 18  # encoded at a time, one rectangle
 MOST_ENCODINGS: Final = 256
 MOST_CUT_TEXT: Final = 1 << 20
 _FORMAT: Final = struct.Struct(">BBBBHHHBBB3x")
@@ -118,6 +120,8 @@ class Connection:
         self.size = size  # width, height that the client knows
         self._shown: Pixels | None = None
         self._asked = False
+        self._bands: deque[tuple[int, int, Pixels]] = deque()  # of the update under way, not yet sent
+        self._band_format = OUR_FORMAT
         self._parser = self._messages()
         self._needed = next(self._parser)
 
@@ -188,7 +192,7 @@ class Connection:
     @property
     def wants_frame(self) -> bool:
         """Whether a frame may be sent: one was asked for, and the ones before were taken."""
-        return self.ready and self._asked and not self.output
+        return self.ready and self._asked and not self.output and not self._bands
 
     def show(self, picture: Pixels) -> bool:
         """Send what changed of the screen, if anything; return whether."""
@@ -206,18 +210,34 @@ class Connection:
             return False
         self._shown, self._asked = picture, False
         top, bottom, left, right = box
-        self._send_rectangle(left, top, picture[top:bottom, left:right])
+        rows = max(1, BAND_PIXELS // (right - left))
+        self._bands.extend(
+            (left, row, picture[row : min(row + rows, bottom), left:right])
+            for row in range(top, bottom, rows)
+        )
+        self._band_format = self._format
+        self.output += struct.pack(">BxH", 0, len(self._bands))
+        self.go_on()
         return True
+
+    @property
+    def wants_band(self) -> bool:
+        """Whether the update under way has another rectangle, and the ones before were taken."""
+        return bool(self._bands) and not self.output
+
+    def go_on(self) -> None:
+        """Send the next rectangle of the update under way."""
+        self._send_rectangle(*self._bands.popleft())
 
     def _send_rectangle(self, x: int, y: int, picture: Pixels) -> None:
         height, width, _ = picture.shape
-        pixels = self._format.encode(picture)
+        pixels = self._band_format.encode(picture)
         kind = ZRLE if ZRLE in self._encodings else RAW
-        self.output += struct.pack(">BxHHHHHi", 0, 1, x, y, width, height, kind)
+        self.output += struct.pack(">HHHHi", x, y, width, height, kind)
         if kind == RAW:
             self.output += pixels.tobytes()
             return
-        tiles = encode_tiles(np.ascontiguousarray(pixels[..., self._format.compact()]))
+        tiles = encode_tiles(np.ascontiguousarray(pixels[..., self._band_format.compact()]))
         data = self._stream.compress(tiles) + self._stream.flush(zlib.Z_SYNC_FLUSH)
         self.output += struct.pack(">I", len(data)) + data
 
@@ -234,8 +254,10 @@ def _changed(old: Pixels | None, new: Pixels) -> tuple[int, int, int, int] | Non
     """Return top, bottom, left and right of what differs; None if nothing does."""
     if old is None:
         return 0, new.shape[0], 0, new.shape[1]
-    differs = (old != new).any(axis=2)
-    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+    height, width, channels = new.shape
+    differs = (old != new).reshape(height, width * channels)
+    rows = np.flatnonzero(differs.any(axis=1))
     if not len(rows):
         return None
+    columns = np.flatnonzero(differs.any(axis=0)) // channels
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1

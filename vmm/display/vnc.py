@@ -16,13 +16,14 @@ from devices.keyboard import Keyboard
 from devices.mouse import LEFT, MIDDLE, RIGHT, Mouse
 from devices.vga.adapter import Vga
 from vmm.display.keysyms import SHIFTS, keys_of
-from vmm.display.rfb import Connection, Events, ProtocolError
+from vmm.display.rfb import Connection, Events, Pixels, ProtocolError
 from vmm.display.screenshot import draw
 from vmm.errors import ConfigError
 
 MOST_CLIENTS: Final = 8
 READ_BYTES: Final = 4096  # from one client at a time
 FRAME_NS: Final = 1_000_000_000 // 20
+BUDGET_NS: Final = 20_000_000  # past it, the clients left wait for the next turn
 DRAWING_SHARE: Final = 4  # of the time, one part in so many may go into drawing
 PATIENCE_NS: Final = 10_000_000_000
 NAME: Final = "Trapline"
@@ -66,15 +67,24 @@ class VncServer:
             if not client.pump(self._now_ns()):
                 self._drop(client)
         now_ns = self._now_ns()
-        wanting = [client for client in self._clients if client.connection.wants_frame]
+        wanting = [one for one in self._clients if one.connection.wants_frame or one.connection.wants_band]
         if not wanting or now_ns < self._next_ns:
             return
-        picture = draw(self._vga)
+        picture: Pixels | None = None
         for client in wanting:
-            if client.connection.show(picture):
-                client.asked_ns = now_ns
-                if not client.pump(now_ns):
-                    self._drop(client)
+            if self._now_ns() - now_ns >= BUDGET_NS:
+                break
+            if client.connection.wants_band:
+                client.connection.go_on()
+            else:
+                picture = draw(self._vga) if picture is None else picture
+                if not client.connection.show(picture):
+                    continue
+            client.asked_ns = now_ns
+            self._clients.remove(client)
+            self._clients.append(client)  # the others come first next time
+            if not client.pump(now_ns):
+                self._drop(client)
         self._next_ns = now_ns + max(FRAME_NS, (self._now_ns() - now_ns) * DRAWING_SHARE)
 
     def close(self) -> None:
@@ -97,6 +107,7 @@ class VncServer:
             handle.setblocking(False)
             with contextlib.suppress(OSError):
                 handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             height, width, _ = draw(self._vga).shape
             self._clients.append(_Client(handle, (width, height), self._inputs, self._now_ns()))
             self._wait_fds.append(handle.fileno())
@@ -159,10 +170,9 @@ class _Client:
         held = {key for held in self._down.values() for key in held}
         if keys[:1] == ("left_shift",) and len(keys) > 1 and held.intersection(SHIFTS):
             keys = keys[1:]
-        for key in keys:
-            self._keyboard.strike(key, down=True)
-        if keys:
-            self._down[keysym] = keys
+        pressed = [key for key in keys if self._keyboard.strike(key, down=True)]
+        if pressed:
+            self._down[keysym] = tuple(dict.fromkeys((*self._down.get(keysym, ()), *pressed)))
 
     def _move(self, buttons: int, x: int, y: int) -> None:
         if self._pointer is not None:
