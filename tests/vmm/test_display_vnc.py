@@ -19,13 +19,14 @@ from devices.keyboard import MOST_TYPED, Keyboard
 from devices.mouse import Mouse
 from devices.vga.adapter import Vga
 from tests.oracles import MissingError, require_tool
+from vmm.cli.wires import parse_display
 from vmm.clock import MachineClock, ManualTime, host_ns
 from vmm.display import vnc
 from vmm.display.keysyms import keys_of
 from vmm.display.png import encode_png
 from vmm.display.rfb import BAND_PIXELS, Connection, Events, PixelFormat, Pixels, ProtocolError
 from vmm.display.screenshot import draw
-from vmm.errors import ConfigError
+from vmm.errors import ConfigError, UsageError
 
 HANDSHAKE = b"RFB 003.008\n\x01\x01"
 TEXT = 0x1_8000
@@ -350,8 +351,22 @@ def test_connections_are_kept_alive(rig: Rig) -> None:
 
 def test_a_port_in_use_is_named(rig: Rig) -> None:
     port = rig.server.address[1]
-    with pytest.raises(ConfigError, match=f"vnc:127.0.0.1:{port}: Address already in use; name another port"):
+    with pytest.raises(ConfigError, match=f"vnc:127.0.0.1:{port}: Address already in use; .*vnc:127.0.0.1:"):
         vnc.VncServer("127.0.0.1", port, rig.vga, (rig.keyboard, rig.mouse), [], host_ns)
+
+
+@pytest.mark.parametrize(
+    ("host", "advice"),
+    [("..", "no host name"), ("a" * 64, "no host name"), ("192.0.2.1", "name an address of this host")],
+)
+def test_a_host_that_cannot_be_listened_on_is_named(rig: Rig, host: str, advice: str) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        vnc.VncServer(host, 5999, rig.vga, (rig.keyboard, rig.mouse), [], host_ns)
+
+
+def test_a_display_number_of_any_length_is_refused() -> None:
+    with pytest.raises(UsageError, match="expected"):
+        parse_display("vnc:" + "1" * 5000)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def parse_display(text: str) -> DisplayOptions:
         return DisplayOptions(kind="png", path=str(path))
     if kind == "vnc" and bool(rest) == bool(colon):
         host, _, number = rest.rpartition(":")
-        if number.isascii() and number.isdigit() and int(number) <= 65535:
+        if number.isascii() and number.isdigit() and len(number) <= 5 and int(number) <= 65535:
             port = int(number)
             port += VNC_FIRST_PORT if port < VNC_DISPLAYS else 0
             return DisplayOptions(kind="vnc", host=host.strip("[]") or LOOPBACK, port=port)

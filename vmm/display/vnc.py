@@ -7,6 +7,7 @@ handshake, or does not take what it asked for, is dropped after `PATIENCE_NS`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -198,8 +199,18 @@ def _listen(host: str, port: int) -> socket.socket:
         except BaseException:
             listener.close()
             raise
+    except UnicodeError:
+        raise ConfigError(f"--display vnc:{host}:{port}: this is no host name") from None
     except OSError as error:
         raise ConfigError(
-            f"--display vnc:{host}:{port}: {error.strerror}; name another port, such as vnc:{port + 1}"
+            f"--display vnc:{host}:{port}: {error.strerror}; {_advice(error, host, port)}"
         ) from None
     return listener
+
+
+def _advice(error: OSError, host: str, port: int) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "name an address of this host, such as 127.0.0.1"
+    if error.errno == errno.EACCES:
+        return "name a port of 1024 or more"
+    return f"name another port, such as vnc:{host}:{port + 1 if port < 65535 else port - 1}"
