@@ -19,14 +19,9 @@ import msgspec
 from devices.backplane import Clock, DeviceState, IrqLine, Timer
 from devices.dma8237 import DmaChannel
 from devices.floppy import registers as r
+from devices.floppy import transfer as t
 from devices.floppy.drive import FloppyDrive, FloppyDriveState
-from devices.floppy.transfer import (
-    ST0_ABNORMAL,
-    ST1_MISSING_ADDRESS,
-    Transfer,
-    TransferState,
-    move_by_dma,
-)
+from devices.floppy.transfer import Transfer, TransferState
 from devices.isa import FLOATING, byte_bank, floating, ignored
 
 
@@ -286,7 +281,7 @@ class Fdc82077:
             bytes([r.READ_DATA, command[1], drive.cylinder, head, 1, 2, 1, 0, 0]), drive, self._rate
         )
         if found.readable() and not drive.has_sector(head, 1):
-            found.st1 |= ST1_MISSING_ADDRESS
+            found.st1 |= t.ST1_MISSING_ADDRESS
         self._end_data(found.result(short=False))
 
     def _end_data(self, results: bytes) -> None:
@@ -308,7 +303,7 @@ class Fdc82077:
         elif self._specify[1] & r.NON_DMA:
             self._next_by_fifo(first=True)
         else:
-            self._end_data(transfer.result(short=not move_by_dma(transfer, self._dma)))
+            self._end_data(transfer.result(short=not t.move_by_dma(transfer, self._dma)))
 
     def _next_by_fifo(self, *, first: bool = False) -> None:
         """Have the next sector at the FIFO, or end the command."""
@@ -379,7 +374,7 @@ class Fdc82077:
         """Have an end to be asked for: one a drive, its latest, however many a guest never asks for."""
         missing = number >= len(self.drives)
         self._seeks = [st0 for st0 in self._seeks if st0 & r.DOR_SELECT != number]
-        self._seeks.append(r.ST0_SEEK_END | number | (ST0_ABNORMAL | r.ST0_EQUIPMENT if missing else 0))
+        self._seeks.append(r.ST0_SEEK_END | number | (t.ST0_ABNORMAL | r.ST0_EQUIPMENT if missing else 0))
         self._interrupt = True
 
     def _dump(self, _command: bytes) -> bytes:

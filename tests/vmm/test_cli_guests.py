@@ -27,8 +27,9 @@ def test_every_guest_is_listed_with_how_to_run_it(capsys: pytest.CaptureFixture[
         assert registry.command_of(guest) in text
 
 
-def test_the_list_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["guests", "--json"]) == status.OK
+@pytest.mark.parametrize("command", [["guests", "--json"], ["guests", "list", "--json"]])
+def test_the_list_is_json_too(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(command) == status.OK
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["snare"]["run"] == "trapline run guest:snare"
     assert rows["selftest"]["media"] == ["vhd", "raw", "cd"]

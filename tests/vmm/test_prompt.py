@@ -188,6 +188,8 @@ def test_keys_are_struck_together(rig: Rig) -> None:
     assert typed[:3] == (("left_ctrl", True), ("left_alt", True), ("f2", True))
     with pytest.raises(ValueError, match="no key is named 'hyper'"):
         rig.monitor.run("send hyper-x")
+    with pytest.raises(ValueError, match="which keys"):
+        rig.monitor.run("send -")
 
 
 def test_tab_completes_commands_and_their_words(rig: Rig) -> None:

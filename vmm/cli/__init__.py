@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from vmm.cli.process import MachineProcess
 
 COMPLETION_VARIABLE: Final = "_TRAPLINE_COMPLETE"
+EXAMPLES: Final = "\n".join(
+    [
+        "[bold]Examples[/bold]",
+        "  trapline run guest:snare",
+        "  trapline run disk.vhd --trace exits",
+        "  trapline guests",
+        "  trapline disk create new.vhd 10G",
+    ]
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -81,6 +90,7 @@ def build_app(arguments: list[str]) -> typer.Typer:
 
     app = typer.Typer(
         help="A glass-box virtual machine monitor: real x86 guests, every trap shown.",
+        epilog=EXAMPLES,
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,

@@ -39,8 +39,13 @@ def guests(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
     """List guests that Trapline ships and real ones that Debian's packages bring."""
-    if context.invoked_subcommand is not None:
-        return
+    if context.invoked_subcommand is None:
+        show_list(as_json)
+
+
+@app.command("list", hidden=True)
+def show_list(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False) -> None:
+    """List them; the same as no verb."""
     rows = [*map(_shipped, registry.SHIPPED), *map(_packaged, registry.PACKAGED)]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))

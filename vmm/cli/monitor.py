@@ -130,7 +130,7 @@ class MachineMonitor:
         return [line.rstrip() for line in text.getvalue().splitlines() if line.strip()]
 
     def _send(self, arguments: list[str]) -> list[str]:
-        if not arguments:
+        if not arguments or not arguments[0].strip("-"):
             raise ValueError("send: which keys? For example send ctrl-alt-f2; keys lists the names")
         names = [SHORT_NAMES.get(name, name) for name in arguments[0].lower().split("-") if name]
         for name in names:

@@ -49,6 +49,7 @@ class VncServer:
         self._inputs = inputs
         self._clients: list[_Client] = []
         self._next_ns = 0
+        self._size: tuple[int, int] | None = None  # of the last picture drawn
         self._listener = _listen(host, port)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         wait_fds.append(self._listener.fileno())
@@ -79,6 +80,7 @@ class VncServer:
                 client.connection.go_on()
             else:
                 picture = draw(self._vga) if picture is None else picture
+                self._size = _size_of(picture)
                 if not client.connection.show(picture):
                     continue
             client.asked_ns = now_ns
@@ -109,14 +111,19 @@ class VncServer:
             with contextlib.suppress(OSError):
                 handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            height, width, _ = draw(self._vga).shape
-            self._clients.append(_Client(handle, (width, height), self._inputs, self._now_ns()))
+            self._size = self._size or _size_of(draw(self._vga))
+            self._clients.append(_Client(handle, self._size, self._inputs, self._now_ns()))
             self._wait_fds.append(handle.fileno())
 
     def _drop(self, client: _Client) -> None:
         self._clients.remove(client)
         self._wait_fds.remove(client.handle.fileno())
         client.close()
+
+
+def _size_of(picture: Pixels) -> tuple[int, int]:
+    """Return width and height."""
+    return picture.shape[1], picture.shape[0]
 
 
 class _Client:
