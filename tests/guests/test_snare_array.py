@@ -11,9 +11,9 @@ import pytest
 
 from devices.backplane import IrqLine
 from guests.snare import build
+from tests.guests.assets import grub
 from tests.guests.assets.qemu import qemu
 from tests.guests.assets.snare import ARRAY, LIMIT_S, MEDIA, PROMPT, array, failures, fields, medium
-from tests.oracles import run_tool
 from vmm.config import DriveConfig, MachineConfig
 from vmm.machine import Machine
 
@@ -116,12 +116,8 @@ def test_qemu_prints_the_array_by_its_own_multiboot_loader() -> None:
 
 def grub_disc(folder: Path) -> Path:
     """A CD whose GRUB starts Snare by its `multiboot` and `module` commands."""
-    tree = folder / "tree" / "boot" / "grub"
-    tree.mkdir(parents=True)
-    build.copy_kernel(tree.parent)
-    (tree / "grub.cfg").write_text("multiboot /boot/snare.bin exit\nmodule /boot/snare.fs\nboot\n")
-    run_tool("grub-mkrescue", "-o", folder / "grub.iso", folder / "tree")
-    return folder / "grub.iso"
+    script = "multiboot /snare.bin exit\nmodule /snare.fs\nboot\n"
+    return grub.disc(folder, script, files=(build.KERNEL, build.FILES))
 
 
 def test_grub_starts_it_by_multiboot(accelerated: str, tmp_path: Path) -> None:
