@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,3 +53,12 @@ class ImageBusyError(DiskError):
         holder = "opened for writing" if read_only else "in use"
         super().__init__(f"{path}: the image is {holder} by another machine or program")
         self.path = path
+
+
+class ParentError(DiskError):
+    """The parent of a differencing image cannot be used: which image, what was tried, what to do."""
+
+    def __init__(self, path: Path | str, what: str, tried: Sequence[str] = (), hint: str = "") -> None:
+        parts = [f"{path}: {what}", *(f"  tried {line}" for line in tried), *([hint] if hint else [])]
+        super().__init__("\n".join(parts) if tried else ". ".join(parts))
+        self.path, self.what, self.tried, self.hint = path, what, tuple(tried), hint

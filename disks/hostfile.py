@@ -62,9 +62,12 @@ class HostFile:
         self._lost: OSError | None = None
 
     @classmethod
-    def open(cls, path: Path, *, read_only: bool) -> HostFile:
-        """Open and lock an existing file; raise OSError, ImageBusyError or DiskError."""
-        access = os.O_RDONLY if read_only else os.O_RDWR
+    def open(cls, path: Path, *, read_only: bool, follow: bool = True) -> HostFile:
+        """Open and lock an existing file; raise OSError, ImageBusyError or DiskError.
+
+        Without `follow`, a symbolic link in the last place is refused.
+        """
+        access = (os.O_RDONLY if read_only else os.O_RDWR) | (0 if follow else os.O_NOFOLLOW)
         if path.is_dir():
             raise DiskError(f"{path}: is a directory, not a disk image")
         descriptor = os.open(path, access | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -85,6 +88,11 @@ class HostFile:
             os.close(descriptor)
             raise
         return cls(path, descriptor, read_only)
+
+    @property
+    def status(self) -> os.stat_result:
+        """What the host knows of the open file: identity, times, room taken."""
+        return os.fstat(self._descriptor)
 
     def size(self) -> int:
         """Return the length in bytes (of a block device too)."""

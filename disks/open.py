@@ -17,6 +17,7 @@ from disks.image import BlockImage
 from disks.raw import RawImage
 from disks.sync import SyncPolicy
 from disks.vhd.opening import has_footer_cookie, open_vhd
+from disks.vhd.parents import OWN_DIRECTORY, ParentRules
 
 
 class ImageFormat(Enum):
@@ -55,14 +56,18 @@ def open_image(
     read_only: bool = False,
     image_format: ImageFormat | None = None,
     sync: SyncPolicy = SyncPolicy.ON_FLUSH,
+    parents: ParentRules = OWN_DIRECTORY,
 ) -> BlockImage:
-    """Open a disk image and lock it; raise OSError or DiskError with one clear line.
+    """Open a disk image and lock it; raise OSError or DiskError that says what is wrong.
 
-    A VHD is known by its footer. `image_format` overrides what is found.
+    A VHD is known by its footer. `image_format` overrides what is found. `parents` says where the
+    images behind a differencing VHD may lie.
     """
     file = HostFile.open(Path(path), read_only=read_only)
     try:
-        return _open(file, image_format or detect_format(file), sync)
+        if (image_format or detect_format(file)) is ImageFormat.VHD:
+            return open_vhd(file, sync, parents)
+        return RawImage(file, sync)
     except BaseException:
         file.close()
         raise
@@ -82,12 +87,6 @@ def detect_format(file: ByteFile) -> ImageFormat:
             file.path, "no VHD: the footer at the end is missing", "The file may be truncated"
         )
     return ImageFormat.RAW
-
-
-def _open(file: ByteFile, image_format: ImageFormat, sync: SyncPolicy) -> BlockImage:
-    if image_format is ImageFormat.VHD:
-        return open_vhd(file, sync)
-    return RawImage(file, sync)
 
 
 def _refuse_split(path: Path) -> None:

@@ -15,7 +15,7 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from disks import bits
@@ -89,8 +89,13 @@ class BlockStore:
                 _append(found, count, data + at * SECTOR_BYTES if present else None)
         return found
 
-    def write(self, lba: int, data: bytes | bytearray | memoryview) -> None:
-        """Store sectors, giving absent blocks a place."""
+    def write(
+        self, lba: int, data: bytes | bytearray | memoryview, changed: Callable[[int], None] | None = None
+    ) -> None:
+        """Store sectors, giving absent blocks a place.
+
+        `changed` is told each block that holds sectors it did not hold before.
+        """
         view = memoryview(data)
         done = 0
         for block, first, length in self._spans(lba, sectors_in(data)):
@@ -100,7 +105,8 @@ class BlockStore:
             self._unsynced = True
             self._file.write_at(offset, view[done : done + length * SECTOR_BYTES])
             done += length * SECTOR_BYTES
-            self._mark(block, bits.mask(self._per_block, first, length))
+            if self._mark(block, bits.mask(self._per_block, first, length)) and changed is not None:
+                changed(block)
             if len(self._dirty) >= _MAX_DIRTY_BLOCKS:
                 self.flush()
         if self._policy is SyncPolicy.ALWAYS:
@@ -153,12 +159,14 @@ class BlockStore:
             del self._bitmaps[next(old for old in self._bitmaps if old not in self._dirty)]
         self._bitmaps[block] = bitmap
 
-    def _mark(self, block: int, mask: int) -> None:
-        """Note that the sectors of `mask` hold data now."""
+    def _mark(self, block: int, mask: int) -> bool:
+        """Note that the sectors of `mask` hold data now; tell whether that is new of any of them."""
         bitmap = self._bitmap(block)
-        if bitmap & mask != mask:
-            self._bitmaps[block] = bitmap | mask
-            self._dirty.add(block)
+        if bitmap & mask == mask:
+            return False
+        self._bitmaps[block] = bitmap | mask
+        self._dirty.add(block)
+        return True
 
     def _allocate(self, block: int) -> None:
         """Give `block` a place with an empty bitmap, known so far only in memory."""

@@ -1,7 +1,5 @@
 """Making VHD images.
 
-NOT modelled: differencing disks.
-
 Sources:
     [VHD] Virtual Hard Disk Image Format Specification 1.0.
 """
@@ -9,8 +7,9 @@ Sources:
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from disks.errors import DiskError
 from disks.hostfile import ByteFile, HostFile
@@ -19,6 +18,8 @@ from disks.newfile import Progress, reserve
 from disks.vhd import layout
 from disks.vhd.footer import Footer
 from disks.vhd.header import CREATE_BLOCK_BYTES, DEFAULT_BLOCK_BYTES, DynamicHeader
+from disks.vhd.locators import locators_for
+from disks.vhd.sparse import SparseVhd, VhdImage
 
 
 def _now() -> datetime:
@@ -70,6 +71,40 @@ def write_dynamic(
         block_bytes=block_bytes,
     )
     file.write_at(0, footer + header.to_bytes() + b"\xff" * header.table_bytes + footer)
+
+
+def write_child(
+    file: ByteFile,
+    path: Path,
+    parent: VhdImage,
+    *,
+    identity: Identity | None = None,
+) -> None:
+    """Make the empty `file`, which is to become `path`, a differencing VHD on `parent`, holding nothing.
+
+    Size, geometry and block size are the parent's. Raise DiskError for a parent that cannot be named.
+    """
+    who = identity or Identity()
+    footer = Footer.new(layout.TYPE_DIFFERENCING, parent.size_bytes, who.created, who.unique_id)
+    footer = replace(footer, geometry=parent.footer.geometry)
+    block_bytes = parent.store.header.block_bytes if isinstance(parent, SparseVhd) else DEFAULT_BLOCK_BYTES
+    header = DynamicHeader(
+        table_offset=layout.FOOTER_BYTES + layout.HEADER_BYTES,
+        max_table_entries=-(-parent.size_bytes // block_bytes),
+        block_bytes=block_bytes,
+    )
+    texts_at = header.table_offset + header.table_bytes
+    where = locators_for(path, parent.path, texts_at)
+    header = replace(
+        header,
+        parent_id=parent.footer.unique_id,
+        parent_timestamp=int(parent.path.stat().st_mtime) - layout.EPOCH_UNIX_SECONDS,
+        parent_name=where.name,
+        locators=where.locators,
+    )
+    tail = b"".join(data for _, data in where.records)
+    record = footer.to_bytes()
+    file.write_at(0, record + header.to_bytes() + b"\xff" * header.table_bytes + tail + record)
 
 
 def _check_size(size_bytes: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from disks.hostfile import ByteFile
+from disks.image import SECTOR_BYTES, check_range
 from disks.raw import LinearImage
 from disks.sync import SyncPolicy
+from disks.vhd.extents import Extent, append
 from disks.vhd.footer import Footer
 
 
@@ -16,4 +18,29 @@ class FixedVhd(LinearImage):
     ) -> None:
         super().__init__(file, footer.current_size, sync)
         self.footer = footer
-        self.warnings = warnings
+        self.own_warnings = warnings
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about the image."""
+        return self.own_warnings
+
+    @property
+    def levels(self) -> list[FixedVhd]:
+        """A fixed disk is a chain of one."""
+        return [self]
+
+    def extents(self, lba: int, sectors: int) -> list[Extent]:
+        """Return who holds the range: this file."""
+        check_range(self.size_bytes, lba, sectors)
+        return self.resolve(lba, sectors) if sectors else []
+
+    def resolve(self, lba: int, sectors: int) -> list[Extent]:
+        """Return what `extents` does; past the end of the disk there are zeros."""
+        found: list[Extent] = []
+        inside = max(0, min(sectors, self.size_bytes // SECTOR_BYTES - lba))
+        if inside:
+            found.append(Extent(inside, self._file, lba * SECTOR_BYTES, 0))
+        if sectors > inside:
+            append(found, Extent(sectors - inside, None, 0, 0))
+        return found

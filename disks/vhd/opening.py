@@ -1,6 +1,8 @@
 """Opening a VHD: find the footer, believe nothing, build the image.
 
-NOT modelled: differencing disks (refused), repair (a damaged footer only allows reading).
+A differencing disk is opened with the chain behind it; `open_level` opens it alone.
+
+NOT modelled: repair (a damaged footer only allows reading).
 
 Sources:
     [VHD] Virtual Hard Disk Image Format Specification 1.0.
@@ -8,21 +10,21 @@ Sources:
 
 from __future__ import annotations
 
+import uuid
 from typing import NamedTuple
 
-from disks.errors import DiskError, ImageFormatError, UnsupportedImageError
-from disks.hostfile import ByteFile
+from disks.errors import DiskError, ImageFormatError
+from disks.hostfile import ByteFile, HostFile
 from disks.sync import SyncPolicy
 from disks.vhd import layout
 from disks.vhd.bat import BlockAllocationTable, check_entries, check_table_place
 from disks.vhd.blocks import BlockStore, Placement
-from disks.vhd.dynamic import DynamicVhd
 from disks.vhd.fixed import FixedVhd
 from disks.vhd.footer import Footer
 from disks.vhd.geometry import MAX_CYLINDERS
 from disks.vhd.header import DynamicHeader
-
-VhdImage = FixedVhd | DynamicVhd
+from disks.vhd.parents import OWN_DIRECTORY, Ancestry, ParentRules, find_parent
+from disks.vhd.sparse import SparseVhd, VhdImage
 
 
 class FoundFooter(NamedTuple):
@@ -47,17 +49,48 @@ def has_footer_cookie(file: ByteFile) -> bool:
     )
 
 
-def open_vhd(file: ByteFile, sync: SyncPolicy = SyncPolicy.ON_FLUSH) -> VhdImage:
-    """Return the image in `file`, which it then owns; raise DiskError and leave the file open."""
+def open_vhd(
+    file: HostFile, sync: SyncPolicy = SyncPolicy.ON_FLUSH, rules: ParentRules = OWN_DIRECTORY
+) -> VhdImage:
+    """Return the image in `file`, which it then owns, and the chain behind it.
+
+    Raise DiskError and leave the file open.
+    """
+    return _open_chain(file, sync, rules.under(file.path), None)
+
+
+def open_level(file: ByteFile, sync: SyncPolicy = SyncPolicy.ON_FLUSH) -> VhdImage:
+    """Return the image in `file` alone; a differencing one then has extents but no contents.
+
+    Raise DiskError and leave the file open.
+    """
+    return _level(file, sync)[0]
+
+
+def _open_chain(file: HostFile, sync: SyncPolicy, rules: ParentRules, above: Ancestry | None) -> VhdImage:
+    image, end = _level(file, sync)
+    if isinstance(image, FixedVhd) or not image.is_differencing:
+        return image
+    ancestry = (above or Ancestry((), (), ())).followed_by(file, image.footer.unique_id)
+    found = find_parent(file, image.store.header, end, rules, ancestry, _identity)
+    try:
+        parent = _open_chain(found.file, SyncPolicy.NEVER, rules, ancestry)
+    except BaseException:
+        found.file.close()
+        raise
+    image.stand_on(parent, found.warnings)
+    return image
+
+
+def _identity(file: HostFile) -> uuid.UUID:
+    return find_footer(file).footer.unique_id
+
+
+def _level(file: ByteFile, sync: SyncPolicy) -> tuple[VhdImage, int]:
+    """Return the image in `file` without its parent, and where its data end."""
     found = find_footer(file)
     footer = found.footer
     warnings = (*found.warnings, *_geometry_warnings(footer))
-    if footer.disk_type == layout.TYPE_DIFFERENCING:
-        raise UnsupportedImageError(
-            file.path,
-            "a differencing VHD",
-            "Chains cannot be used: flatten it into a dynamic or fixed one first",
-        )
     if found.is_copy and not file.read_only:
         damage = "the footer at the end is missing or damaged; its copy at offset 0 allows reading only"
         raise DiskError(f"{file.path}: {damage}. {_truncated(file.size())}")
@@ -72,12 +105,12 @@ def open_vhd(file: ByteFile, sync: SyncPolicy = SyncPolicy.ON_FLUSH) -> VhdImage
                 footer.current_size,
                 "The file is truncated",
             )
-        return FixedVhd(file, footer, sync, warnings)
+        return FixedVhd(file, footer, sync, warnings), found.offset
     try:
         store = _open_blocks(file, found, sync)
     except ImageFormatError as error:
         raise (error.with_hint(_truncated(file.size())) if found.is_copy else error) from None
-    return DynamicVhd(file, footer, store, warnings)
+    return SparseVhd(file, footer, store, warnings), found.offset
 
 
 def _truncated(size: int) -> str:

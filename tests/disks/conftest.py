@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from disks.newfile import new_file
-from disks.vhd.create import write_dynamic, write_fixed
+from disks.open import open_image
+from disks.vhd.create import write_child, write_dynamic, write_fixed
+from disks.vhd.fixed import FixedVhd
+from disks.vhd.parents import ParentRules
+from disks.vhd.sparse import SparseVhd
 
 MakeVhd = Callable[..., Path]
 
@@ -27,5 +31,33 @@ def make_vhd(tmp_path: Path) -> MakeVhd:
             else:
                 write_dynamic(file, size_bytes, block_bytes=block_bytes)
         return path
+
+    return make
+
+
+def make_child(path: Path, parent: Path) -> Path:
+    """Make an empty child of an image."""
+    image = open_image(parent, read_only=True, parents=ParentRules((path.parent, parent.parent)))
+    assert isinstance(image, FixedVhd | SparseVhd)
+    try:
+        with new_file(path) as file:
+            write_child(file, path, image)
+    finally:
+        image.close()
+    return path
+
+
+MakeChain = Callable[..., list[Path]]
+
+
+@pytest.fixture
+def make_chain(make_vhd: MakeVhd, tmp_path: Path) -> MakeChain:
+    """Make a base and `depth` - 1 children, each of the one before; the top child comes last."""
+
+    def make(depth: int, size_bytes: int, **base: object) -> list[Path]:
+        chain = [make_vhd(size_bytes, name="level0.vhd", **base)]
+        for level in range(1, depth):
+            chain.append(make_child(tmp_path / f"level{level}.vhd", chain[-1]))
+        return chain
 
     return make

@@ -14,10 +14,10 @@ from disks.newfile import new_file
 from disks.open import ImageFormat, open_image
 from disks.raw import RawImage
 from disks.vhd.create import write_dynamic
-from disks.vhd.dynamic import DynamicVhd
 from disks.vhd.fixed import FixedVhd
 from disks.vhd.layout import FOOTER_CHECKSUM_OFFSET, TYPE_DIFFERENCING
 from disks.vhd.record import with_checksum
+from disks.vhd.sparse import SparseVhd
 
 MakeVhd = Callable[..., Path]
 
@@ -26,7 +26,7 @@ def test_formats_are_told_by_the_footer(make_vhd: MakeVhd, tmp_path: Path) -> No
     raw = tmp_path / "raw.img"
     raw.write_bytes(bytes(512))
     expected = (
-        (make_vhd(1 << 20, name="d.vhd"), DynamicVhd),
+        (make_vhd(1 << 20, name="d.vhd"), SparseVhd),
         (make_vhd(1 << 20, fixed=True, name="f.vhd"), FixedVhd),
         (raw, RawImage),
     )
@@ -70,13 +70,13 @@ def test_vhd_without_footer_is_not_taken_for_raw(tmp_path: Path) -> None:
         open_image(path)
 
 
-def test_differencing_vhd_is_named(make_vhd: MakeVhd) -> None:
+def test_differencing_vhd_without_a_parent_is_refused(make_vhd: MakeVhd) -> None:
     path = make_vhd(1 << 20)
     contents = bytearray(path.read_bytes())
     contents[-512 + 63] = TYPE_DIFFERENCING
     contents[-512:] = with_checksum(bytes(contents[-512:]), FOOTER_CHECKSUM_OFFSET)
     path.write_bytes(contents)
-    with pytest.raises(UnsupportedImageError, match="differencing"):
+    with pytest.raises(DiskError, match="raw image"):
         open_image(path)
 
 

@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from disks.open import open_image
-from tests.oracles import require_tool, run_tool
+from tests.disks.scribbles import scribble, seven_zip
+from tests.oracles import run_tool
 
 pytestmark = pytest.mark.oracle
 MakeVhd = Callable[..., Path]
 SIZE = 11 * (1 << 20) + 512 * 3
-
-
-def scribble(path: Path, seed: int) -> bytes:
-    """Write random runs of sectors to an image and return what it must hold."""
-    chance = random.Random(seed)
-    image = open_image(path)
-    model = bytearray(image.read(0, image.size_bytes // 512))
-    for _ in range(40):
-        sectors = chance.choice((1, 3, 64, 700))
-        lba = chance.randrange(image.size_bytes // 512 - sectors)
-        data = chance.randbytes(sectors * 512)
-        image.write(lba, data)
-        model[lba * 512 : lba * 512 + len(data)] = data
-    image.close()
-    return bytes(model)
-
-
-def seven_zip(path: Path) -> bytes:
-    """Return the contents of an image as 7-Zip reads it."""
-    command = [require_tool("7zz"), "x", "-tvhd", "-so", str(path)]
-    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
 
 
 @pytest.mark.parametrize(("fixed", "block"), [(True, 2 << 20), (False, 2 << 20), (False, 512 << 10)])

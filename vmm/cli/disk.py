@@ -131,11 +131,11 @@ def info(
 
 def describe(path: Path, image: BlockImage) -> dict[str, object]:
     """Return the facts `info` prints, plain values only."""
-    from disks.vhd.dynamic import DynamicVhd
     from disks.vhd.fixed import FixedVhd
+    from disks.vhd.sparse import SparseVhd
 
     status = path.stat()
-    vhd = image if isinstance(image, FixedVhd | DynamicVhd) else None
+    vhd = image if isinstance(image, FixedVhd | SparseVhd) else None
     facts: dict[str, object] = {
         "path": str(path),
         "format": "vhd" if vhd else "raw",
@@ -151,7 +151,7 @@ def describe(path: Path, image: BlockImage) -> dict[str, object]:
     facts["creator"] = footer.creator_application.decode("ascii", "replace").strip("\0 ")
     facts["created"] = footer.created.isoformat()
     facts["geometry"] = "{}/{}/{}".format(*footer.geometry)
-    if isinstance(vhd, DynamicVhd):
+    if isinstance(vhd, SparseVhd):
         facts["block_bytes"] = vhd.store.header.block_bytes
         facts["blocks"] = vhd.store.table.blocks
         facts["blocks_used"] = len(vhd.store.table.used())

@@ -1,0 +1,136 @@
+"""Dynamic and differencing VHD: blocks that exist once they have been written.
+
+What a dynamic disk does not hold is zeros, what a differencing disk does not hold is its parent's;
+past the end of a shorter parent there are zeros.
+
+Sources:
+    [VHD] Virtual Hard Disk Image Format Specification 1.0, "Differencing Hard Disk Image".
+"""
+
+from __future__ import annotations
+
+from disks.errors import DiskError, ReadOnlyError
+from disks.fileimage import FileImage
+from disks.hostfile import ByteFile
+from disks.image import SECTOR_BYTES, check_range, sectors_in
+from disks.vhd import layout
+from disks.vhd.blocks import BlockStore
+from disks.vhd.extents import Extent, ExtentCache, append
+from disks.vhd.fixed import FixedVhd
+from disks.vhd.footer import Footer
+
+
+class SparseVhd(FileImage):
+    """A dynamic disk, or a differencing disk with the chain behind it. It owns its file and its parent.
+
+    A differencing disk without `parent` is one level taken by itself, for those who look at levels:
+    it has extents, but reading or writing it would show zeros for what the parent holds, and is refused.
+    """
+
+    def __init__(
+        self,
+        file: ByteFile,
+        footer: Footer,
+        store: BlockStore,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(file)
+        self.footer = footer
+        self.store = store
+        self.parent: VhdImage | None = None
+        self.own_warnings = warnings
+        self._cache = ExtentCache(
+            store.header.block_sectors, footer.current_size // SECTOR_BYTES, self.resolve
+        )
+
+    def stand_on(self, parent: VhdImage, warnings: tuple[str, ...] = ()) -> None:
+        """Take `parent`, which the image then owns, for what it does not hold itself."""
+        self.parent = parent
+        self.own_warnings = (*self.own_warnings, *warnings)
+
+    @property
+    def is_differencing(self) -> bool:
+        """Whether the image needs a parent."""
+        return self.footer.disk_type == layout.TYPE_DIFFERENCING
+
+    @property
+    def size_bytes(self) -> int:
+        """Size the guest sees."""
+        return self.footer.current_size
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about the image and the images behind it."""
+        above = self.levels[1:]
+        named = (f"{level.path}: {text}" for level in above for text in level.own_warnings)
+        return (*self.own_warnings, *named)
+
+    @property
+    def levels(self) -> list[VhdImage]:
+        """The chain: the image itself first, the base last."""
+        return [self, *(self.parent.levels if self.parent is not None else [])]
+
+    def extents(self, lba: int, sectors: int) -> list[Extent]:
+        """Return who holds the range, in order, neighbours merged."""
+        check_range(self.size_bytes, lba, sectors)
+        return self._cache.find(lba, sectors) if sectors else []
+
+    def resolve(self, lba: int, sectors: int) -> list[Extent]:
+        """Return what `extents` does without remembering it; past the end of the disk there are zeros."""
+        found: list[Extent] = []
+        inside = max(0, min(sectors, self.size_bytes // SECTOR_BYTES - lba))
+        for run in self.store.runs(lba, inside):
+            if run.offset is not None:
+                append(found, Extent(run.sectors, self._file, run.offset, 0))
+            elif self.parent is None:
+                append(found, Extent(run.sectors, None, 0, 0))
+            else:
+                for extent in self.parent.resolve(lba, run.sectors):
+                    append(found, extent._replace(level=extent.level + 1))
+            lba += run.sectors
+        if sectors > inside:
+            append(found, Extent(sectors - inside, None, 0, 0))
+        return found
+
+    def read(self, lba: int, sectors: int) -> bytes:
+        """Return whole sectors; holes cost no access to the file."""
+        self._refuse_alone()
+        extents = self.extents(lba, sectors)
+        if len(extents) == 1 and (file := extents[0].file) is not None:
+            return file.read_at(extents[0].offset, sectors * SECTOR_BYTES)
+        buffer = bytearray(sectors * SECTOR_BYTES)
+        view, at = memoryview(buffer), 0
+        for extent in extents:
+            end = at + extent.sectors * SECTOR_BYTES
+            if extent.file is not None:
+                extent.file.read_into(extent.offset, view[at:end])
+            at = end
+        return bytes(buffer)
+
+    def write(self, lba: int, data: bytes | bytearray | memoryview) -> None:
+        """Store whole sectors; zeros too, since they hide what a parent holds."""
+        self._refuse_alone()
+        if self._file.read_only:
+            raise ReadOnlyError(self._file.path)
+        check_range(self.footer.current_size, lba, sectors_in(data))
+        self.store.write(lba, data, self._cache.forget)
+
+    def flush(self) -> None:
+        """Make everything written durable."""
+        self.store.flush()
+
+    def _finish(self) -> None:
+        """Flush, trim the file, release the parent."""
+        try:
+            if not self._file.read_only:
+                self.store.close()
+        finally:
+            if self.parent is not None:
+                self.parent.close()
+
+    def _refuse_alone(self) -> None:
+        if self.parent is None and self.is_differencing:
+            raise DiskError(f"{self.path}: a differencing VHD without its parent has no contents of its own")
+
+
+VhdImage = FixedVhd | SparseVhd

@@ -1,0 +1,158 @@
+"""Differencing chains: who holds a sector, how a parent is found, what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from disks.errors import ImageBusyError, ParentError
+from disks.open import open_image
+from disks.vhd.parents import ParentRules
+from disks.vhd.sparse import SparseVhd
+from tests.disks.conftest import make_child
+from tests.disks.scribbles import contents_of, scribble, seven_zip
+
+MakeVhd = Callable[..., Path]
+MakeChain = Callable[..., list[Path]]
+SIZE = 11 * (1 << 20) + 512 * 3
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("depth", [1, 2, 3, 5])
+@pytest.mark.parametrize("base", [{"block_bytes": 2 << 20}, {"block_bytes": 512 << 10}, {"fixed": True}])
+def test_seven_zip_reads_a_chain_as_we_do(make_chain: MakeChain, depth: int, base: dict[str, object]) -> None:
+    chain = make_chain(depth, SIZE, **base)
+    for level in range(1, depth):  # the base of a written chain is written first
+        chain[level].unlink()
+    expected = scribble(chain[0], seed=depth)
+    for level in range(1, depth):
+        make_child(chain[level], chain[level - 1])
+        expected = scribble(chain[level], seed=depth * 10 + level)
+    assert contents_of(chain[-1]) == expected
+    assert seven_zip(chain[-1]) == expected
+
+
+def test_a_write_of_zeros_hides_what_the_parent_holds(make_chain: MakeChain) -> None:
+    base = make_chain(1, SIZE)[0]
+    image = open_image(base)
+    image.write(100, b"\x11" * 4096)
+    image.close()
+    child = make_child(base.with_name("child.vhd"), base)
+    image = open_image(child)
+    image.write(102, bytes(1024))
+    image.close()
+    assert contents_of(child)[100 * 512 : 108 * 512] == b"\x11" * 1024 + bytes(1024) + b"\x11" * 2048
+
+
+def test_only_the_child_changes(make_chain: MakeChain) -> None:
+    chain = make_chain(3, SIZE)
+    before = [path.read_bytes() for path in chain[:-1]]
+    scribble(chain[-1], seed=3)
+    assert [path.read_bytes() for path in chain[:-1]] == before
+
+
+def test_extents_name_the_level_that_holds_a_sector(make_chain: MakeChain) -> None:
+    child = make_chain(2, SIZE)[1]
+    image = open_image(child)
+    assert isinstance(image, SparseVhd)
+    image.write(8, b"\x22" * 512)
+    assert [(extent.sectors, extent.file is None, extent.level) for extent in image.extents(0, 16)] == [
+        (8, True, 1),
+        (1, False, 0),
+        (7, True, 1),
+    ]
+    image.close()
+
+
+def test_a_directory_moved_as_a_whole_still_opens(make_chain: MakeChain, tmp_path: Path) -> None:
+    chain = make_chain(3, SIZE)
+    expected = scribble(chain[-1], seed=4)
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    for path in chain:
+        shutil.move(path, home / path.name)
+    assert contents_of(home / chain[-1].name) == expected
+
+
+def test_a_parent_with_another_identity_is_refused_and_can_be_overridden(
+    make_chain: MakeChain, make_vhd: MakeVhd
+) -> None:
+    base, child = make_chain(2, SIZE)
+    base.unlink()
+    make_vhd(SIZE, name=base.name)
+    with pytest.raises(ParentError, match="is image"):
+        open_image(child)
+    image = open_image(child, parents=ParentRules(ignore_parent_id=True))
+    assert isinstance(image, SparseVhd)
+    assert "identity differs" in image.warnings[0]
+    image.close()
+
+
+def test_a_parent_elsewhere_is_refused_with_the_option_that_admits_it(
+    make_vhd: MakeVhd, tmp_path: Path
+) -> None:
+    (tmp_path / "bases").mkdir()
+    (tmp_path / "mine").mkdir()
+    base = make_vhd(SIZE, name="bases/base.vhd")
+    child = make_child(tmp_path / "mine" / "child.vhd", base)
+    with pytest.raises(ParentError, match=f"--allow-root {base.parent}"):
+        open_image(child)
+    open_image(child, parents=ParentRules((base.parent,))).close()
+
+
+def test_a_symbolic_link_beside_the_child_does_not_lead_outside(
+    make_chain: MakeChain, tmp_path: Path
+) -> None:
+    base, child = make_chain(2, SIZE)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    shutil.move(base, outside / base.name)
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.move(child, home / child.name)
+    (home / base.name).symlink_to(outside / base.name)
+    with pytest.raises(ParentError, match="outside the allowed directories"):
+        open_image(home / child.name)
+
+
+def test_a_changed_time_of_the_parent_is_a_warning_only(make_chain: MakeChain) -> None:
+    base, child = make_chain(2, SIZE)
+    status = base.stat()
+    os.utime(base, (status.st_atime, status.st_mtime + 3600))
+    image = open_image(child)
+    assert isinstance(image, SparseVhd)
+    assert "summer time" in image.warnings[0]
+    image.close()
+
+
+def test_a_chain_that_is_a_circle_is_refused(make_chain: MakeChain) -> None:
+    base, child = make_chain(2, SIZE)
+    shutil.copy(child, base)  # now its own parent, by identity
+    with pytest.raises(ParentError):
+        open_image(child)
+
+
+def test_many_children_share_a_parent_that_nobody_may_write(make_chain: MakeChain) -> None:
+    base, first = make_chain(2, SIZE)
+    second = make_child(base.with_name("second.vhd"), base)
+    images = [open_image(first), open_image(second)]
+    with pytest.raises(ImageBusyError):
+        open_image(base)
+    for image in images:
+        image.close()
+    open_image(base).close()
+
+
+def test_a_chain_has_a_greatest_depth(make_chain: MakeChain) -> None:
+    chain = make_chain(64, 1 << 20)
+    open_image(chain[-1]).close()
+    with pytest.raises(ParentError, match="deeper than 64"):
+        open_image(make_child_of_depth_65(chain[-1]))
+
+
+def make_child_of_depth_65(parent: Path) -> Path:
+    return make_child(parent.with_name("one-too-many.vhd"), parent)
