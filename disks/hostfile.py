@@ -62,28 +62,30 @@ class HostFile:
         self._lost: OSError | None = None
 
     @classmethod
-    def open(cls, path: Path, *, read_only: bool, follow: bool = True) -> HostFile:
+    def open(cls, path: Path, *, read_only: bool, follow: bool = True, lock: bool = True) -> HostFile:
         """Open and lock an existing file; raise OSError, ImageBusyError or DiskError.
 
-        Without `follow`, a symbolic link in the last place is refused.
+        Without `follow`, a symbolic link in the last place is refused. Without `lock`, what is read
+        may be changing: for those who only look at headers.
         """
         access = (os.O_RDONLY if read_only else os.O_RDWR) | (0 if follow else os.O_NOFOLLOW)
         if path.is_dir():
             raise DiskError(f"{path}: is a directory, not a disk image")
         descriptor = os.open(path, access | os.O_CLOEXEC | os.O_NONBLOCK)
-        return cls._locked(path, descriptor, read_only)
+        return cls._checked(path, descriptor, read_only, lock)
 
     @classmethod
     def create(cls, path: Path) -> HostFile:
         """Make a new, empty, locked file; raise FileExistsError rather than touch an old one."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return cls._locked(path, os.open(path, flags, _CREATE_MODE), read_only=False)
+        return cls._checked(path, os.open(path, flags, _CREATE_MODE), read_only=False, lock=True)
 
     @classmethod
-    def _locked(cls, path: Path, descriptor: int, read_only: bool) -> HostFile:
+    def _checked(cls, path: Path, descriptor: int, read_only: bool, lock: bool) -> HostFile:
         try:
             _refuse_special(path, descriptor)
-            _lock(path, descriptor, read_only)
+            if lock:
+                _lock(path, descriptor, read_only)
         except BaseException:
             os.close(descriptor)
             raise

@@ -11,6 +11,7 @@ import pytest
 
 from disks.errors import ImageBusyError, ParentError
 from disks.open import open_image
+from disks.vhd.family import children_of, member
 from disks.vhd.parents import ParentRules
 from disks.vhd.sparse import SparseVhd
 from tests.disks.conftest import make_child
@@ -156,3 +157,12 @@ def test_a_chain_has_a_greatest_depth(make_chain: MakeChain) -> None:
 
 def make_child_of_depth_65(parent: Path) -> Path:
     return make_child(parent.with_name("one-too-many.vhd"), parent)
+
+
+def test_children_are_found_by_the_identity_they_name(make_chain: MakeChain) -> None:
+    base, first = make_chain(2, SIZE)
+    second = make_child(base.with_name("second.vhd"), base)
+    base.with_name("noise.vhd").write_bytes(bytes(5000))
+    image = open_image(first)  # in use, and still seen
+    assert children_of(member(base).unique_id, [base.parent]) == [first, second]
+    image.close()

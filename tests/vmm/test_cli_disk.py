@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from disks.errors import DiskError
 from disks.open import open_image
-from vmm.cli.disk import app, parse_size
+from vmm.cli.disk import app
+from vmm.cli.disk.options import parse_size
 from vmm.errors import ConfigError
 
 

@@ -1,0 +1,57 @@
+"""Which images of a directory stand on which: read from their headers, without opening any chain.
+
+Sources:
+    [VHD] Virtual Hard Disk Image Format Specification 1.0, "Dynamic Disk Header Format".
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from disks.errors import HOST_ERRORS
+from disks.hostfile import HostFile
+from disks.open import VHD_SUFFIXES
+from disks.vhd import layout
+from disks.vhd.header import DynamicHeader
+from disks.vhd.opening import find_footer
+
+
+class Member(NamedTuple):
+    """An image, its identity, and that of its parent if it has one."""
+
+    path: Path
+    unique_id: uuid.UUID
+    parent_id: uuid.UUID | None
+
+
+def members(directories: Iterable[Path]) -> Iterator[Member]:
+    """Yield the VHDs that lie in the directories (not below them), by name; skip what cannot be read."""
+    for directory in dict.fromkeys(path.resolve() for path in directories):
+        for path in sorted(directory.iterdir()):
+            if path.suffix.lower() in VHD_SUFFIXES and path.is_file():
+                try:
+                    yield member(path)
+                except HOST_ERRORS:
+                    continue
+
+
+def member(path: Path) -> Member:
+    """Return what one image says of itself; raise OSError or DiskError. No lock is taken or minded."""
+    file = HostFile.open(path, read_only=True, lock=False)
+    try:
+        footer = find_footer(file).footer
+        parent = None
+        if footer.disk_type == layout.TYPE_DIFFERENCING:
+            at = footer.data_offset
+            parent = DynamicHeader.parse(file.read_at(at, layout.HEADER_BYTES), path, at).parent_id
+        return Member(path, footer.unique_id, parent)
+    finally:
+        file.close()
+
+
+def children_of(unique_id: uuid.UUID, directories: Iterable[Path]) -> list[Path]:
+    """Return the images in the directories that stand on the image with this identity."""
+    return [found.path for found in members(directories) if found.parent_id == unique_id]
