@@ -9,8 +9,19 @@ import typer
 
 from vmm.cli.disk.create import CREATE_EXAMPLES, create
 from vmm.cli.disk.info import INFO_EXAMPLES, info
+from vmm.cli.disk.reshape import (
+    COMPACT_EXAMPLES,
+    REPARENT_EXAMPLES,
+    RESIZE_EXAMPLES,
+    compact,
+    reparent,
+    resize,
+)
 
 app = typer.Typer(help="Make disk images, look at them, change them.", no_args_is_help=True)
 
 app.command(epilog=CREATE_EXAMPLES)(create)
 app.command(epilog=INFO_EXAMPLES)(info)
+app.command(epilog=COMPACT_EXAMPLES)(compact)
+app.command(epilog=RESIZE_EXAMPLES)(resize)
+app.command(epilog=REPARENT_EXAMPLES)(reparent)
