@@ -124,6 +124,17 @@ def test_levels_of_other_block_sizes_merge(make_vhd: MakeVhd, own: int, other: i
     assert contents_of(base) == expected
 
 
+def test_zeros_over_several_blocks_of_the_parent_hide_what_one_of_them_holds(make_vhd: MakeVhd) -> None:
+    base = make_vhd(SIZE, name="base.vhd", block_bytes=512 << 10)
+    child = make_like(base.with_name("child.vhd"), base, make_vhd(SIZE, name="like.vhd"))
+    for path, lba, data in ((base, 1024, b"\x11" * 4096), (child, 0, bytes(1 << 20))):
+        image = open_image(path)
+        image.write(lba, data)
+        image.close()
+    assert merge(child).volume.new_blocks == 0
+    assert contents_of(base) == bytes(SIZE)
+
+
 def test_zeros_hide_what_the_parent_held_and_need_no_block_where_it_held_nothing(make_vhd: MakeVhd) -> None:
     base = make_vhd(SIZE, name="base.vhd")
     image = open_image(base)
