@@ -82,6 +82,16 @@ def text_of(file: ByteFile, locator: Locator, end: int) -> str | None:
     return text.split("\0", 1)[0] or None
 
 
+def texts_end(header: DynamicHeader, end: int) -> int:
+    """Return where the last of the texts that lie in [0, end) ends: new blocks go behind it."""
+    ends = (
+        locator.data_offset + max(room_of(locator) or 0, locator.data_length)
+        for locator in header.locators
+        if any(locator.platform_code)
+    )
+    return max((at for at in ends if at <= end), default=0)
+
+
 def _texts(file: ByteFile, header: DynamicHeader, code: bytes, end: int) -> list[str]:
     texts = (text_of(file, locator, end) for locator in header.locators if locator.platform_code == code)
     return [text for text in texts if text is not None]
