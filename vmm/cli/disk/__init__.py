@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import typer
 
+from vmm.cli.disk.chain import CHAIN_EXAMPLES, chain
+from vmm.cli.disk.check import CHECK_EXAMPLES, check
 from vmm.cli.disk.create import CREATE_EXAMPLES, create
 from vmm.cli.disk.info import INFO_EXAMPLES, info
+from vmm.cli.disk.whence import WHENCE_EXAMPLES, whence
 
 app = typer.Typer(help="Make disk images, look at them, change them.", no_args_is_help=True)
 
 app.command(epilog=CREATE_EXAMPLES)(create)
 app.command(epilog=INFO_EXAMPLES)(info)
+app.command(epilog=CHAIN_EXAMPLES)(chain)
+app.command(epilog=WHENCE_EXAMPLES)(whence)
+app.command(epilog=CHECK_EXAMPLES)(check)
