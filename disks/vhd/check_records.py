@@ -214,6 +214,10 @@ def read_header(file: ByteFile, footers: Footers, findings: Findings) -> Header 
     if fields.reserved or any(fields.reserved_tail):
         where = at + (60 if fields.reserved else 768)
         findings.add("header-reserved", where, "header reserved", "zeros", "other bytes")
+    for index, locator in enumerate(fields.locators):
+        if locator.reserved:
+            where = at + 576 + 24 * index + 12
+            findings.add("locator-reserved", where, f"locator {index} reserved", 0, locator.reserved)
     if not footers.is_differencing:
         _check_no_parent(fields, findings, at)
     elif fields.parent_id in (_NO_ID, footers.fields.unique_id):

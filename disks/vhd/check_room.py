@@ -17,7 +17,7 @@ from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES
 from disks.vhd import layout
 from disks.vhd.check_records import Footers, Header
-from disks.vhd.check_rules import Findings
+from disks.vhd.check_rules import MAX_LISTED, Findings
 from disks.vhd.header import MAX_BLOCKS, Locator
 from disks.vhd.locators import ABSOLUTE, MAC_URL, RELATIVE, parent_name, room_of, text_of
 
@@ -104,13 +104,14 @@ def _check_unused(file: ByteFile, table: int, first: int, end: int, findings: Fi
     """Entries past the disk's last block stand for nothing."""
     for at in range(first, end, _ENTRY_PIECE):
         piece = _entries(file, table + at * 4, min(_ENTRY_PIECE, end - at))
-        if piece.count(layout.BLOCK_ABSENT) == len(piece):
-            continue
-        for block, sector in enumerate(piece, at):
-            if sector != layout.BLOCK_ABSENT:
-                findings.add(
-                    "bat-unused", table + block * 4, f"BAT entry {block}", "FFFFFFFFh", f"sector {sector}"
-                )
+        used = len(piece) - piece.count(layout.BLOCK_ABSENT)
+        if findings.counts["bat-unused"] >= MAX_LISTED:
+            findings.add_unlisted("bat-unused", used)
+        elif used:
+            for block, sector in enumerate(piece, at):
+                if sector != layout.BLOCK_ABSENT:
+                    where, found = table + block * 4, f"sector {sector}"
+                    findings.add("bat-unused", where, f"BAT entry {block}", "FFFFFFFFh", found)
 
 
 def _place_blocks(

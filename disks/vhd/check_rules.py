@@ -163,6 +163,10 @@ class Findings:
         if self.counts[rule] <= MAX_LISTED:
             self.listed.append(Finding(RULES[rule], self.path, offset, field, str(expected), str(found)))
 
+    def add_unlisted(self, rule: str, number: int) -> None:
+        """Count more findings of a rule of which enough are listed."""
+        self.counts[rule] += number
+
     @property
     def unlisted(self) -> dict[str, int]:
         """How many findings of a rule are not listed, because there are too many."""
