@@ -24,7 +24,7 @@ from disks.vhd.locators import ABSOLUTE, MAC_URL, RELATIVE, parent_name, room_of
 _OLD_CODES: Final = (b"Wi2r", b"Wi2k", b"Mac ")
 _FOLLOWED: Final = (RELATIVE, ABSOLUTE, MAC_URL)
 _BLOCKS_IN_EXCESS: Final = 1 << 16  # of what the file holds; beyond, a table is not looked at block by block
-_ENTRY_PIECE: Final = 1 << 16
+_ENTRY_PIECE: Final = 1 << 12
 
 
 class Part(NamedTuple):

@@ -14,6 +14,7 @@ BLOCK = 512 << 10
 STRIDE = 512 + BLOCK
 TABLE = 1536
 FIRST_BLOCK = 2048  # behind the table of an image of at most 128 blocks
+CHILD_BLOCK = FIRST_BLOCK + 1024  # behind the texts of two locators
 
 
 def u32(value: int) -> bytes:

@@ -14,6 +14,7 @@ from disks.vhd.check_rules import RULES, Severity
 from tests.disks.conftest import make_child
 from tests.disks.damage import (
     BLOCK,
+    CHILD_BLOCK,
     FIRST_BLOCK,
     STRIDE,
     TABLE,
@@ -32,7 +33,6 @@ from tests.oracles import run_tool
 MakeVhd = Callable[..., Path]
 MakeChain = Callable[..., list[Path]]
 SECOND = (FIRST_BLOCK + STRIDE) // 512
-CHILD_BLOCK = FIRST_BLOCK + 1024  # behind the texts of two locators
 
 
 def cut(length: int) -> Damage:
