@@ -75,7 +75,7 @@ def open_image(
 
 def detect_format(file: ByteFile) -> ImageFormat:
     """Tell what `file` is; raise UnsupportedImageError for what we cannot use."""
-    _refuse_split(file.path)
+    refuse_split(file.path)
     if has_footer_cookie(file):
         return ImageFormat.VHD
     size = file.size()
@@ -89,7 +89,7 @@ def detect_format(file: ByteFile) -> ImageFormat:
     return ImageFormat.RAW
 
 
-def _refuse_split(path: Path) -> None:
+def refuse_split(path: Path) -> None:
     """Refuse the pieces Virtual PC cut an image into for file systems with a 4 GiB limit."""
     sibling = path.with_suffix(".v01")
     if _PIECE.fullmatch(path.suffix) or (path.suffix.lower() == ".vhd" and sibling.exists()):

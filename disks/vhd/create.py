@@ -112,6 +112,13 @@ def write_child(
     file.write_at(0, record + header.to_bytes() + b"\xff" * header.table_bytes + tail + record)
 
 
+def roots_needed(child: Path, parent: VhdImage) -> list[Path]:
+    """Return the directories that must be allowed before `child` opens: those not below its own."""
+    home = child.resolve().parent
+    places = (level.path.resolve().parent for level in parent.levels)
+    return list(dict.fromkeys(place for place in places if not place.is_relative_to(home)))
+
+
 def _check_size(size_bytes: int) -> None:
     if size_bytes <= 0 or size_bytes % SECTOR_BYTES:
         raise DiskError(f"a disk of {size_bytes} bytes: it must be a positive multiple of {SECTOR_BYTES}")
