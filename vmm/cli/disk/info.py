@@ -63,6 +63,6 @@ def describe(path: Path, image: BlockImage) -> dict[str, object]:
     if isinstance(vhd, SparseVhd):
         facts["block_bytes"] = vhd.store.header.block_bytes
         facts["blocks"] = vhd.store.table.blocks
-        facts["blocks_used"] = len(vhd.store.table.used())
+        facts["blocks_used"] = vhd.store.table.present()
     facts["warnings"] = list(vhd.warnings)
     return facts
