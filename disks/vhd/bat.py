@@ -53,10 +53,11 @@ class BlockAllocationTable:
 
     def record(self, index: int) -> bytes:
         """Return sector `index` of the table as it goes to disk: entries are never torn."""
-        part = self.entries[index * _ENTRIES_PER_SECTOR : (index + 1) * _ENTRIES_PER_SECTOR]
-        if sys.byteorder == "little":
-            part.byteswap()
-        return part.tobytes()
+        return _big_endian(self.entries[index * _ENTRIES_PER_SECTOR : (index + 1) * _ENTRIES_PER_SECTOR])
+
+    def to_bytes(self) -> bytes:
+        """Return the whole table as it goes to disk."""
+        return _big_endian(self.entries[:])
 
     def present(self) -> int:
         """Return how many blocks have a place."""
@@ -100,6 +101,12 @@ class BlockAllocationTable:
         table = numpy.sort(numpy.asarray(self.entries)[: self.blocks])
         table = table[: numpy.searchsorted(table, BLOCK_ABSENT)]
         return table.data, int(numpy.diff(table).min(initial=BLOCK_ABSENT))
+
+
+def _big_endian(entries: array[int]) -> bytes:
+    if sys.byteorder == "little":
+        entries.byteswap()
+    return entries.tobytes()
 
 
 def check_table_place(file: ByteFile, header: DynamicHeader, disk_bytes: int, at: int, end: int) -> None:

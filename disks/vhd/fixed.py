@@ -26,11 +26,6 @@ class FixedVhd(LinearImage):
         return self.own_warnings
 
     @property
-    def file(self) -> ByteFile:
-        """The file that holds the sectors."""
-        return self._file
-
-    @property
     def levels(self) -> list[FixedVhd]:
         """A fixed disk is a chain of one."""
         return [self]

@@ -70,11 +70,6 @@ class SparseVhd(FileImage):
         named = (f"{level.path}: {text}" for level in above for text in level.own_warnings)
         return (*self.own_warnings, *named)
 
-    @property
-    def file(self) -> ByteFile:
-        """The file that holds what the image holds itself."""
-        return self._file
-
     def extents(self, lba: int, sectors: int) -> list[Extent]:
         """Return who holds the range, in order, neighbours merged."""
         check_range(self.size_bytes, lba, sectors)
