@@ -45,18 +45,19 @@ def require() -> None:
         raise DiskError(f"other formats than raw and VHD need {_TOOL}: install it (Debian: qemu-utils)")
 
 
-def check_references(path: Path, driver: str, rules: ParentRules = OWN_DIRECTORY) -> None:
-    """Raise ParentError if the image stands on a file outside the allowed directories."""
+def inspect(path: Path, driver: str, rules: ParentRules = OWN_DIRECTORY) -> int:
+    """Return the size the guest sees; raise ParentError for an image that stands on a forbidden file."""
     roots = rules.under(path).allow_roots
-    image: Path | None = path
+    image, size = path, None
     for _ in range(MAX_DEPTH):
-        command = [_TOOL, "info", "--output=json", "-f", driver, str(image and image.absolute())]
+        command = [_TOOL, "info", "--output=json", "-f", driver, str(image.absolute())]
         facts = json.loads(_output(command))
+        size = size or int(facts["virtual-size"])
         for name in _references(facts):
             _check_place(path, name, roots)
         backing = facts.get("full-backing-filename")
         if backing is None:
-            return
+            return size
         image, driver = Path(backing), facts.get("backing-filename-format", "")
         if not driver:
             raise ParentError(path, f"its backing file {backing} has no format noted, and guessing is unsafe")

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import typer
 
+from vmm.cli.disk.convert import CONVERT_EXAMPLES, convert
 from vmm.cli.disk.create import CREATE_EXAMPLES, create
 from vmm.cli.disk.info import INFO_EXAMPLES, info
 
 app = typer.Typer(help="Make disk images, look at them, change them.", no_args_is_help=True)
 
 app.command(epilog=CREATE_EXAMPLES)(create)
+app.command(epilog=CONVERT_EXAMPLES)(convert)
 app.command(epilog=INFO_EXAMPLES)(info)

@@ -16,7 +16,7 @@ CREATE_EXAMPLES: Final = (
     "Examples:\n\ntrapline disk create disk.vhd 10G\n\n"
     "trapline disk create --type fixed boot.vhd 64M\n\ntrapline disk create data.img 512M"
 )
-_FORMAT_OF_SUFFIX: Final = {
+FORMAT_OF_SUFFIX: Final = {
     ".vhd": "vhd",
     ".vpc": "vhd",
     ".img": "raw",
@@ -83,7 +83,7 @@ def create(
 
 def _format_for(path: Path) -> str:
     """Return the format the suffix of `path` stands for."""
-    kind = _FORMAT_OF_SUFFIX.get(path.suffix.lower())
+    kind = FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if kind is None:
         raise ConfigError(f"{path}: no format goes with {path.suffix}; say --format vhd or --format raw")
     return kind
