@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from itertools import chain, combinations
 from pathlib import Path
-from typing import NamedTuple
+from random import Random
+from typing import Final, NamedTuple
+
+SECTOR: Final = 512
 
 
 class Write(NamedTuple):
@@ -55,35 +57,54 @@ class RecordingFile:
         self.epochs[-1].append(write)
         _apply(self.contents, write)
 
-    def crashes(self, subsets_up_to: int = 6) -> Iterator[tuple[int, bytes]]:
+    def crashes(self, most_subsets: int = 64) -> Iterator[tuple[int, bytes]]:
         """Yield (epoch, contents) for each state a crash may leave.
 
-        All epochs before the crash are there; of the epoch it hits, any subset of the writes may
-        be (all subsets while it has at most `subsets_up_to` writes, else every prefix and every
-        single write), also with the last one cut at a sector.
+        All epochs before the crash are there. Of the epoch it hits, any subset of the writes may be: all
+        subsets are tried where there are at most `most_subsets`, else every prefix, every single write, all
+        but every single one, and `most_subsets` drawn at random. Each state also comes with one of its
+        writes torn between two sectors.
         """
+        chance = Random(len(self.epochs))
         durable = bytearray(self.start)
         for number, epoch in enumerate(self.epochs):
-            for chosen in _choices(epoch, subsets_up_to):
-                contents = bytearray(durable)
-                for write in chosen:
-                    _apply(contents, write)
-                yield number, bytes(contents)
-                if chosen and (torn := chosen[-1]).data is not None and len(torn.data) > 512:
-                    contents = bytearray(durable)
-                    for write in (*chosen[:-1], Write(torn.offset, torn.data[:512])):
-                        _apply(contents, write)
-                    yield number, bytes(contents)
+            for chosen in _choices(epoch, most_subsets, chance):
+                yield number, _after(durable, chosen)
+                long = [at for at, write in enumerate(chosen) if write.data and len(write.data) > SECTOR]
+                if long:
+                    yield number, _after(durable, _torn(chosen, chance.choice(long), chance))
             for write in epoch:
                 _apply(durable, write)
 
 
-def _choices(epoch: list[Write], subsets_up_to: int) -> Iterator[tuple[Write, ...]]:
-    if len(epoch) <= subsets_up_to:
-        yield from chain.from_iterable(combinations(epoch, size) for size in range(len(epoch) + 1))
+def _choices(epoch: list[Write], most: int, chance: Random) -> Iterator[list[Write]]:
+    count = len(epoch)
+    if 1 << count <= most:
+        for subset in range(1 << count):
+            yield [write for at, write in enumerate(epoch) if subset >> at & 1]
         return
-    yield from (tuple(epoch[:length]) for length in range(len(epoch) + 1))
-    yield from ((write,) for write in epoch)
+    yield from (epoch[:length] for length in range(count + 1))
+    yield from ([write] for write in epoch)
+    yield from (epoch[:at] + epoch[at + 1 :] for at in range(count))
+    for _ in range(most):
+        yield [write for write in epoch if chance.random() < 0.5]
+
+
+def _torn(writes: list[Write], at: int, chance: Random) -> list[Write]:
+    """Return the writes with one of them cut between two sectors: its head is there, or its tail."""
+    offset, data = writes[at]
+    assert data is not None
+    first = SECTOR - offset % SECTOR  # sectors are those of the disk the file lies on
+    cut = chance.choice(range(first, len(data), SECTOR))
+    part = Write(offset, data[:cut]) if chance.random() < 0.5 else Write(offset + cut, data[cut:])
+    return [*writes[:at], part, *writes[at + 1 :]]
+
+
+def _after(start: bytearray, writes: list[Write]) -> bytes:
+    contents = bytearray(start)
+    for write in writes:
+        _apply(contents, write)
+    return bytes(contents)
 
 
 def _apply(contents: bytearray, write: Write) -> None:
