@@ -14,7 +14,7 @@ from disks.errors import ImageFormatError
 from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES
 from disks.vhd.header import MAX_BLOCKS, DynamicHeader
-from disks.vhd.layout import BLOCK_ABSENT
+from disks.vhd.layout import BLOCK_ABSENT, HEADER_BYTES
 
 _ENTRIES_PER_SECTOR: Final = SECTOR_BYTES // 4
 _SORTED_TO_NAME_ONE: Final = 1 << 16  # entries in excess; beyond, a hostile table is refused unsorted
@@ -99,30 +99,35 @@ def check_table_place(file: ByteFile, header: DynamicHeader, disk_bytes: int, at
 
 
 def check_entries(
-    file: ByteFile, header: DynamicHeader, table: BlockAllocationTable, first: int, end: int
+    file: ByteFile, header: DynamicHeader, table: BlockAllocationTable, at: int, end: int
 ) -> int:
-    """Check that blocks lie in [first, end) and apart; return where the last one ends (or `first`).
+    """Check that blocks lie apart, clear of header (at `at`) and table, and before `end`.
 
-    Raise ImageFormatError naming the offending entry.
+    Return where the last of all these ends; raise ImageFormatError naming the offending entry.
     """
     stride = header.stride_bytes
+    header_end = at + HEADER_BYTES
+    first = free_from = header.table_offset + header.table_bytes
+    if at < first:
+        first = free_from = max(first, header_end)
     room, present = max(end - first, 0) // stride, table.present()
     if present > room + _SORTED_TO_NAME_ONE:
         expected, found = f"at most {room} blocks, which is what the file holds", f"{present}"
         raise ImageFormatError(file.path, header.table_offset, "BAT", expected, found)
-    free_from, previous = first, None
+    previous = None
     for sector, block in table.used():
         start = sector * SECTOR_BYTES
-        where, field = header.table_offset + block * 4, f"BAT entry {block}"
+        expected = ""
         if start < first:
-            raise ImageFormatError(
-                file.path, where, field, f"a sector from {first // SECTOR_BYTES} on", sector
-            )
-        if start < free_from:
+            expected = f"a sector from {first // SECTOR_BYTES} on"
+        elif start < free_from:
             expected = f"a block apart from block {previous}"
-            raise ImageFormatError(file.path, where, field, expected, f"sector {sector}")
-        if start + stride > end:
+        elif start < header_end and start + stride > at:
+            expected = f"a block apart from the header at {at:#x}"
+        elif start + stride > end:
             expected = f"a block that ends before {end:#x}"
+        if expected:
+            where, field = header.table_offset + block * 4, f"BAT entry {block}"
             raise ImageFormatError(file.path, where, field, expected, f"sector {sector} ({start:#x})")
         free_from, previous = start + stride, block
-    return free_from
+    return max(free_from, header_end)

@@ -18,7 +18,7 @@ from disks.newfile import Progress, reserve
 from disks.vhd import layout
 from disks.vhd.footer import Footer
 from disks.vhd.header import CREATE_BLOCK_BYTES, DEFAULT_BLOCK_BYTES, DynamicHeader
-from disks.vhd.locators import locators_for
+from disks.vhd.locators import names_for, placed
 from disks.vhd.sparse import SparseVhd, VhdImage
 
 
@@ -94,15 +94,15 @@ def write_child(
         block_bytes=block_bytes,
     )
     texts_at = header.table_offset + header.table_bytes
-    where = locators_for(path, parent.path, texts_at)
+    names = names_for(path, parent.path)
+    locators, tail = placed(names.texts, texts_at)
     header = replace(
         header,
         parent_id=parent.footer.unique_id,
         parent_timestamp=int(parent.path.stat().st_mtime) - layout.EPOCH_UNIX_SECONDS,
-        parent_name=where.name,
-        locators=where.locators,
+        parent_name=names.field,
+        locators=locators,
     )
-    tail = b"".join(data for _, data in where.records)
     record = footer.to_bytes()
     file.write_at(0, record + header.to_bytes() + b"\xff" * header.table_bytes + tail + record)
 
