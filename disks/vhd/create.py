@@ -17,6 +17,7 @@ from disks.image import SECTOR_BYTES
 from disks.newfile import Progress, reserve
 from disks.vhd import layout
 from disks.vhd.footer import Footer
+from disks.vhd.geometry import Geometry
 from disks.vhd.header import CREATE_BLOCK_BYTES, DEFAULT_BLOCK_BYTES, DynamicHeader
 from disks.vhd.locators import names_for, placed
 from disks.vhd.sparse import SparseVhd, VhdImage
@@ -57,20 +58,22 @@ def write_dynamic(
     size_bytes: int,
     *,
     block_bytes: int = DEFAULT_BLOCK_BYTES,
+    geometry: Geometry | None = None,
     identity: Identity | None = None,
 ) -> None:
-    """Make the empty `file` a dynamic VHD without blocks."""
+    """Make the empty `file` a dynamic VHD without blocks; `geometry` is for a copy of another disk."""
     _check_size(size_bytes)
     if block_bytes not in CREATE_BLOCK_BYTES:
         raise DiskError(f"a block size of {block_bytes} bytes: other programs take only 512 KiB and 2 MiB")
     who = identity or Identity()
-    footer = Footer.new(layout.TYPE_DYNAMIC, size_bytes, who.created, who.unique_id).to_bytes()
+    footer = Footer.new(layout.TYPE_DYNAMIC, size_bytes, who.created, who.unique_id)
+    record = (footer if geometry is None else replace(footer, geometry=geometry)).to_bytes()
     header = DynamicHeader(
         table_offset=layout.FOOTER_BYTES + layout.HEADER_BYTES,
         max_table_entries=-(-size_bytes // block_bytes),
         block_bytes=block_bytes,
     )
-    file.write_at(0, footer + header.to_bytes() + b"\xff" * header.table_bytes + footer)
+    file.write_at(0, record + header.to_bytes() + b"\xff" * header.table_bytes + record)
 
 
 def write_child(
@@ -78,19 +81,21 @@ def write_child(
     path: Path,
     parent: VhdImage,
     *,
+    like: VhdImage | None = None,
     identity: Identity | None = None,
 ) -> None:
     """Make the empty `file`, which is to become `path`, a differencing VHD on `parent`, holding nothing.
 
-    Size, geometry and block size are the parent's. Raise DiskError for a parent that cannot be named.
+    Size, geometry and block size are those of `like`, by default the parent's. Raise DiskError for a
+    parent that cannot be named.
     """
-    who = identity or Identity()
-    footer = Footer.new(layout.TYPE_DIFFERENCING, parent.size_bytes, who.created, who.unique_id)
-    footer = replace(footer, geometry=parent.footer.geometry)
-    block_bytes = parent.store.header.block_bytes if isinstance(parent, SparseVhd) else DEFAULT_BLOCK_BYTES
+    who, like = identity or Identity(), like or parent
+    footer = Footer.new(layout.TYPE_DIFFERENCING, like.size_bytes, who.created, who.unique_id)
+    footer = replace(footer, geometry=like.footer.geometry)
+    block_bytes = like.store.header.block_bytes if isinstance(like, SparseVhd) else DEFAULT_BLOCK_BYTES
     header = DynamicHeader(
         table_offset=layout.FOOTER_BYTES + layout.HEADER_BYTES,
-        max_table_entries=-(-parent.size_bytes // block_bytes),
+        max_table_entries=-(-like.size_bytes // block_bytes),
         block_bytes=block_bytes,
     )
     texts_at = header.table_offset + header.table_bytes
