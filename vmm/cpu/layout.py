@@ -147,8 +147,8 @@ def _prove_in_code(function: str, length: int, fields: dict[str, int]) -> None:
 def prove_translator() -> None:
     """Prove what translator_abort.py writes on its way out of the translator."""
     prove_version()
-    _prove_in_code("cpu_loop_exit_x86_64", 32, {"uc": CPU_UC})
-    _prove_in_code("uc_emu_start", 384, {"invalid_error": UC_INVALID_ERROR})
+    _prove_in_code("cpu_loop_exit_x86_64", 64, {"uc": CPU_UC})
+    _prove_in_code("uc_emu_start", 1024, {"invalid_error": UC_INVALID_ERROR})
     _prove_in_code("x86_cpu_do_interrupt_x86_64", 96, {"exception_index": CPU_EXCEPTION_INDEX})
 
 
