@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 import struct
 import subprocess
@@ -115,6 +116,40 @@ def vncdo(rig: Rig, *actions: str | Path) -> None:
     if not tool.is_file():
         raise MissingError("vncdo is missing (pip install vncdotool)")
     run_client(rig, tool, "-s", f"127.0.0.1::{rig.server.address[1]}", *actions)
+
+
+POINTER = """
+import sys
+from vncdotool import api
+client = api.connect(sys.argv[1])
+for line in sys.stdin:
+    action, *numbers = line.split()
+    getattr(client, action)(*map(int, numbers))
+"""
+
+
+class Pointer:
+    """A client of vncdotool's that does one thing after the other, as it is told, until it is closed."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        if importlib.util.find_spec("vncdotool") is None:
+            raise MissingError("vncdotool is missing (pip install vncdotool)")
+        command = [sys.executable, "-c", POINTER, "::".join(map(str, address))]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+
+    def do(self, action: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(action + "\n")
+        self._process.stdin.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.kill()
+        self._process.stdin.close()
+        self._process.wait()
 
 
 def pixels_of(path: Path) -> Pixels:
