@@ -37,6 +37,8 @@ def one_line() -> Iterator[Failure]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the flush at exit must not fail again
         failure.status = status.ERROR
+    except KeyboardInterrupt:
+        failure.status = status.INTERRUPTED
     except UsageError as error:
         print_error(str(error))
         failure.status = status.USAGE
