@@ -175,6 +175,9 @@ class MergeInto(Job):
         if self._target.size_bytes > levels[0].size_bytes:
             sizes = f"{self._target.size_bytes} bytes long, the child {levels[0].size_bytes}"
             outcome.warnings.append(f"{self._target.path} is {sizes}; it keeps its length")
+        if self._cut > 1 and not order.delete:
+            through = _names([level.path for level in levels[1 : self._cut]])
+            outcome.warnings.append(f"{through}: merged through; of no use any more but to {order.child}")
 
     def _delete(self) -> None:
         """Remove what is merged: the child, and the images between, which show a mixture now."""
@@ -231,7 +234,8 @@ class MergeNew(Job):
         """Make the file: it appears whole or not at all."""
         new = self.outcome.target
         with new_file(new, replace=self._order.force) as file:
-            write_span(file, new, self._span, progress)
+            blocks = write_span(file, new, self._span, progress)
+        self.outcome.volume = self.outcome.volume.with_blocks(blocks)
         if self._claimed:
             self._reparent(new, member(new).unique_id)
 
