@@ -31,6 +31,7 @@ VERBS: Final = (
     ("guests",),
     ("disk", "create"),
     ("disk", "info"),
+    ("disk", "mount"),
     ("doctor",),
     ("version",),
 )

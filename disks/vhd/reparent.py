@@ -47,7 +47,13 @@ class Reparenting(NamedTuple):
     old_timestamp: int
     parent: NewParent
     changed: bool
+    only_timestamp: bool
     warnings: tuple[str, ...]
+
+    @property
+    def new_name(self) -> str:
+        """The name of the parent as the child has it now."""
+        return self.old_name if self.only_timestamp else self.parent.path.resolve().name
 
 
 def set_parent(file: ByteFile, parent: NewParent) -> None:
@@ -111,6 +117,7 @@ def reparent(
         header.parent_timestamp + layout.EPOCH_UNIX_SECONDS,
         new,
         changed,
+        only_timestamp,
         tuple(warnings),
     )
 
