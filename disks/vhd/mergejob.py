@@ -7,7 +7,6 @@ Sources:
 from __future__ import annotations
 
 import errno
-import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -200,7 +199,7 @@ class MergeInto(Job):
                 modified = int(target.path.stat().st_mtime)
                 set_timestamp(file, NewParent(target.path, target.footer.unique_id, modified))
                 # What stands on this image notes its time, and its contents are the same
-                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+                file.set_times(status)
             finally:
                 file.close()
         except HOST_ERRORS as error:
