@@ -48,7 +48,10 @@ class SparseVhd(FileImage):
         )
 
     def stand_on(self, parent: VhdImage, warnings: tuple[str, ...] = ()) -> None:
-        """Take `parent`, which the image then owns, for what it does not hold itself."""
+        """Take `parent`, which the image then owns, for what it does not hold itself.
+
+        A parent that needs one itself stands on it already.
+        """
         self.parent = parent
         self.levels = [self, *parent.levels]
         self.own_warnings = (*self.own_warnings, *warnings)
