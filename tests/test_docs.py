@@ -31,6 +31,9 @@ VERBS: Final = (
     ("guests",),
     ("disk", "create"),
     ("disk", "info"),
+    ("disk", "compact"),
+    ("disk", "resize"),
+    ("disk", "reparent"),
     ("doctor",),
     ("version",),
 )
