@@ -32,6 +32,9 @@ VERBS: Final = (
     ("disk", "create"),
     ("disk", "info"),
     ("disk", "mount"),
+    ("disk", "compact"),
+    ("disk", "resize"),
+    ("disk", "reparent"),
     ("doctor",),
     ("version",),
 )
