@@ -31,6 +31,9 @@ VERBS: Final = (
     ("guests",),
     ("disk", "create"),
     ("disk", "info"),
+    ("disk", "chain"),
+    ("disk", "whence"),
+    ("disk", "check"),
     ("doctor",),
     ("version",),
 )
