@@ -7,6 +7,7 @@ NOT modelled: mandatory locks, asynchronous I/O, direct I/O.
 
 Sources:
     [flock] flock(2): a lock belongs to the open file description and dies with it.
+    [lseek] lseek(2): SEEK_DATA and SEEK_HOLE.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class ByteFile(Protocol):
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` exactly; raise DiskError where the file ends sooner."""
+
+    def stored(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield (offset, length) of what takes room on the host in a range; the rest is zeros."""
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Store all of `data`, growing the file where needed."""
@@ -97,6 +101,10 @@ class HostFile:
         """What the host knows of the open file: identity, times, room taken."""
         return os.fstat(self._descriptor)
 
+    def set_times(self, status: os.stat_result) -> None:
+        """Give the file the times it had: for changes that leave its contents as they were."""
+        os.utime(self._descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
+
     def size(self) -> int:
         """Return the length in bytes (of a block device too)."""
         return os.lseek(self._descriptor, 0, os.SEEK_END)
@@ -118,6 +126,21 @@ class HostFile:
                 raise DiskError(f"{self.path}: the file ends at offset {offset:#x}, in the middle of a read")
             offset += moved
             view = view[moved:]
+
+    def stored(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a range that the host keeps; all of it where the host cannot tell."""
+        end = offset + length
+        while offset < end:
+            try:
+                start = min(end, os.lseek(self._descriptor, offset, os.SEEK_DATA))
+                stop = min(end, os.lseek(self._descriptor, start, os.SEEK_HOLE)) if start < end else end
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole up to the end of the file
+                    return
+                start, stop = offset, end
+            if start < stop:
+                yield start, stop - start
+            offset = stop
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Store all of `data`."""

@@ -34,6 +34,7 @@ VERBS: Final = (
     ("disk", "chain"),
     ("disk", "whence"),
     ("disk", "check"),
+    ("disk", "mount"),
     ("doctor",),
     ("version",),
 )

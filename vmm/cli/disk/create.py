@@ -17,7 +17,7 @@ CREATE_EXAMPLES: Final = (
     "trapline disk create --type fixed boot.vhd 64M\n\ntrapline disk create data.img 512M\n\n"
     "trapline disk create --parent base.vhd child.vhd"
 )
-_FORMAT_OF_SUFFIX: Final = {
+FORMAT_OF_SUFFIX: Final = {
     ".vhd": "vhd",
     ".vpc": "vhd",
     ".img": "raw",
@@ -136,7 +136,7 @@ def create_child(path: Path, parent: Path, allow_root: list[Path] | None, force:
 
 def _format_for(path: Path) -> str:
     """Return the format the suffix of `path` stands for."""
-    kind = _FORMAT_OF_SUFFIX.get(path.suffix.lower())
+    kind = FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if kind is None:
         raise ConfigError(f"{path}: no format goes with {path.suffix}; say --format vhd or --format raw")
     return kind

@@ -96,7 +96,7 @@ def describe(path: Path, image: BlockImage, problems: list[str]) -> dict[str, ob
     if isinstance(vhd, SparseVhd):
         facts["block_bytes"] = vhd.store.header.block_bytes
         facts["blocks"] = vhd.store.table.blocks
-        facts["blocks_used"] = len(vhd.store.table.used())
+        facts["blocks_used"] = vhd.store.table.present()
         own = level_facts(path)
         facts["footer_copy"] = own.footer_copy
         if own.parent is not None:
