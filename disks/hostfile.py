@@ -160,18 +160,6 @@ class HostFile:
         """Take room on the host for the range, so that later writes cannot run out of space."""
         os.posix_fallocate(self._descriptor, offset, length)
 
-    def next_data(self, offset: int) -> tuple[int, int] | None:
-        """Return (start, end) of the first range from `offset` on that takes room; before it are zeros."""
-        try:
-            start = os.lseek(self._descriptor, offset, os.SEEK_DATA)
-            return start, os.lseek(self._descriptor, start, os.SEEK_HOLE)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return None
-            if error.errno in (errno.EINVAL, errno.ENOTSUP):  # a host that does not tell holes
-                return offset, self.size()
-            raise
-
     def sync(self) -> None:
         """Make everything written durable.
 
@@ -211,16 +199,6 @@ def _lock(path: Path, descriptor: int, read_only: bool) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS_HERE:
             raise
-
-
-def data_spans(file: ByteFile, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of the parts of a range that are not holes; all of it if that is not known."""
-    if not isinstance(file, HostFile):
-        yield start, end
-        return
-    while start < end and (span := file.next_data(start)) is not None and span[0] < end:
-        yield span[0], min(span[1], end)
-        start = span[1]
 
 
 def sync_directory(path: Path) -> None:
