@@ -43,6 +43,7 @@ BENCHMARKS: Final = (
     Benchmark("python-delivery", exits.delivery_in_python),
     Benchmark("sectors", sectors.sectors),
     Benchmark("image-conversions", images.conversions),
+    Benchmark("image-start", images.start),
     Benchmark("image-reads", images.reads),
     Benchmark("image-children", images.children),
     Benchmark("start", startup.start),

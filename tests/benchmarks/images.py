@@ -1,9 +1,10 @@
 """Disk images: conversions beside qemu-img and 7-Zip, and reads, children and openings of chains.
 
-Conversions are whole commands on inputs in the host's cache, from half a GiB of noise in a disk of
-1 GiB whose blocks lie in random order. `qemu-img convert` and `7zz x` leave what they write to the
-kernel, ours makes it durable: so each is measured both ways, ours with fsync(2) left out, theirs
-with the flush of `-t writeback` or an fsync after.
+Conversions have their inputs in the host's cache: half a GiB of noise in a disk of 1 GiB whose blocks
+lie in random order. `qemu-img convert` and `7zz x` leave what they write to the kernel, ours makes it
+durable: so each is measured both ways, ours with fsync(2) left out, theirs with the flush of
+`-t writeback` or an fsync after. Ours is called in this process; what the command takes to start is a
+row of its own.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from disks.convert import DynamicTarget, RawTarget, Target, convert
 from disks.image import BlockImage
 from disks.newfile import new_file
 from disks.open import open_image
@@ -41,10 +43,6 @@ CHILD_WRITES: Final = 256  # of 64 KiB, at random, in each child
 READS: Final = 4000
 READ_SECTORS: Final = 8
 BASE_BYTES: Final = 100 << 30
-NOT_SYNCED: Final = (
-    "import os, sys; os.fsync = lambda descriptor: None; from vmm.cli import main; sys.exit(main())"
-)
-
 AS_FAST: Final = Goal("ratio", 1)
 THRICE: Final = Goal("ratio", 1 / 3)
 DEPTH_GOAL: Final = Goal("ratio", 1.5)
@@ -55,6 +53,7 @@ MEMORY_GOAL: Final = Goal("ours", 32)
 PROBE: Final = """
 import sys, time
 from pathlib import Path
+from disks.convert import DynamicTarget, RawTarget, Target, convert
 from disks.image import BlockImage
 from disks.newfile import new_file
 from disks.open import open_image
@@ -81,28 +80,59 @@ def conversions(lab: Lab) -> Iterator[Row]:
     chain = _chain(lab.folder, 3, lab.scale)
     base, top = chain[0], chain[-1]
     raw = lab.folder / "flat.raw"
-    _run([*entry_point(), "disk", "convert", str(base), str(raw)])
+    _convert(base, raw, RawTarget())
     out, theirs = lab.folder / "ours", lab.folder / "theirs"
     qemu = [require_tool("qemu-img"), "convert"]
     to_raw = ["-f", "vpc", "-O", "raw", str(base), str(theirs)]
     to_vhd = ["-f", "raw", "-O", "vpc", "-o", "force_size=on", str(raw), str(theirs)]
     unpack = [require_tool("7zz"), "x", "-y", f"-o{theirs}", str(top)]
     flush = ["-t", "writeback"]
-    for what, source, kind, peer, lazy, flushed, goal in (
-        ("dynamic -> raw", base, "raw", "qemu-img", [*qemu, *to_raw], [*qemu, *flush, *to_raw], AS_FAST),
-        ("raw -> dynamic", raw, "vhd", "qemu-img", [*qemu, *to_vhd], [*qemu, *flush, *to_vhd], AS_FAST),
-        ("3 levels -> raw", top, "raw", "7zz x", unpack, unpack, THRICE),
+    for what, source, target, peer, lazy, flushed, goal in (
+        (
+            "dynamic -> raw",
+            base,
+            RawTarget(),
+            "qemu-img",
+            [*qemu, *to_raw],
+            [*qemu, *flush, *to_raw],
+            AS_FAST,
+        ),
+        (
+            "raw -> dynamic",
+            raw,
+            DynamicTarget(),
+            "qemu-img",
+            [*qemu, *to_vhd],
+            [*qemu, *flush, *to_vhd],
+            AS_FAST,
+        ),
+        ("3 levels -> raw", top, RawTarget(), "7zz x", unpack, unpack, THRICE),
     ):
-        convert = ["disk", "convert", "--to", kind, str(source), str(out)]
-        ours_lazy, ours, theirs_lazy, theirs_flushed = lab.medians(
-            partial(_timed, [sys.executable, "-c", NOT_SYNCED, *convert], out, sync=False),
-            partial(_timed, [*entry_point(), *convert], out, sync=False),
-            partial(_timed, lazy, theirs, sync=False),
-            partial(_timed, flushed, theirs, sync=peer == "7zz x"),
+        fsync = peer == "7zz x"
+        ours_lazy, theirs_lazy, ours, theirs_flushed = lab.medians(
+            partial(_timed, partial(_convert, source, out, target, durable=False), out),
+            partial(_timed, partial(_run, lazy), theirs),
+            partial(_timed, partial(_convert, source, out, target), out),
+            partial(_timed, partial(_run, flushed), theirs, fsync=fsync),
         )
         yield Row(f"convert {what}, not synced", ours_lazy, peer, theirs_lazy, "s", goal)
-        by = "7zz x, fsync" if peer == "7zz x" else "qemu-img -t writeback"
+        by = "7zz x, then fsync" if fsync else "qemu-img -t writeback"
         yield Row(f"convert {what}, durable", ours, by, theirs_flushed, "s", goal)
+
+
+def start(lab: Lab) -> Iterator[Row]:
+    """Measure what a conversion costs where there is nothing to convert."""
+    empty, out = lab.folder / "empty.img", lab.folder / "out.vhd"
+    empty.write_bytes(bytes(MIB))
+    ours, theirs = lab.medians(
+        partial(_timed, partial(_run, [*entry_point(), "disk", "convert", str(empty), str(out)]), out),
+        partial(
+            _timed,
+            partial(_run, [require_tool("qemu-img"), "convert", "-O", "vpc", str(empty), str(out)]),
+            out,
+        ),
+    )
+    yield Row("convert an empty disk: start of the command", ours, "qemu-img", theirs, "s")
 
 
 def reads(lab: Lab) -> Iterator[Row]:
@@ -235,19 +265,30 @@ def _read_plainly(path: Path, lbas: Sequence[int]) -> tuple[float]:
     return (took,)
 
 
-def _timed(command: list[str], made: Path, *, sync: bool) -> float:
-    """Return the seconds a command takes to make `made`, and with `sync` to make it durable."""
+def _convert(source: Path, path: Path, target: Target, *, durable: bool = True) -> None:
+    """Convert as the command does; not `durable`, with fsync(2) taken away."""
+    fsync = os.fsync
+    os.fsync = os.fsync if durable else lambda descriptor: None
+    try:
+        image = open_image(source, read_only=True)
+        convert(image, path, target)
+        image.close()
+    finally:
+        os.fsync = fsync
+
+
+def _timed(make: Callable[[], object], made: Path, *, fsync: bool = False) -> float:
+    """Return the seconds it takes to make `made` (a file, or files in it), and durable with `fsync`."""
     if made.is_dir():
         shutil.rmtree(made)
     made.unlink(missing_ok=True)
     os.sync()  # what others wrote is not written out at this one's cost
     began = time.perf_counter()
-    _run(command)
-    if sync:
-        for path in made.iterdir():
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+    make()
+    for path in made.iterdir() if fsync else ():
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
     return time.perf_counter() - began
 
 
