@@ -29,6 +29,7 @@ VERBS: Final = (
     ("run",),
     ("guests", "copy"),
     ("guests",),
+    ("disk", "convert"),
     ("disk", "create"),
     ("disk", "info"),
     ("disk", "chain"),
