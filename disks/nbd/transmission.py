@@ -161,6 +161,7 @@ class Transmission:
         yield self._done(request)
 
     def _trim(self, request: Request) -> Talk[None]:
+        self._export.trim(request.offset, request.length)
         yield self._done(request)
 
     def _write_zeroes(self, request: Request) -> Talk[None]:
