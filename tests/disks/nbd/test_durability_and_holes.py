@@ -120,8 +120,8 @@ def test_trim_makes_zeros_of_whole_sectors_the_image_holds(file: RecordingFile, 
     client.say(write(0, NOISE))
     writes = len(file.epochs[-1])
     assert client.simple(request(nbd.CMD_TRIM, 100, 2000)) == (0, b"")
-    assert image.read(0, len(NOISE) // 512) == NOISE[:512] + bytes(1024) + NOISE[1536:]
-    assert [len(write.data or b"") for write in file.epochs[-1][writes:]] == [1024]
+    assert image.read(0, len(NOISE) // 512) == NOISE[:512] + bytes(1536) + NOISE[2048:]
+    assert [len(write.data or b"") for write in file.epochs[-1][writes:]] == [1536]
 
 
 def test_trim_of_what_nobody_holds_touches_nothing(file: RecordingFile, image: BlockImage) -> None:

@@ -256,3 +256,21 @@ assert h.pread(512, 0) == bytes(512)
 """
         said = nbdsh(server.uri, script)
     assert said.split() == ["EINVAL", "ENOSPC", "EINVAL", "EINVAL"]
+
+
+def test_nbdsh_without_structured_replies_reads_and_writes_the_most_there_is(
+    make_vhd: MakeVhd, tmp_path: Path
+) -> None:
+    path, noise = make_vhd(40 << 20), tmp_path / "noise"
+    noise.write_bytes(random.Random(6).randbytes(32 << 20))
+    with served(path) as server:
+        nbdsh(
+            None,
+            "h.set_request_structured_replies(False)",
+            f"h.connect_uri('{server.uri}')",
+            f"noise = open('{noise}', 'rb').read()",
+            "h.pwrite(noise, 4 << 20)",
+            "assert h.pread(32 << 20, 4 << 20) == noise",
+            "assert h.pread(32 << 20, 2 << 20) == bytes(2 << 20) + noise[:30 << 20]",
+        )
+    assert contents_of(path)[4 << 20 : 36 << 20] == noise.read_bytes()
