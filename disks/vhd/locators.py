@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -82,6 +83,16 @@ def text_of(file: ByteFile, locator: Locator, end: int) -> str | None:
     return text.split("\0", 1)[0] or None
 
 
+def texts_end(header: DynamicHeader, end: int) -> int:
+    """Return where the last of the texts that lie in [0, end) ends: new blocks go behind it."""
+    ends = (
+        locator.data_offset + max(room_of(locator) or 0, locator.data_length)
+        for locator in header.locators
+        if any(locator.platform_code)
+    )
+    return max((at for at in ends if at <= end), default=0)
+
+
 def _texts(file: ByteFile, header: DynamicHeader, code: bytes, end: int) -> list[str]:
     texts = (text_of(file, locator, end) for locator in header.locators if locator.platform_code == code)
     return [text for text in texts if text is not None]
@@ -112,38 +123,61 @@ def path_of(clue: Clue, beside: Path) -> Path:
     return beside / path
 
 
-class Locators(NamedTuple):
-    """What a child is to carry: its header's name and locators, and their texts by file offset."""
+class Text(NamedTuple):
+    """What one locator says, as bytes, under its platform code."""
 
-    name: bytes
-    locators: tuple[Locator, ...]
-    records: tuple[tuple[int, bytes], ...]
+    code: bytes
+    data: bytes
 
 
-def locators_for(child: Path, parent: Path, offset: int) -> Locators:
-    """Return W2ru and W2ku locators and the name by which `child` finds `parent`.
+class Names(NamedTuple):
+    """By what a child is to find its parent: its header's name, and the texts of its locators."""
 
-    The texts go to whole sectors from byte `offset` of the child on. Windows separators are written,
-    which `path_of` turns back; a name that cannot be written so raises DiskError.
+    field: bytes
+    texts: tuple[Text, ...]
+
+
+def names_for(child: Path, parent: Path) -> Names:
+    """Return the name and the W2ru and W2ku texts by which `child` finds `parent`.
+
+    Windows separators are written, which `path_of` turns back; a name that cannot be written so raises
+    DiskError.
     """
     home, target = child.parent.resolve(), parent.resolve()
     steps = _windows(os.path.relpath(target, home))
     if not steps.startswith(".."):
         steps = ".\\" + steps
-    texts = ((RELATIVE, steps), (ABSOLUTE, _windows(str(target))))
-    entries, records = [], []
-    for code, text in texts:
-        data = _encoded(text, "utf-16-le", target)
-        room = -(-len(data) // SECTOR_BYTES) * SECTOR_BYTES
-        entries.append(Locator(code, room, len(data), offset))
-        records.append((offset, data.ljust(room, b"\0")))
-        offset += room
     name = _encoded(_windows(target.name), "utf-16-be", target)
     if len(name) > NAME_FIELD_BYTES - 2:
         raise DiskError(f"{target}: the name is too long for the header of a differencing image")
-    return Locators(
-        name.ljust(NAME_FIELD_BYTES, b"\0"), (*entries, *[Locator()] * (8 - len(entries))), tuple(records)
+    texts = (
+        Text(RELATIVE, _encoded(steps, "utf-16-le", target)),
+        Text(ABSOLUTE, _encoded(_windows(str(target)), "utf-16-le", target)),
     )
+    for text in texts:
+        if len(text.data) > _MAX_TEXT_BYTES:
+            raise DiskError(f"{target}: the path is too long for a locator of a differencing image")
+    return Names(name.ljust(NAME_FIELD_BYTES, b"\0"), texts)
+
+
+def texts_of(file: ByteFile, header: DynamicHeader, end: int) -> tuple[Text, ...]:
+    """Return the texts a header's locators point at, whatever their platform; leave out broken ones."""
+    found = []
+    for locator in header.locators:
+        length, at = locator.data_length, locator.data_offset
+        if any(locator.platform_code) and 0 < length <= _MAX_TEXT_BYTES and at + length <= end:
+            found.append(Text(locator.platform_code, file.read_at(at, length)))
+    return tuple(found)
+
+
+def placed(texts: Sequence[Text], offset: int) -> tuple[tuple[Locator, ...], bytes]:
+    """Return a header's locators for texts that lie in whole sectors from `offset` on, and those sectors."""
+    entries, sectors = [], b""
+    for code, data in texts:
+        room = -(-len(data) // SECTOR_BYTES) * SECTOR_BYTES
+        entries.append(Locator(code, room, len(data), offset + len(sectors)))
+        sectors += data.ljust(room, b"\0")
+    return (*entries, *[Locator()] * (8 - len(entries))), sectors
 
 
 def _windows(path: str) -> str:

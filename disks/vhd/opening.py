@@ -23,6 +23,7 @@ from disks.vhd.fixed import FixedVhd
 from disks.vhd.footer import Footer
 from disks.vhd.geometry import MAX_CYLINDERS
 from disks.vhd.header import DynamicHeader
+from disks.vhd.locators import texts_end
 from disks.vhd.parents import OWN_DIRECTORY, Ancestry, ParentRules, find_parent
 from disks.vhd.sparse import SparseVhd, VhdImage
 
@@ -72,7 +73,7 @@ def _open_chain(file: HostFile, sync: SyncPolicy, rules: ParentRules, above: Anc
     if isinstance(image, FixedVhd) or not image.is_differencing:
         return image
     ancestry = (above or Ancestry((), (), ())).followed_by(file, image.footer.unique_id)
-    found = find_parent(file, image.store.header, end, rules, ancestry, _identity)
+    found = find_parent(file, image.store.header, end, rules, ancestry, identity_of)
     try:
         parent = _open_chain(found.file, SyncPolicy.NEVER, rules, ancestry)
     except BaseException:
@@ -82,7 +83,8 @@ def _open_chain(file: HostFile, sync: SyncPolicy, rules: ParentRules, above: Anc
     return image
 
 
-def _identity(file: HostFile) -> uuid.UUID:
+def identity_of(file: HostFile) -> uuid.UUID:
+    """Return the identity of a VHD; raise ImageFormatError for anything else."""
     return find_footer(file).footer.unique_id
 
 
@@ -177,7 +179,16 @@ def _geometry_warnings(footer: Footer) -> tuple[str, ...]:
     return (f"the geometry reaches {geometry.sectors * 512} bytes of {footer.current_size}",)
 
 
-def _open_blocks(file: ByteFile, found: FoundFooter, sync: SyncPolicy) -> BlockStore:
+class Parts(NamedTuple):
+    """What a dynamic or differencing disk is made of; `end` is where nothing lies any more."""
+
+    header: DynamicHeader
+    header_at: int
+    table: BlockAllocationTable
+    end: int
+
+
+def read_parts(file: ByteFile, found: FoundFooter) -> Parts:
     """Read and check header and table; `found.offset` is where the blocks must end."""
     at, end = found.footer.data_offset, found.offset
     if at < layout.FOOTER_BYTES or at + layout.HEADER_BYTES > end:
@@ -188,6 +199,10 @@ def _open_blocks(file: ByteFile, found: FoundFooter, sync: SyncPolicy) -> BlockS
     size = found.footer.current_size
     check_table_place(file, header, size, at, end)
     table = BlockAllocationTable.load(file, header, size)
-    first = max(at + layout.HEADER_BYTES, header.table_offset + header.table_bytes)
-    blocks_end = check_entries(file, header, table, first, end)
-    return BlockStore(file, header, table, Placement(found.record, found.offset, blocks_end), sync)
+    used_end = check_entries(file, header, table, at, end)
+    return Parts(header, at, table, max(used_end, texts_end(header, end)))
+
+
+def _open_blocks(file: ByteFile, found: FoundFooter, sync: SyncPolicy) -> BlockStore:
+    header, _, table, end = read_parts(file, found)
+    return BlockStore(file, header, table, Placement(found.record, found.offset, end), sync)

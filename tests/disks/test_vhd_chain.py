@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from disks.errors import ImageBusyError, ParentError
+from disks.hostfile import HostFile
+from disks.image import SECTOR_BYTES as SECTOR
 from disks.open import open_image
 from disks.vhd.family import children_of, member
+from disks.vhd.locators import clues
 from disks.vhd.parents import ParentRules
 from disks.vhd.sparse import SparseVhd
 from tests.disks.conftest import make_child
@@ -67,6 +70,23 @@ def test_extents_name_the_level_that_holds_a_sector(make_chain: MakeChain) -> No
         (7, True, 1),
     ]
     image.close()
+
+
+def test_blocks_never_cover_what_a_child_says_of_its_parent(make_chain: MakeChain) -> None:
+    child = make_chain(2, SIZE)[1]
+    image = open_image(child)
+    assert isinstance(image, SparseVhd)
+    header = image.store.header
+    image.write(0, b"\xee" * SECTOR)
+    image.close()
+    file = HostFile.open(child, read_only=True)
+    said = clues(file, header, file.size())
+    file.close()
+    assert [clue.text for clue in said] == [
+        ".\\level0.vhd",
+        "level0.vhd",
+        str(child.with_name("level0.vhd")).replace("/", "\\"),
+    ]
 
 
 def test_a_directory_moved_as_a_whole_still_opens(make_chain: MakeChain, tmp_path: Path) -> None:
