@@ -50,6 +50,9 @@ class ByteFile(Protocol):
     def resize(self, length: int) -> None:
         """Cut the file, or extend it with zeros that take no room on the host."""
 
+    def discard(self, offset: int, length: int) -> None:
+        """Give the room of a range back to the host where it can take it; the range then reads as zeros."""
+
     def sync(self) -> None:
         """Return once everything written survives a crash of the host."""
 
@@ -155,6 +158,14 @@ class HostFile:
         if self.read_only:
             raise ReadOnlyError(self.path)
         os.ftruncate(self._descriptor, length)
+
+    def discard(self, offset: int, length: int) -> None:
+        """Make a hole in the file; where the file system has none, nothing changes."""
+        if self.read_only:
+            raise ReadOnlyError(self.path)
+        from disks.punch import punch
+
+        punch(self._descriptor, offset, length)
 
     def reserve(self, offset: int, length: int) -> None:
         """Take room on the host for the range, so that later writes cannot run out of space."""

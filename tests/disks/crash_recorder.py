@@ -50,6 +50,9 @@ class RecordingFile:
     def resize(self, length: int) -> None:
         self._do(Write(length, None))
 
+    def discard(self, offset: int, length: int) -> None:
+        self._do(Write(offset, bytes(length)))
+
     def sync(self) -> None:
         self.epochs.append([])
 
