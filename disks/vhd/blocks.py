@@ -89,6 +89,10 @@ class BlockStore:
                 _append(found, count, data + at * SECTOR_BYTES if present else None)
         return found
 
+    def present_sectors(self) -> int:
+        """Return how many sectors the file holds."""
+        return sum(self._bitmap(block).bit_count() for _, block in self.table.used())
+
     def write(
         self, lba: int, data: bytes | bytearray | memoryview, changed: Callable[[int], None] | None = None
     ) -> None:

@@ -55,6 +55,7 @@ class MachineProcess:
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         self.killed_for: Kill | None = None
+        self._forwarded: set[int] = set()
         self._asked_ns: int | None = None
         try:
             self._start(command or child_command())
@@ -91,6 +92,11 @@ class MachineProcess:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @property
+    def hurried(self) -> bool:
+        """Whether two different signals asked the machine to end: it then left everything as it was."""
+        return len(self._forwarded) > 1
+
     def discard(self) -> None:
         """End a process that is not needed, or is no more. Idempotent."""
         if self._job >= 0:
@@ -101,10 +107,11 @@ class MachineProcess:
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if number != signal.SIGWINCH and self._overdue():
-            self._kill(
-                Kill("the machine did not stop when asked and was killed", status.SIGNAL_BASE + number)
-            )
+        if number != signal.SIGWINCH:
+            self._forwarded.add(number)
+            if self._overdue():
+                why = "the machine did not stop when asked and was killed"
+                self._kill(Kill(why, status.SIGNAL_BASE + number))
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
