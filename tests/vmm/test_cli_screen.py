@@ -2,109 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.vmm.terminal_rig import LEAVE, ROOT, Terminal
 from vmm.cli import status
 
-ROOT = Path(__file__).parents[2]
-LEAVE = b"\x1b[?1049l"
 # mov ax, 0e3eh; int 10h; then for ever: mov ah, 0; int 16h; mov ah, 0eh; int 10h
 TYPEWRITER = "b8 3e 0e cd 10 b4 00 cd 16 b4 0e cd 10 eb f6"
 # for ever: wait for COM1's data ready, then send what came
 SERIAL_ECHO = "ba fd 03 ec a8 01 74 f8 ba f8 03 ec ee eb f1"
 GRAPHICS = "b8 13 00 cd 10 68 00 a0 07 31 ff b0 0f b9 00 fa f3 aa eb fe"  # mode 13h, all white
-
-
-class Terminal:
-    """A terminal of 80 x 24 with `trapline run` in it."""
-
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
-        self._ours, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.before = termios.tcgetattr(slave)
-        self._slave = slave
-        self.seen = b""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "vmm.cli", "run", *arguments, "--timeout", "120"],
-            cwd=ROOT,
-            env={**os.environ, "TERM": "xterm", "NO_COLOR": "", "COLORTERM": "", **(environment or {})},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-        )
-
-    def child(self) -> int:
-        """Return the machine's process as soon as there is one, and our command no more waits for it."""
-        parent, deadline = self.process.pid, time.monotonic() + 60
-        while True:
-            for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-                if b"vmm.cli.child" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    return int(child)
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    def hold(self) -> int:
-        """Stop the machine's process before there is a machine; return it once the terminal awaits keys."""
-        child, deadline = self.child(), time.monotonic() + 60
-        os.kill(child, signal.SIGSTOP)
-        while self.modes[3] & (termios.ECHO | termios.ICANON):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        return child
-
-    @property
-    def modes(self) -> list[Any]:
-        return termios.tcgetattr(self._slave)
-
-    def type(self, text: bytes) -> None:
-        os.write(self._ours, text)
-
-    def read_until(self, text: bytes) -> bytes:
-        """Return what was shown up to `text`."""
-        deadline = time.monotonic() + 100
-        while text not in self.seen:
-            assert time.monotonic() < deadline, self.seen[-2000:]
-            if select.select([self._ours], [], [], 0.2)[0]:
-                self.seen += os.read(self._ours, 65536)
-        before, found, self.seen = self.seen.partition(text)
-        return before + found
-
-    def end(self) -> int:
-        """Wait for the end, reading all; return the status."""
-        deadline = time.monotonic() + 60
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline
-            self.read()
-        self.read()
-        return self.process.returncode
-
-    def read(self) -> None:
-        while select.select([self._ours], [], [], 0.2)[0]:
-            self.seen += os.read(self._ours, 65536)
-
-    @property
-    def restored(self) -> bool:
-        return LEAVE in self.seen and self.modes == self.before
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
-        os.close(self._slave)
 
 
 def disk(code: str) -> bytes:

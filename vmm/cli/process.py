@@ -98,6 +98,11 @@ class MachineProcess:
             self._kill(Kill("the machine did not stop at its time-out and was killed", status.TIMEOUT))
             return self._process.wait()
 
+    @property
+    def hurried(self) -> bool:
+        """Whether two different signals asked the machine to end: it then left everything as it was."""
+        return len(self.passed_on - {signal.SIGWINCH}) > 1
+
     def discard(self) -> None:
         """End a process that is not needed, or is no more. Idempotent."""
         self._process.kill()  # before it finds that no job will come

@@ -31,15 +31,20 @@ def supervise(job: Job, process: MachineProcess | None = None) -> int:
     with process.signals_passed_on(), _terminal_kept(job):
         process.give(job.pack())
         code = process.wait(job.options.timeout_s)
+    orderly = code >= 0 and code not in (status.ERROR, status.USAGE) and not process.hurried
     if process.killed_for is not None:
         print(f"trapline: error: {process.killed_for.why}", file=sys.stderr)
-        return process.killed_for.status
-    if code >= 0:
+        code, orderly = process.killed_for.status, False
+    elif -code in process.passed_on:  # it had not begun to listen to signals
+        code = status.SIGNAL_BASE - code
+    elif code < 0:
+        _post_mortem(-code, process.ring_pages, job, sys.stderr)
+        code = status.ENGINE_DIED
+    if job.config.undo is None:
         return code
-    if -code in process.passed_on:  # it had not begun to listen to signals
-        return status.SIGNAL_BASE - code
-    _post_mortem(-code, process.ring_pages, job, sys.stderr)
-    return status.ENGINE_DIED
+    from vmm.cli.undo import settle
+
+    return settle(job.config, code, orderly=orderly)
 
 
 @contextlib.contextmanager
@@ -83,17 +88,22 @@ def _post_mortem(number: int, pages: mmap.mmap, job: Job, stream: TextIO) -> Non
 
 
 def check_disks(job: Job) -> list[str]:
-    """Open every disk image of `job` read-only and return a line about each."""
+    """Open every disk image of `job` read-only, with the chain behind it, and return a line about each."""
     from disks.errors import DiskError
-    from disks.open import open_image
+    from disks.vhd.undo import undo_path
+    from vmm.drive_images import look_at
 
     lines = []
     for drive in job.config.hd:
-        try:
-            open_image(Path(drive.path), read_only=True).close()
-        except (DiskError, OSError) as error:
-            lines.append(f"disk {drive.path}: damaged: {error}")
-        else:
-            unchanged = drive.snapshot or job.config.snapshot or drive.read_only
-            lines.append(f"disk {drive.path}: intact{', unchanged' if unchanged else ''}")
+        undo = undo_path(Path(drive.path)) if job.config.has_undo_disk(drive) else None
+        unchanged = drive.snapshot or job.config.snapshot or drive.read_only or undo is not None
+        for path, what in ((drive.path, ", unchanged" if unchanged else ""), (undo, "")):
+            if path is None or (path is undo and not path.exists()):
+                continue
+            try:
+                look_at(path, drive, job.config)
+            except (DiskError, OSError) as error:
+                lines.append(f"disk {path}: damaged: {' '.join(str(error).split())}")
+            else:
+                lines.append(f"disk {path}: intact{what}")
     return lines
