@@ -50,6 +50,9 @@ class ByteFile(Protocol):
     def resize(self, length: int) -> None:
         """Cut the file, or extend it with zeros that take no room on the host."""
 
+    def discard(self, offset: int, length: int) -> None:
+        """Give the room of a range back to the host where it can take it; the range then reads as zeros."""
+
     def sync(self) -> None:
         """Return once everything written survives a crash of the host."""
 
@@ -156,21 +159,17 @@ class HostFile:
             raise ReadOnlyError(self.path)
         os.ftruncate(self._descriptor, length)
 
+    def discard(self, offset: int, length: int) -> None:
+        """Make a hole in the file; where the file system has none, nothing changes."""
+        if self.read_only:
+            raise ReadOnlyError(self.path)
+        from disks.punch import punch
+
+        punch(self._descriptor, offset, length)
+
     def reserve(self, offset: int, length: int) -> None:
         """Take room on the host for the range, so that later writes cannot run out of space."""
         os.posix_fallocate(self._descriptor, offset, length)
-
-    def next_data(self, offset: int) -> tuple[int, int] | None:
-        """Return (start, end) of the first range from `offset` on that takes room; before it are zeros."""
-        try:
-            start = os.lseek(self._descriptor, offset, os.SEEK_DATA)
-            return start, os.lseek(self._descriptor, start, os.SEEK_HOLE)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return None
-            if error.errno in (errno.EINVAL, errno.ENOTSUP):  # a host that does not tell holes
-                return offset, self.size()
-            raise
 
     def sync(self) -> None:
         """Make everything written durable.
@@ -211,16 +210,6 @@ def _lock(path: Path, descriptor: int, read_only: bool) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS_HERE:
             raise
-
-
-def data_spans(file: ByteFile, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of the parts of a range that are not holes; all of it if that is not known."""
-    if not isinstance(file, HostFile):
-        yield start, end
-        return
-    while start < end and (span := file.next_data(start)) is not None and span[0] < end:
-        yield span[0], min(span[1], end)
-        start = span[1]
 
 
 def sync_directory(path: Path) -> None:

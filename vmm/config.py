@@ -38,6 +38,8 @@ ClockSource = Literal["host", "virtual"]
 MsrPolicy = Literal["fault", "ignore"]
 BootDevice = Literal["floppy", "cd", "hd"]
 ImageFormatName = Literal["raw", "vhd"]
+SyncName = Literal["always", "on-flush", "never"]
+UndoAction = Literal["ask", "commit", "keep", "discard"]
 EntryMode = Literal["auto", "16", "32", "64"]
 SerialKind = Literal["stdio", "file", "pty", "null"]
 
@@ -45,6 +47,9 @@ ENGINES: Final = ("auto", "portable", "accelerated")
 CLOCKS: Final = ("host", "virtual")
 MSR_POLICIES: Final = ("fault", "ignore")
 IMAGE_FORMATS: Final = ("raw", "vhd")
+SYNC_POLICIES: Final = ("always", "on-flush", "never")
+UNDO_ACTIONS: Final = ("ask", "commit", "keep", "discard")
+DRIVE_OPTIONS: Final = {"format": IMAGE_FORMATS, "sync": SYNC_POLICIES, "parent-writable": ("yes", "no")}
 BOOT_DEVICES: Final = ("floppy", "cd", "hd")
 ENTRIES: Final = ("auto", "16", "32", "64")
 CPU_MODELS: Final = ("core2duo", "pentium3")  # those of vmm/cpu/cpuid.py, which loads the engine
@@ -59,7 +64,8 @@ class DriveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     `index` is 0 to 3: primary master, primary slave, secondary master, secondary slave; None lets
     `MachineConfig.with_places` choose. Floppy disks go by their order and have none. With `snapshot`
     writes are kept aside and dropped at the end. `format` None means that of its contents, which a
-    guest may have made look like another.
+    guest may have made look like another. `sync` says when what is written is durable. A VHD on which
+    others in its directory stand is only written if `parent_writable`.
     """
 
     path: str
@@ -67,15 +73,22 @@ class DriveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     read_only: bool = False
     snapshot: bool = False
     format: ImageFormatName | None = None
+    sync: SyncName = "on-flush"
+    parent_writable: bool = False
 
     @classmethod
     def parse(cls, text: str) -> DriveConfig:
-        """Read `PATH`, or `PATH,format=raw` or `PATH,format=vhd`."""
-        path, separator, name = text.rpartition(",format=")
-        if not separator:
-            return cls(path=text)
-        _check_choice("format", name, IMAGE_FORMATS)
-        return cls(path=path, format=name)  # type: ignore[arg-type]  # checked above
+        """Read `PATH` and what may follow it in any order, such as `,format=raw,sync=never`."""
+        path, given = text, {"sync": "on-flush"}
+        while True:
+            rest, _, option = path.rpartition(",")
+            name, equals, value = option.partition("=")
+            if not (rest and equals and name in DRIVE_OPTIONS):
+                break
+            _check_choice(name, value, DRIVE_OPTIONS[name])
+            path, given[name] = rest, value
+        writable = given.get("parent-writable") == "yes"
+        return cls(path=path, format=given.get("format"), sync=given["sync"], parent_writable=writable)  # type: ignore[arg-type]  # checked above
 
 
 class SerialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,6 +116,8 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     `parallel` is the file that a printer at the parallel port prints on; None: there is no printer.
     `entry` is the mode in which a kernel starts; each `initrd` may have arguments after its path.
     `apic` gives the machine a local APIC, an I/O APIC, and an MP table that tells of them.
+    `allow_roots` are directories where parents of differencing VHDs may lie, besides the disk's own.
+    With `undo` hard disks are not written but their undo disks, which the command settles at the end.
     """
 
     name: str = ""
@@ -127,12 +142,18 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     msr: MsrPolicy = "fault"
     rtc_base_s: int | None = None
     snapshot: bool = False
+    undo: UndoAction | None = None
+    allow_roots: tuple[str, ...] = ()
 
     def with_places(self) -> MachineConfig:
         """Return the same machine, every drive with its place: disks from 0 up, CDs from 2 up."""
         taken = {drive.index for drive in (*self.hd, *self.cd) if drive.index is not None}
         hd = _place(self.hd, (0, 1, 2, 3), taken)
         return msgspec.structs.replace(self, hd=hd, cd=_place(self.cd, (2, 3, 1, 0), taken))
+
+    def has_undo_disk(self, drive: DriveConfig) -> bool:
+        """Whether what is written to a hard disk goes to an undo disk."""
+        return self.undo is not None and not (drive.read_only or drive.snapshot)
 
     def power_on_time_s(self, host_time_s: int) -> int:
         """Return what the CMOS clock shows first; under the virtual clock never the host's time."""
@@ -149,6 +170,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             ("engine", self.engine, ENGINES),
             ("msr", self.msr, MSR_POLICIES),
             ("entry", self.entry, ENTRIES),
+            ("undo", self.undo or "ask", UNDO_ACTIONS),
             *(("boot", device, BOOT_DEVICES) for device in self.boot),
         ):
             _check_choice(option, value, allowed)
@@ -156,7 +178,11 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         _check_kernel(self)
         _check_serial(self.serial)
         _check_output("parallel port", self.parallel)
+        for root in self.allow_roots:
+            if not Path(root).is_dir():
+                raise ConfigError(f"allow root {root}: no such directory")
         _check_drives(self)
+        _check_undo(self)
         _check_floppies(self.floppy)
         if not (self.hd or self.cd or self.floppy or self.bios or self.kernel):
             raise UsageError(
@@ -301,6 +327,15 @@ def _check_drives(config: MachineConfig) -> None:
     for path in writable:
         if writable.count(path) > 1:
             raise ConfigError(f"{path}: one image cannot be two writable disks")
+
+
+def _check_undo(config: MachineConfig) -> None:
+    if config.undo is None:
+        return
+    if config.snapshot:
+        raise UsageError("undo and snapshot exclude each other: a snapshot leaves nothing to settle")
+    if not any(map(config.has_undo_disk, config.hd)):
+        raise ConfigError("undo: the machine has no hard disk that is written; only hard disks are undone")
 
 
 def is_floppy_size(size_bytes: int) -> bool:

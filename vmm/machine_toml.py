@@ -37,6 +37,8 @@ ALLOWED: Final = {
     "hd.read_only": "true or false",
     "hd.format": '"raw" or "vhd"; left out, what the contents look like',
     "hd.snapshot": "true or false; true drops what the guest writes at the end",
+    "hd.sync": '"always", "on-flush" or "never"',
+    "hd.parent_writable": "true or false; true writes a VHD though others stand on it",
     "cd.path": "the path of a CD image",
     "cd.index": "0 to 3: primary master and slave, secondary master and slave",
     "floppy.path": "the path of a floppy image, such as one of 1440 KiB",
@@ -49,6 +51,8 @@ ALLOWED: Final = {
     "msr": '"fault" or "ignore"',
     "rtc": "a date and time without zone such as 2005-10-17T08:00:00; left out, the host's",
     "snapshot": "true or false",
+    "undo": '"ask", "commit", "keep" or "discard"',
+    "allow_roots": "a list of directories where parents of differencing VHDs may lie",
 }
 """What each key may hold, by its path without list positions."""
 
@@ -71,6 +75,8 @@ class HdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     read_only: bool = False
     snapshot: bool = False
     format: c.ImageFormatName | None = None
+    sync: c.SyncName = "on-flush"
+    parent_writable: bool = False
 
 
 class CdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +115,8 @@ class MachineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     msr: c.MsrPolicy = "fault"
     rtc: datetime.datetime | None = None
     snapshot: bool = False
+    undo: c.UndoAction | None = None
+    allow_roots: list[str] = []
 
 
 Table = TypeVar("Table", bound=msgspec.Struct)
@@ -146,7 +154,7 @@ class _Reader:
             bios=self._file(top.bios),
             vgabios=self._file(top.vgabios),
             kernel=self._file(kernel.image) if kernel else None,
-            initrd=self._modules(kernel.initrd) if kernel else (),
+            initrd=self._paths(kernel.initrd) if kernel else (),
             append=kernel.append if kernel else "",
             entry=kernel.entry if kernel else "auto",
             load_address=kernel.load_address if kernel else None,
@@ -156,6 +164,8 @@ class _Reader:
             msr=top.msr,
             rtc_base_s=self._rtc(top.rtc),
             snapshot=top.snapshot,
+            undo=top.undo,
+            allow_roots=self._paths(top.allow_roots),
         )
 
     def _convert(self, values: dict[str, Any], table: type[Table], prefix: str) -> Table:
@@ -181,7 +191,7 @@ class _Reader:
     def _file(self, name: str | None) -> str | None:
         return None if name is None else str(self._path.parent / name)
 
-    def _modules(self, names: str | list[str]) -> tuple[str, ...]:
+    def _paths(self, names: str | list[str]) -> tuple[str, ...]:
         return tuple(str(self._path.parent / name) for name in ([names] if isinstance(names, str) else names))
 
     def _memory(self, size: str | int) -> int:
@@ -203,6 +213,8 @@ class _Reader:
             read_only=table.read_only,
             snapshot=table.snapshot,
             format=table.format,
+            sync=table.sync,
+            parent_writable=table.parent_writable,
         )
 
     def _cd(self, entry: dict[str, Any], number: int) -> c.DriveConfig:

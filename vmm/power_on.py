@@ -13,9 +13,8 @@ from devices.ide.atapi import AtapiDrive
 from devices.ide.disk import AtaDisk
 from disks.errors import HOST_ERRORS
 from disks.image import BlockImage
-from disks.open import ImageFormat, open_image
-from disks.overlay import SnapshotImage
 from vmm.config import DriveConfig, MachineConfig
+from vmm.drive_images import open_drive
 from vmm.errors import ConfigError
 from vmm.firmware.host import BootDrive, DriveKind
 
@@ -46,22 +45,18 @@ TRANSLATE_LBA: Final = 1
 LARGE_DISK: Final = 1024 * 16 * 63  # sectors: above, CHS needs translation
 
 
-def open_drive(drive: DriveConfig, machine: MachineConfig, *, raw: bool = False) -> BlockImage:
-    """Open the image behind a drive, with a snapshot in front where one is wanted."""
-    snapshot = (drive.snapshot or machine.snapshot) and not drive.read_only
-    image_format = ImageFormat.RAW if raw else ImageFormat(drive.format) if drive.format else None
-    image = open_image(drive.path, read_only=drive.read_only or snapshot, image_format=image_format)
-    return SnapshotImage(image) if snapshot else image
-
-
 class Drives:
-    """The open images of a machine, as drives by place and as the firmware numbers them."""
+    """The open images of a machine, as drives by place and as the firmware numbers them.
+
+    `warnings` are what is odd about the images, each with the path.
+    """
 
     def __init__(self, config: MachineConfig) -> None:
         self.floppies: list[FloppyDrive] = []
         self.images: list[BlockImage] = []
         self.by_place: dict[int, AtaDisk | AtapiDrive] = {}
         self.boot: list[BootDrive] = []
+        self.warnings: list[str] = []
         try:
             self._open(config)
         except BaseException:
@@ -70,22 +65,25 @@ class Drives:
 
     def _open(self, config: MachineConfig) -> None:
         for number, drive in enumerate(config.floppy):
-            image = open_drive(drive, config, raw=True)
-            self.images.append(image)
+            image = self._take(drive, config, raw=True)
             unit = FloppyDrive(image)
             self.floppies.append(unit)
             self.boot.append(BootDrive(number, "floppy", image, unit=unit))
         for number, drive in enumerate(sorted(config.hd, key=_place)):
-            image = open_drive(drive, config)
-            self.images.append(image)
+            image = self._take(drive, config)
             disk = AtaDisk(f"hd{_place(drive)}", image)
             self.by_place[_place(drive)] = disk
             self.boot.append(BootDrive(FIRST_HARD_DISK + number, "hd", image, place=_place(drive)))
         for number, drive in enumerate(sorted(config.cd, key=_place)):
-            image = open_drive(msgspec.structs.replace(drive, read_only=True), config, raw=True)
-            self.images.append(image)
+            image = self._take(msgspec.structs.replace(drive, read_only=True), config, raw=True)
             self.by_place[_place(drive)] = AtapiDrive(f"cd{_place(drive)}", image)
             self.boot.append(BootDrive(FIRST_CD + number, "cd", image, place=_place(drive)))
+
+    def _take(self, drive: DriveConfig, config: MachineConfig, *, raw: bool = False) -> BlockImage:
+        opened = open_drive(drive, config, raw=raw)
+        self.images.append(opened.image)
+        self.warnings += opened.warnings
+        return opened.image
 
     def images_of(self, kind: DriveKind) -> list[BlockImage]:
         """Return the images of one kind of drive, in the order of their numbers."""

@@ -2,11 +2,12 @@
 
 Every client works on this one object, so what one of them flushed is durable for all.
 
-TRIM changes nothing: in none of our formats does a range that is no longer needed give room back.
-Zeros are not written where nobody in the chain holds anything, since such a place reads as zeros already;
-where a parent holds data they are written, and hide it.
+A range that is no longer needed becomes a hole in the file of a raw image, and of a dynamic or differencing
+one as far as that file holds it: a child then shows zeros, never its parent's data again. A fixed VHD keeps
+its room, for which it was chosen. Zeros are not written where nobody in the chain holds anything, since
+such a place reads as zeros already; where a parent holds data they are written, and hide it.
 
-NOT modelled: giving room back to the host.
+NOT modelled: blocks of a dynamic VHD that are given up (compacting does that).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final, NamedTuple
 
 from disks.image import SECTOR_BYTES, BlockImage
 from disks.nbd.talk import PIECE_BYTES, Buffer
+from disks.raw import RawImage
 from disks.vhd.sparse import SparseVhd
 
 _ZEROS: Final = bytes(PIECE_BYTES)
@@ -58,12 +60,19 @@ class Export:
     def zero(self, offset: int, length: int, keep_room: bool) -> None:
         """Make a range read as zeros; with `keep_room`, also take the room it needs."""
         for at, size in pieces(offset, length, PIECE_BYTES):
-            if self.stopping:
-                raise OSError(errno.ESHUTDOWN, "the server is being shut down")
+            self._stop_if_asked()
             with self._lock:
                 for part in list(self._ranges(at, size)):
                     if keep_room or not part.absent:
                         self._write(part.offset, _ZEROS[: part.length])
+
+    def trim(self, offset: int, length: int) -> None:
+        """Give room back to the host. What the range then holds is its old contents or zeros."""
+        for at, size in pieces(offset, length, _STEP_BYTES):
+            self._stop_if_asked()
+            first, last = -(-at // SECTOR_BYTES), (at + size) // SECTOR_BYTES
+            with self._lock:
+                self._discard(first, max(0, last - first))
 
     def flush(self) -> None:
         """Return once all that was written, by any client, is durable."""
@@ -96,6 +105,19 @@ class Export:
                     else:
                         found.append(part)
         return found
+
+    def _stop_if_asked(self) -> None:
+        if self.stopping:
+            raise OSError(errno.ESHUTDOWN, "the server is being shut down")
+
+    def _discard(self, first: int, sectors: int) -> None:
+        """Make holes of whole sectors, in the image's own file only."""
+        if isinstance(self._image, RawImage) and sectors:
+            self._image.file.discard(first * SECTOR_BYTES, sectors * SECTOR_BYTES)
+        elif isinstance(self._image, SparseVhd):
+            for extent in self._image.extents(first, sectors):
+                if extent.file is not None and extent.level == 0:
+                    extent.file.discard(extent.offset, extent.sectors * SECTOR_BYTES)
 
     def _write(self, offset: int, data: Buffer) -> None:
         first, sectors, skipped = _cover(offset, len(data))

@@ -107,6 +107,7 @@ EIO: Final = 5
 ENOMEM: Final = 12
 EINVAL: Final = 22
 ENOSPC: Final = 28
+EOVERFLOW: Final = 75
 ENOTSUP: Final = 95
 ESHUTDOWN: Final = 108
 

@@ -127,21 +127,37 @@ class Transmission:
     def _read(self, request: Request) -> Talk[None]:
         _, _, cookie, offset, length = request
         if not self._agreed.structured:
-            data = self._export.read(offset, length)
-            yield nbd.SIMPLE_REPLY.pack(nbd.SIMPLE_REPLY_MAGIC, 0, cookie), data
+            yield from self._simple_read(request)
             return
         if length == 0:
             yield (_chunk(cookie, nbd.REPLY_NONE, 0, done=True),)
-        piece_bytes = nbd.MAXIMUM_BLOCK if request.flags & nbd.CMD_FLAG_DF else PIECE_BYTES
-        for at, size in pieces(offset, length, piece_bytes):
+        whole = bool(request.flags & nbd.CMD_FLAG_DF)
+        if whole and length > PIECE_BYTES:
+            raise _RefusedError(nbd.EOVERFLOW, f"more than {PIECE_BYTES} bytes in one chunk")
+        for at, size in [(offset, length)] if whole and length else pieces(offset, length, PIECE_BYTES):
             done = at + size == offset + length
-            if not request.flags & nbd.CMD_FLAG_DF and self._export.is_absent(at, size):
+            if not whole and self._export.is_absent(at, size):
                 head = _chunk(cookie, nbd.REPLY_OFFSET_HOLE, nbd.CHUNK_HOLE.size, done)
                 yield (head + nbd.CHUNK_HOLE.pack(at, size),)
             else:
                 data = self._export.read(at, size)
                 head = _chunk(cookie, nbd.REPLY_OFFSET_DATA, nbd.CHUNK_OFFSET.size + size, done)
                 yield head + nbd.CHUNK_OFFSET.pack(at), data
+
+    def _simple_read(self, request: Request) -> Talk[None]:
+        """Answer with a head that promises success; what fails later can only end the connection."""
+        head = nbd.SIMPLE_REPLY.pack(nbd.SIMPLE_REPLY_MAGIC, 0, request.cookie)
+        if request.length == 0:
+            yield (head,)
+        for at, size in pieces(request.offset, request.length, PIECE_BYTES):
+            try:
+                data = self._export.read(at, size)
+            except HOST_ERRORS as error:
+                if at == request.offset:
+                    raise
+                self._report(str(error))
+                raise ProtocolError("a read failed half-way, which its answer could not tell") from None
+            yield (head, data) if at == request.offset else (data,)
 
     def _write(self, request: Request) -> Talk[None]:
         failure: Failure | None = None
@@ -161,6 +177,7 @@ class Transmission:
         yield self._done(request)
 
     def _trim(self, request: Request) -> Talk[None]:
+        self._export.trim(request.offset, request.length)
         yield self._done(request)
 
     def _write_zeroes(self, request: Request) -> Talk[None]:

@@ -92,6 +92,8 @@ class BlockAllocationTable:
     def places(self) -> tuple[Sequence[int], int]:
         """Return the first sectors of all blocks present, sorted, and how close any two of them are."""
         found: Sequence[int]
+        if self.next_present(0, self.blocks) == self.blocks:
+            return [], BLOCK_ABSENT
         if self.blocks < _NUMPY_FROM_BLOCKS:
             found = sorted(self.entries[: self.blocks])
             del found[bisect_left(found, BLOCK_ABSENT) :]

@@ -104,6 +104,10 @@ class BlockStore:
         block = self.table.next_present(lba // self._per_block, -(-end // self._per_block))
         return max(lba, min(end, block * self._per_block))
 
+    def present_sectors(self) -> int:
+        """Return how many sectors the file holds."""
+        return sum(self._bitmap(block).bit_count() for _, block in self.table.used())
+
     def write(
         self, lba: int, data: bytes | bytearray | memoryview, changed: Callable[[int], None] | None = None
     ) -> None:

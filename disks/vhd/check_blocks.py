@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from disks import bits
-from disks.hostfile import ByteFile, data_spans
+from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES
 from disks.newfile import Progress
 from disks.vhd.check_rules import Findings
@@ -121,9 +121,9 @@ def bits_of_data(file: ByteFile, offset: int, sectors: int) -> int:
     """Return a bitmap of the sectors from `offset` on that are not zeros; holes of the host are not read."""
     found, at = 0, offset
     end = offset + sectors * SECTOR_BYTES
-    for first, last in data_spans(file, offset, end):
+    for first, length in file.stored(offset, end - offset):
         start = max(at, offset + (first - offset) // SECTOR_BYTES * SECTOR_BYTES)
-        stop = min(end, offset + -(-(last - offset) // SECTOR_BYTES) * SECTOR_BYTES)
+        stop = min(end, offset + -(-(first + length - offset) // SECTOR_BYTES) * SECTOR_BYTES)
         found <<= (start - at) // SECTOR_BYTES
         for piece in range(start, stop, len(_ZEROS)):
             data = file.read_at(piece, min(len(_ZEROS), stop - piece))

@@ -27,7 +27,7 @@ from disks.vhd.locators import room_of, texts_of
 from disks.vhd.moving import Move, move_blocks, write_table
 from disks.vhd.opening import open_level, open_vhd
 from disks.vhd.parents import ParentRules
-from disks.vhd.rewrite import Anatomy, dissect, places, replace_header
+from disks.vhd.rewrite import Anatomy, dissect, places, replace_header, require_vhd
 from disks.vhd.sparse import SparseVhd, VhdImage
 
 _PIECE_SECTORS: Final = 2048
@@ -75,6 +75,7 @@ def compact(
 
 
 def _open(file: HostFile, rules: ParentRules) -> tuple[SparseVhd, tuple[str, ...]]:
+    require_vhd(file)
     try:
         image: VhdImage = open_vhd(file, rules=rules)
     except ParentError as error:
@@ -149,22 +150,22 @@ def _is_as_below(file: ByteFile, offset: int, parent: VhdImage | None, lba: int,
     """Tell whether sectors of the file are what the disk would hold without them."""
     for first in range(0, sectors, _PIECE_SECTORS):
         length = min(_PIECE_SECTORS, sectors - first)
-        data = memoryview(file.read_at(offset + first * SECTOR_BYTES, length * SECTOR_BYTES))
+        data = file.read_at(offset + first * SECTOR_BYTES, length * SECTOR_BYTES)
         if data != _below(parent, lba + first, length):
             return False
     return True
 
 
-def _below(parent: VhdImage | None, lba: int, sectors: int) -> memoryview:
+def _below(parent: VhdImage | None, lba: int, sectors: int) -> bytes | bytearray:
     """Return what lies behind a hole: the parent's contents, or zeros."""
     if parent is None:
-        return memoryview(_ZEROS)[: sectors * SECTOR_BYTES]
-    buffer = memoryview(bytearray(sectors * SECTOR_BYTES))
-    at = 0
+        return _ZEROS[: sectors * SECTOR_BYTES]
+    buffer = bytearray(sectors * SECTOR_BYTES)
+    view, at = memoryview(buffer), 0
     for extent in parent.resolve(lba, sectors):
         end = at + extent.sectors * SECTOR_BYTES
         if extent.file is not None:
-            extent.file.read_into(extent.offset, buffer[at:end])
+            extent.file.read_into(extent.offset, view[at:end])
         at = end
     return buffer
 

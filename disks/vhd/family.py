@@ -9,14 +9,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from disks.errors import HOST_ERRORS
+from disks.errors import HOST_ERRORS, DiskError
 from disks.hostfile import HostFile
+from disks.image import BlockImage
 from disks.open import VHD_SUFFIXES
 from disks.vhd import layout
+from disks.vhd.fixed import FixedVhd
 from disks.vhd.header import DynamicHeader
 from disks.vhd.opening import find_footer
+from disks.vhd.sparse import SparseVhd
+
+_NAMED_CHILDREN: Final = 3
 
 
 class Member(NamedTuple):
@@ -55,3 +60,28 @@ def member(path: Path) -> Member:
 def children_of(unique_id: uuid.UUID, directories: Iterable[Path]) -> list[Path]:
     """Return the images in the directories that stand on the image with this identity."""
     return [found.path for found in members(directories) if found.parent_id == unique_id]
+
+
+class ParentInUseError(DiskError):
+    """A write would spoil the images that stand on this one."""
+
+    def __init__(self, path: Path, children: list[Path]) -> None:
+        names = ", ".join(child.name for child in children[:_NAMED_CHILDREN])
+        more = len(children) - _NAMED_CHILDREN
+        super().__init__(
+            f"{path}: is the parent of {names}{f' and {more} more' if more > 0 else ''}, which a write "
+            "would spoil"
+        )
+        self.path, self.children = path, children
+
+
+def refuse_to_write_a_parent(image: BlockImage) -> None:
+    """Raise ParentInUseError for a VHD that images in its directory stand on."""
+    if not isinstance(image, FixedVhd | SparseVhd):
+        return
+    try:
+        children = children_of(image.footer.unique_id, [image.path.resolve().parent])
+    except OSError:  # a directory that cannot be listed: nobody can know
+        return
+    if children:
+        raise ParentInUseError(image.path, children)

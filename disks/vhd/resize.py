@@ -29,7 +29,15 @@ from disks.vhd.geometry import geometry_for
 from disks.vhd.header import MAX_BLOCKS
 from disks.vhd.moving import Move, move_blocks
 from disks.vhd.opening import find_footer, open_level
-from disks.vhd.rewrite import Anatomy, dissect, put_footer, replace_header, whole_sectors, with_field
+from disks.vhd.rewrite import (
+    Anatomy,
+    dissect,
+    put_footer,
+    replace_header,
+    require_vhd,
+    whole_sectors,
+    with_field,
+)
 from disks.vhd.sparse import SparseVhd, VhdImage
 
 _PIECE_SECTORS: Final = 2048
@@ -62,6 +70,7 @@ def resize(
     """Give the disk at `path` another size; raise DiskError where that would lose or break something."""
     file = HostFile.open(path, read_only=dry_run)
     try:
+        require_vhd(file)
         image = open_level(file)
         old = image.size_bytes
         if find_footer(file).is_copy:

@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 from disks.errors import DiskError
 from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES
+from disks.open import ImageFormat, detect_format
 from disks.vhd import layout
 from disks.vhd.header import DynamicHeader
 from disks.vhd.layout import FOOTER_BYTES, HEADER_BYTES
@@ -60,6 +61,12 @@ class Anatomy(NamedTuple):
         header, home = self.parts.header, self.home
         table_end = header.table_offset + header.table_bytes
         return home + HEADER_BYTES if home >= table_end else table_end
+
+
+def require_vhd(file: ByteFile) -> None:
+    """Raise DiskError for an image of any other format."""
+    if detect_format(file) is not ImageFormat.VHD:
+        raise DiskError(f"{file.path}: a raw image, and no VHD")
 
 
 def dissect(file: ByteFile) -> Anatomy:

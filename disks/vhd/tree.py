@@ -115,12 +115,13 @@ def _add_relatives(
             child = _relative(member.path, rules)
             parent.children.append(child)
             waiting.append((child, member.unique_id))
-    for node in nodes:
-        _sort(node)
+    _sort(family.base)
 
 
 def _sort(node: Node) -> None:
-    node.children.sort(key=lambda child: str(child.path))
+    node.children.sort(key=lambda child: child.path.resolve())
+    for child in node.children:
+        _sort(child)
 
 
 def _relative(path: Path, rules: ParentRules) -> Node:

@@ -237,6 +237,11 @@ def test_images_of_qemu_are_clean(tmp_path: Path, subformat: str) -> None:
 def test_a_child_that_qemu_wrote_to_is_known(child: Path) -> None:
     run_tool("qemu-io", "-f", "vpc", "-c", "write -P 1 512K 4k", child)
     assert "qemu-poison" not in rules_broken(child)  # its zeros hide nothing
+    image = open_image(child.with_name("base.vhd"))
+    image.write(2048, b"\x03" * BLOCK)
+    image.close()
+    run_tool("qemu-io", "-f", "vpc", "-c", "write -P 1 1M 4k", child)
+    assert set(rules_broken(child)) - {"parent-odd"} == {"qemu-poison", "zeros-held", "bitmap-padding"}
     base = child.with_name("base.vhd")
     empty = make_child(child.with_name("empty.vhd"), base)
     run_tool("qemu-io", "-f", "vpc", "-c", "write -P 1 64K 4k", empty)

@@ -6,12 +6,13 @@ from random import Random
 
 import pytest
 
+from disks.vhd import moving
 from disks.vhd.compact import carry_out, plan_compaction
 from disks.vhd.opening import find_footer, read_parts
 from disks.vhd.reparent import set_parent
 from tests.disks.crash_recorder import RecordingFile
 from tests.disks.small_images import BASE_ID, BLOCK, PER_BLOCK, blank, filled, open_small
-from tests.disks.test_vhd_reparent import FAR, OLD, said
+from tests.disks.test_vhd_reparent import FAR, OLD, TornFile, said
 
 BLOCKS = 40
 
@@ -55,13 +56,30 @@ def contents_of(start: bytes, base: bytes | None = None) -> bytes:
     return image.read(0, BLOCKS * PER_BLOCK)
 
 
-def compacted(start: bytes, base: bytes | None = None) -> RecordingFile:
-    work = RecordingFile(start)
+def compacted(
+    start: bytes, base: bytes | None = None, kind: type[RecordingFile] = RecordingFile
+) -> RecordingFile:
+    work = kind(start)
     plan = plan_compaction(work, open_small(work, base))
     carry_out(work, plan)
     assert work.size() == plan.bytes_after
     assert plan.bytes_before == len(start)
     return work
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("seed", range(100, 102))
+def test_compacting_survives_a_great_many_crashes(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "_BATCH_BYTES", 3 * BLOCK)  # several batches
+    base, below = filled(BLOCKS, seed)
+    start, model = child_image(seed, base, below, texts_behind=seed % 2 == 0)
+    work = compacted(start, base, TornFile)
+    states = 0
+    for _, crashed in work.crashes(most_subsets=64):
+        assert contents_of(crashed, base) == model
+        assert said(RecordingFile(crashed)) == said(RecordingFile(start))
+        states += 1
+    assert states > 200
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from disks.errors import DiskError
 from disks.hostfile import HostFile
 from disks.open import open_image
 from disks.vhd.check import Level, check_chain, check_data, dissect
@@ -102,11 +103,20 @@ def test_a_crash_of_a_repair_leaves_the_contents(dynamic: Path, rule: str, damag
     start = dynamic.read_bytes()
     file = RecordingFile(start)
     apply(file, plan(look(file)))
-    expected, states = contents_in(start), 0
+    expected, states, was_writable = contents_in(start), 0, is_writable(start)
     for _, contents in file.crashes():
         assert contents_in(contents) == expected
+        assert is_writable(contents) or not was_writable
         states += 1
     assert states >= 3
+
+
+def is_writable(image: bytes) -> bool:
+    try:
+        open_vhd(RecordingFile(image))
+    except DiskError:
+        return False
+    return True
 
 
 def contents_in(image: bytes) -> bytes:

@@ -36,6 +36,20 @@ def test_a_sector_of_the_child_comes_through_its_own_table_and_bit(child: Path) 
     image.close()
 
 
+def test_a_run_ends_with_its_block(make_vhd: MakeVhd) -> None:
+    path = make_vhd(4 * BLOCK, block_bytes=BLOCK)
+    writer = open_image(path)
+    writer.write(0, b"\x01" * 2 * BLOCK)
+    writer.close()
+    image = opened(path)
+    runs = [(origin.lba, origin.sectors, origin.lookup) for origin in whence(image, 1000, 100)]
+    assert [(lba, sectors, lookup and lookup.block) for lba, sectors, lookup in runs] == [
+        (1000, 24, 0),
+        (1024, 76, 1),
+    ]
+    image.close()
+
+
 def test_a_clear_bit_passes_a_sector_on_to_the_parent(child: Path) -> None:
     image = opened(child)
     (origin,) = whence(image, 9, 1)

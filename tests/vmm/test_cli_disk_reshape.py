@@ -129,6 +129,26 @@ def test_reparent_to_another_directory_writes_names_that_lead_there(disk: Path) 
     open_image(child).close()
 
 
+def test_reparent_says_when_the_parent_lies_where_it_is_not_allowed_by_itself(disk: Path) -> None:
+    (disk.parent / "mine").mkdir()
+    child = make_child(disk.parent / "mine" / "child.vhd", disk)
+    assert f"--allow-root {disk.parent}" in run("reparent", child, disk)
+    with pytest.raises(DiskError, match="allow-root"):
+        run("reparent", child)
+    assert report("reparent", child, "--allow-root", disk.parent)["changed"] is False
+
+
+def test_reparent_keeps_the_time_its_own_children_note(disk: Path) -> None:
+    child = make_child(disk.with_name("child.vhd"), disk)
+    os.utime(child, (1_700_000_000, 1_700_000_000))
+    disk.rename(disk.with_name("renamed.vhd"))
+    run("reparent", child)
+    assert child.stat().st_mtime == 1_700_000_000
+    run("create", disk, "8M")
+    run("reparent", "--force", child, disk)
+    assert child.stat().st_mtime != 1_700_000_000
+
+
 def test_reparent_refuses_another_image_unless_forced(disk: Path) -> None:
     child = make_child(disk.with_name("child.vhd"), disk)
     other = disk.with_name("other.vhd")
@@ -179,6 +199,18 @@ def test_fix_timestamp_changes_nothing_else(disk: Path) -> None:
 def test_fix_timestamp_goes_without_a_parent_named(disk: Path) -> None:
     with pytest.raises(UsageError, match="without PARENT"):
         run("reparent", "--fix-timestamp", disk, disk)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("compact", "a.img"), ("resize", "a.img", "2M"), ("reparent", "a.img", "disk.vhd")]
+)
+def test_raw_images_are_named(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(disk.parent)
+    Path("a.img").write_bytes(bytes(MIB))
+    with pytest.raises(DiskError, match=r"a\.img: a raw image"):
+        run(*arguments)
 
 
 @pytest.mark.parametrize("verb", ["compact", "resize", "reparent"])

@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from disks.errors import DiskError, ImageBusyError
+from disks.nbd.protocol import CMD_FLAG_FUA
 from disks.newfile import new_file
 from disks.open import open_image
 from disks.vhd.create import write_dynamic
@@ -82,13 +83,13 @@ def mount(*arguments: str | Path) -> None:
     CliRunner().invoke(app, ["mount", *map(str, arguments)], catch_exceptions=False)
 
 
-def written(address: str | tuple[str, int], data: bytes) -> None:
+def written(address: str | tuple[str, int], data: bytes, flags: int = 0) -> None:
     """Write `data` to the start of the disk, without a flush, and wait for the answer."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(GIVE_UP_S)
         client.connect(address)
-        client.sendall(BOTH_FLAGS + option(1) + write(0, data))
+        client.sendall(BOTH_FLAGS + option(1) + write(0, data, flags))
         found = b""
         while len(found) < 18 + 10 + 16:
             found += client.recv(100)
@@ -104,6 +105,13 @@ def test_a_signal_ends_it_with_everything_written_and_no_socket_left(
         written(str(folder / "s"), b"\x5a" * 4096)
         assert running.end(number) == (0, "")
     assert not (folder / "s").exists()
+    assert contents_of(disk)[:4097] == b"\x5a" * 4096 + b"\0"
+
+
+def test_what_was_answered_to_fua_survives_the_death_of_the_server(disk: Path, folder: Path) -> None:
+    with mounted(disk, "--socket", folder / "s") as running:
+        written(str(folder / "s"), b"\x5a" * 4096, CMD_FLAG_FUA)
+        running.end(signal.SIGKILL)
     assert contents_of(disk)[:4097] == b"\x5a" * 4096 + b"\0"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks.conftest import MakeVhd, make_child, make_vhd  # noqa: F401 - a fixture
 from vmm.cli import status
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +94,30 @@ def test_a_disk_without_boot_sector_ends_with_what_the_firmware_said(folder: Pat
 
     assert done.returncode == status.ERROR
     assert done.stderr == "trapline: error: no bootable device (hd 80h: no boot sector (55AAh missing))\n"
+
+
+def test_a_parent_that_is_not_found_is_told_with_all_that_was_tried(folder: Path, make_vhd: MakeVhd) -> None:  # noqa: F811
+    base = make_vhd(1 << 20, name="base.vhd")
+    child = make_child(folder / "child.vhd", base)
+    base.unlink()
+    done = trapline(folder, str(child), "-q")
+
+    lines = done.stderr.splitlines()
+    assert done.returncode == status.ERROR
+    assert lines[0].startswith(f"trapline: error: {child}: its parent ")
+    assert [line.split()[0] for line in lines[1:-1]] == ["tried"] * len(lines[1:-1])
+    assert lines[-1] == f"  Put it back, or name it: trapline disk reparent {child} PARENT"
+
+
+def test_what_is_odd_about_a_chain_is_a_warning_at_the_start(folder: Path, make_vhd: MakeVhd) -> None:  # noqa: F811
+    base = make_vhd(1 << 20, name="base.vhd")
+    child = make_child(folder / "child.vhd", base)
+    os.utime(base, (0, 0))
+    done = trapline(folder, str(child), "-q", "--timeout", "20")
+
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith(f"trapline: warning: {child}: its parent {base} has another time")
+    assert "warning" not in "".join(rest)
 
 
 def test_a_time_out_has_its_own_status(folder: Path) -> None:

@@ -68,6 +68,17 @@ def test_the_format_of_a_disk_can_be_given(disk: Path) -> None:
     drives.close()
 
 
+def test_options_of_a_drive_come_in_any_order_and_commas_may_be_in_the_path() -> None:
+    given = DriveConfig.parse("a,b=c.vhd,sync=never,parent-writable=yes,format=vhd")
+    assert given == DriveConfig(path="a,b=c.vhd", format="vhd", sync="never", parent_writable=True)
+
+
+@pytest.mark.parametrize("option", ["sync=sometimes", "parent-writable=maybe"])
+def test_a_value_that_an_option_of_a_drive_does_not_take_is_refused(option: str) -> None:
+    with pytest.raises(ConfigError, match="expected one of"):
+        DriveConfig.parse(f"disk.vhd,{option}")
+
+
 def test_a_format_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected one of raw, vhd"):
         DriveConfig.parse("disk.img,format=qcow2")

@@ -25,6 +25,8 @@ engine = "portable"
 msr = "ignore"
 rtc = 2005-10-17T08:00:00
 snapshot = true
+undo = "keep"
+allow_roots = ["bases", "/srv/bases"]
 
 [kernel]
 image = "vmlinuz"
@@ -39,6 +41,8 @@ path = "a.vhd"
 [[hd]]
 path = "b.img"
 index = 3
+sync = "never"
+parent_writable = true
 read_only = true
 snapshot = true
 
@@ -70,6 +74,8 @@ def test_every_key_is_taken_and_paths_are_relative_to_the_file(tmp_path: Path) -
         msr="ignore",
         rtc_base_s=1_129_536_000,
         snapshot=True,
+        undo="keep",
+        allow_roots=(here("bases"), "/srv/bases"),
         kernel=here("vmlinuz"),
         initrd=(here("initrd.gz"),),
         append="console=ttyS0",
@@ -77,7 +83,14 @@ def test_every_key_is_taken_and_paths_are_relative_to_the_file(tmp_path: Path) -
         load_address="1M",
         hd=(
             DriveConfig(path=here("a.vhd")),
-            DriveConfig(path=here("b.img"), index=3, read_only=True, snapshot=True),
+            DriveConfig(
+                path=here("b.img"),
+                index=3,
+                read_only=True,
+                snapshot=True,
+                sync="never",
+                parent_writable=True,
+            ),
         ),
         cd=(DriveConfig(path=here("c.iso"), read_only=True),),
     )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from disks.errors import DiskError
+from disks.errors import DiskError, ParentError
 from vmm.cli import status
 from vmm.errors import UsageError, VmmError
 
@@ -28,6 +28,19 @@ def print_error(message: str) -> None:
     print(f"trapline: error: {' '.join(message.split())}", file=sys.stderr)
 
 
+def print_warning(message: str) -> None:
+    """Print `trapline: warning: …` on stderr, as one line."""
+    print(f"trapline: warning: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def _print_parent_error(error: ParentError) -> None:
+    """Print a parent that is not found, and under it, a line each, where it was looked for and what to do."""
+    first, *rest = str(error).splitlines()
+    print_error(first)
+    for line in rest:
+        print(f"  {' '.join(line.split())}", file=sys.stderr)
+
+
 @contextmanager
 def one_line() -> Iterator[Failure]:
     """Turn an exception of the block into one line on stderr and a status."""
@@ -36,6 +49,11 @@ def one_line() -> Iterator[Failure]:
         yield failure
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the flush at exit must not fail again
+        failure.status = status.ERROR
+    except KeyboardInterrupt:
+        failure.status = status.INTERRUPTED
+    except ParentError as error:
+        _print_parent_error(error)
         failure.status = status.ERROR
     except UsageError as error:
         print_error(str(error))

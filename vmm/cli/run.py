@@ -12,6 +12,14 @@ import typer
 
 from vmm.cli import status
 from vmm.cli.dialogue import Dialogue
+from vmm.cli.drive_options import (
+    AllowRootOption,
+    HdOption,
+    SnapshotOption,
+    UndoActionOption,
+    UndoOption,
+    chosen_undo,
+)
 from vmm.cli.image_argument import complete_image, machine_of
 from vmm.cli.job import Job, RunOptions
 from vmm.cli.kernel_options import (
@@ -78,6 +86,8 @@ EPILOG: Final = "\n".join(
         "  trapline run disk.vhd",
         "  trapline run guest:snare",
         "  trapline run disk.vhd --display vnc",
+        "  trapline run child.vhd --undo --allow-root /srv/bases",
+        "  trapline run --hd system.vhd --hd scratch.vhd,sync=never",
         "  trapline run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0",
         "  trapline run --kernel os.elf --initrd 'ramdisk.img root' --append debug",
         "  trapline run --kernel boot.bin --load-address 0x7c00",
@@ -101,15 +111,6 @@ def run(
             metavar="[IMAGE|MACHINE.toml|guest:NAME]",
             help="A raw or VHD disk, a CD or floppy image, a machine file, or a guest of ours.",
             autocompletion=complete_image,
-        ),
-    ] = None,
-    hd: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--hd",
-            metavar="PATH[,format=raw|vhd]",
-            help="A disk, raw or VHD; repeatable.",
-            rich_help_panel=MACHINE,
         ),
     ] = None,
     cd: Annotated[
@@ -169,12 +170,11 @@ def run(
             help="What unknown MSRs do: fault (#GP) or ignore. Default fault.", rich_help_panel=MACHINE
         ),
     ] = None,
-    snapshot: Annotated[
-        bool,
-        typer.Option(
-            "--snapshot", metavar="", help="Drop what is written to disks.", rich_help_panel=MACHINE
-        ),
-    ] = False,
+    hd: HdOption = None,
+    snapshot: SnapshotOption = False,
+    undo: UndoOption = False,
+    undo_action: UndoActionOption = None,
+    allow_root: AllowRootOption = None,
     bios: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="A BIOS image instead of our firmware.", rich_help_panel=BOOTING),
@@ -298,6 +298,8 @@ def run(
             "clock": clock.value if clock else None,
             "msr": msr.value if msr else None,
             "snapshot": True if snapshot else None,
+            "undo": chosen_undo(undo, undo_action),
+            "allow_roots": base.allow_roots + tuple(allow_root or ()),
             "bios": bios,
             "vgabios": vgabios,
             "kernel": kernel,

@@ -12,7 +12,7 @@ from devices.backplane import TraceEvent, Tracer
 from vmm.cli import report, status
 from vmm.cli.console import Console
 from vmm.cli.dialogue import Dialogue
-from vmm.cli.errors import print_error
+from vmm.cli.errors import print_error, print_warning
 from vmm.cli.job import Job, TraceOptions
 from vmm.clock import host_ns
 from vmm.errors import ConfigError
@@ -50,6 +50,8 @@ class Session:
             exits = self._tracer("exits", cleanup)
             machine = Machine(self._job.config, tracer=exits, ring=self._ring)
             cleanup.callback(machine.close)
+            for warning in machine.drives.warnings:
+                print_warning(warning)
             self._trace_instructions(machine, cleanup)
             console = Console(machine, self._job.config, options.display, options.screenshot)
             cleanup.callback(console.close)

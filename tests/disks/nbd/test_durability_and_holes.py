@@ -115,11 +115,35 @@ def test_fast_zeros_fail_at_once_where_they_would_have_to_be_written(image: Bloc
     assert image.read(BLOCK // 512, 8) == NOISE
 
 
-def test_trim_changes_nothing(image: BlockImage) -> None:
-    client = modern(image)
+def test_trim_makes_zeros_of_whole_sectors_the_image_holds(file: RecordingFile, image: BlockImage) -> None:
+    client = plain(image)
     client.say(write(0, NOISE))
-    assert client.simple(request(nbd.CMD_TRIM, 0, 4096)) == (0, b"")
-    assert image.read(0, len(NOISE) // 512) == NOISE
+    writes = len(file.epochs[-1])
+    assert client.simple(request(nbd.CMD_TRIM, 100, 2000)) == (0, b"")
+    assert image.read(0, len(NOISE) // 512) == NOISE[:512] + bytes(1536) + NOISE[2048:]
+    assert [len(write.data or b"") for write in file.epochs[-1][writes:]] == [1536]
+
+
+def test_trim_of_what_nobody_holds_touches_nothing(file: RecordingFile, image: BlockImage) -> None:
+    assert plain(image).simple(request(nbd.CMD_TRIM, 0, SIZE)) == (0, b"")
+    assert file.epochs == [[]]
+
+
+def test_a_crash_after_trim_leaves_each_sector_old_or_zero(file: RecordingFile, image: BlockImage) -> None:
+    client = plain(image)
+    client.say(write(0, NOISE, nbd.CMD_FLAG_FUA))
+    durable = len(file.epochs) - 1
+    client.say(request(nbd.CMD_TRIM, 512, 2048) + write(BLOCK, NOISE) + request(nbd.CMD_FLUSH))
+    image.close()
+    states = 0
+    for epoch, contents in file.crashes():
+        if epoch < durable:
+            continue
+        states += 1
+        found = opened(RecordingFile(contents)).read(0, len(NOISE) // 512)
+        for at in range(0, len(NOISE), 512):
+            assert found[at : at + 512] in (NOISE[at : at + 512], bytes(512) if 512 <= at < 2560 else b"")
+    assert states > 20
 
 
 def test_block_status_tells_holes_from_data(image: BlockImage) -> None:

@@ -76,9 +76,21 @@ def test_a_structured_read_has_a_chunk_for_holes_and_one_for_data(image: BlockIm
 def test_a_read_that_may_not_be_fragmented_comes_in_one_chunk(image: BlockImage) -> None:
     client = modern(image)
     client.say(write(PIECE_BYTES, NOISE))
-    ((kind, data),) = client.chunks(read(0, 3 * PIECE_BYTES, nbd.CMD_FLAG_DF))
+    ((kind, data),) = client.chunks(read(512, PIECE_BYTES, nbd.CMD_FLAG_DF))
     assert kind == nbd.REPLY_OFFSET_DATA
-    assert data[8:] == (bytes(PIECE_BYTES) + NOISE).ljust(3 * PIECE_BYTES, b"\0")
+    assert data[8:] == bytes(PIECE_BYTES - 512) + NOISE[:512]
+
+
+def test_a_read_that_may_not_be_fragmented_has_a_limit(image: BlockImage) -> None:
+    client = modern(image)
+    assert error_of(client.chunks(read(0, PIECE_BYTES + 512, nbd.CMD_FLAG_DF))) == nbd.EOVERFLOW
+
+
+def test_a_long_read_has_one_simple_reply(image: BlockImage) -> None:
+    client = plain(image)
+    client.say(write(2 * PIECE_BYTES - 512, NOISE))
+    error, data = client.simple(read(512, 3 * PIECE_BYTES - 512))
+    assert (error, data) == (0, (bytes(2 * PIECE_BYTES - 1024) + NOISE).ljust(3 * PIECE_BYTES - 512, b"\0"))
 
 
 def test_a_read_of_nothing_is_answered(image: BlockImage) -> None:
@@ -178,16 +190,26 @@ def test_failures_of_the_image_become_errors_and_tell_the_client_no_paths(
 def test_a_read_that_fails_half_way_ends_in_an_error_chunk(image: BlockImage) -> None:
     client = modern(image)
     client.say(write(0, bytes([1]) * 2 * PIECE_BYTES))
-    whole = image.read
-
-    def fail(lba: int, sectors: int) -> bytes:
-        if lba:
-            raise OSError(errno.EIO, "Input/output error")
-        return whole(lba, sectors)
-
-    with patch.object(image, "read", fail):
+    with patch.object(image, "read", side_effect=[bytes(PIECE_BYTES), OSError(errno.EIO, "broken")]):
         kinds = [kind for kind, _ in client.chunks(read(0, 2 * PIECE_BYTES))]
     assert kinds == [nbd.REPLY_OFFSET_DATA, nbd.REPLY_ERROR]
+
+
+def test_a_simple_read_that_fails_at_once_is_an_error(image: BlockImage) -> None:
+    client = plain(image)
+    with patch.object(image, "read", side_effect=OSError(errno.EIO, "broken")):
+        assert client.simple(read(0, 2 * PIECE_BYTES)) == (nbd.EIO, b"")
+    assert client.simple(read(0, 512)) == (0, bytes(512))
+
+
+def test_a_simple_read_that_fails_half_way_ends_the_connection(image: BlockImage) -> None:
+    client = plain(image)
+    with (
+        patch.object(image, "read", side_effect=[bytes(PIECE_BYTES), OSError(errno.EIO, "broken")]),
+        pytest.raises(ProtocolError, match="half-way"),
+    ):
+        client.say(read(0, 2 * PIECE_BYTES))
+    assert client.reports == ["[Errno 5] broken"]
 
 
 # -- the end of the server

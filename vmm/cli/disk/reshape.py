@@ -125,7 +125,8 @@ def reparent(
 
     After a move: the names in the image are made to fit. Without PARENT, the parent is looked for as
     always and then by its identity, beside the image and in each --allow-root. Another image than the
-    one the child was made on is taken only with --force. The child's own time of modification changes.
+    one the child was made on is taken only with --force; else the contents stay, and so does the time of
+    modification, which children of the image note. Ctrl-C at any moment leaves the old names or the new.
     """
     from disks.vhd.reparent import reparent as reparent_image
 

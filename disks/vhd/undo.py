@@ -1,0 +1,122 @@
+"""Undo disks: a temporary child beside a VHD takes what is written, to be merged into it or deleted.
+
+Virtual Server's idea. The undo disk of `disk.vhd` is `disk.undo.vhd`, a differencing image like any other,
+so whatever opens chains opens it, and nothing is lost by a crash: an undo disk that is there is gone on with.
+
+NOT modelled: undo disks of raw images, which have no identity that a child could name.
+
+Sources:
+    [VHD] Virtual Hard Disk Image Format Specification 1.0, "Differencing Hard Disk Image".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from disks.errors import DiskError, UnsupportedImageError
+from disks.hostfile import HostFile, sync_directory
+from disks.image import SECTOR_BYTES
+from disks.newfile import Progress, new_file
+from disks.open import VHD_SUFFIXES, open_image
+from disks.sync import SyncPolicy
+from disks.vhd.create import write_child
+from disks.vhd.family import member
+from disks.vhd.fixed import FixedVhd
+from disks.vhd.mergejob import MergeInto, MergeOrder
+from disks.vhd.opening import open_level
+from disks.vhd.parents import OWN_DIRECTORY, ParentRules
+from disks.vhd.sparse import SparseVhd
+
+
+def undo_path(disk: Path) -> Path:
+    """Return where the undo disk of `disk` lies: beside the file itself, whatever link led to it."""
+    real = disk.resolve()
+    name = real.stem if real.suffix.lower() in VHD_SUFFIXES else real.name
+    return real.with_name(f"{name}.undo.vhd")
+
+
+def open_undo(
+    disk: Path, sync: SyncPolicy = SyncPolicy.ON_FLUSH, rules: ParentRules = OWN_DIRECTORY
+) -> SparseVhd:
+    """Open the undo disk of `disk` for writing, with `disk` behind it; make it where there is none.
+
+    Raise OSError or DiskError; `disk` itself is only read, and locked against writers.
+    """
+    path = undo_path(disk)
+    if not path.exists():
+        _make(disk, path, rules)
+    image = open_image(path, sync=sync, parents=rules)
+    if not isinstance(image, SparseVhd) or image.parent is None or not image.parent.path.samefile(disk):
+        image.close()
+        raise _foreign(path, disk)
+    return image
+
+
+def written_bytes(disk: Path) -> int | None:
+    """Return how much the undo disk of `disk` holds, None where there is none; raise OSError or DiskError."""
+    path = undo_path(disk)
+    if not path.exists():
+        return None
+    _require_undo(path, disk)
+    file = HostFile.open(path, read_only=True)
+    try:
+        level = open_level(file)
+        assert isinstance(level, SparseVhd)
+        return level.store.present_sectors() * SECTOR_BYTES
+    finally:
+        file.close()
+
+
+def commit(
+    disk: Path, rules: ParentRules = OWN_DIRECTORY, *, force: bool = False, progress: Progress | None = None
+) -> None:
+    """Merge the undo disk of `disk` into it, then delete it; an interrupted commit is done again.
+
+    Raise OSError or DiskError: also, without `force`, where other images stand on `disk`.
+    """
+    path = undo_path(disk)
+    _require_undo(path, disk)
+    with MergeInto(MergeOrder(path, rules, force=force, delete=True)) as job:
+        job.run(progress)
+
+
+def discard(disk: Path) -> None:
+    """Delete the undo disk of `disk`; raise OSError or DiskError, ImageBusyError while it is in use."""
+    path = undo_path(disk)
+    file = HostFile.open(path, read_only=False)
+    try:
+        _require_undo(path, disk)
+        path.unlink()
+        sync_directory(path)
+    finally:
+        file.close()
+
+
+def without_undo(path: Path) -> UnsupportedImageError:
+    """Return the error for a disk that can have no undo disk."""
+    return UnsupportedImageError(
+        path,
+        "a raw image can have no undo disk",
+        f"Convert it (trapline disk convert {path} {path.with_suffix('.vhd')}), or drop what is written "
+        "(--snapshot)",
+    )
+
+
+def _make(disk: Path, path: Path, rules: ParentRules) -> None:
+    parent = open_image(disk, read_only=True, parents=rules)
+    try:
+        if not isinstance(parent, FixedVhd | SparseVhd):
+            raise without_undo(disk)
+        with new_file(path) as file:
+            write_child(file, path, parent)
+    finally:
+        parent.close()
+
+
+def _require_undo(path: Path, disk: Path) -> None:
+    if member(path).parent_id != member(disk).unique_id:
+        raise _foreign(path, disk)
+
+
+def _foreign(path: Path, disk: Path) -> DiskError:
+    return DiskError(f"{path}: is no undo disk of {disk}, though it has the name of one. Move it away")
