@@ -7,6 +7,7 @@ NOT modelled: mandatory locks, asynchronous I/O, direct I/O.
 
 Sources:
     [flock] flock(2): a lock belongs to the open file description and dies with it.
+    [lseek] lseek(2): SEEK_DATA and SEEK_HOLE.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -39,11 +41,17 @@ class ByteFile(Protocol):
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` exactly; raise DiskError where the file ends sooner."""
 
+    def stored(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield (offset, length) of what takes room on the host in a range; the rest is zeros."""
+
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Store all of `data`, growing the file where needed."""
 
     def resize(self, length: int) -> None:
         """Cut the file, or extend it with zeros that take no room on the host."""
+
+    def discard(self, offset: int, length: int) -> None:
+        """Give the room of a range back to the host where it can take it; the range then reads as zeros."""
 
     def sync(self) -> None:
         """Return once everything written survives a crash of the host."""
@@ -96,6 +104,10 @@ class HostFile:
         """What the host knows of the open file: identity, times, room taken."""
         return os.fstat(self._descriptor)
 
+    def set_times(self, status: os.stat_result) -> None:
+        """Give the file the times it had: for changes that leave its contents as they were."""
+        os.utime(self._descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
+
     def size(self) -> int:
         """Return the length in bytes (of a block device too)."""
         return os.lseek(self._descriptor, 0, os.SEEK_END)
@@ -118,6 +130,21 @@ class HostFile:
             offset += moved
             view = view[moved:]
 
+    def stored(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a range that the host keeps; all of it where the host cannot tell."""
+        end = offset + length
+        while offset < end:
+            try:
+                start = min(end, os.lseek(self._descriptor, offset, os.SEEK_DATA))
+                stop = min(end, os.lseek(self._descriptor, start, os.SEEK_HOLE)) if start < end else end
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole up to the end of the file
+                    return
+                start, stop = offset, end
+            if start < stop:
+                yield start, stop - start
+            offset = stop
+
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Store all of `data`."""
         if self.read_only:
@@ -131,6 +158,14 @@ class HostFile:
         if self.read_only:
             raise ReadOnlyError(self.path)
         os.ftruncate(self._descriptor, length)
+
+    def discard(self, offset: int, length: int) -> None:
+        """Make a hole in the file; where the file system has none, nothing changes."""
+        if self.read_only:
+            raise ReadOnlyError(self.path)
+        from disks.punch import punch
+
+        punch(self._descriptor, offset, length)
 
     def reserve(self, offset: int, length: int) -> None:
         """Take room on the host for the range, so that later writes cannot run out of space."""

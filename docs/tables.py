@@ -213,6 +213,14 @@ def pci_registers(module: str, name: str) -> str:
     return table(("offset", "bytes", "register", "reset", "writable", "cleared by ones"), rows)
 
 
+def check_rules() -> str:
+    """Return the rules `trapline disk check` goes by."""
+    from disks.vhd.check_rules import RULES
+
+    rows = [(f"`{rule.name}`", str(rule.severity), rule.meaning, rule.repair) for rule in RULES.values()]
+    return table(("rule", "severity", "broken when, or what that means", "`--repair`"), rows)
+
+
 TABLES: Final[dict[str, Callable[..., str]]] = {
     "EXIT_REASONS": exit_reasons,
     "EXIT_STATUSES": exit_statuses,
@@ -220,5 +228,6 @@ TABLES: Final[dict[str, Callable[..., str]]] = {
     "OPTIONS": options,
     "PORT_MAP": port_map,
     "CONSTANTS": constants,
+    "CHECK_RULES": check_rules,
     "PCI_REGISTERS": pci_registers,
 }

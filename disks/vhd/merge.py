@@ -51,15 +51,19 @@ class Volume(NamedTuple):
 
 
 def volume(upper: VhdImage, target: VhdImage | None) -> Volume:
-    """Return what a merge will move, with the most blocks it may need: zeros need none in a dynamic disk."""
-    if not isinstance(target, SparseVhd):
+    """Return what a merge into `target`, or into a new file like the child, will move.
+
+    The blocks are the most there may be: zeros need none in a disk without a parent.
+    """
+    like = upper if target is None else target
+    if not isinstance(like, SparseVhd):
         return Volume(sum(extent.sectors for _, extent in held(upper)) * SECTOR_BYTES, 0, 0)
-    header, table = target.store.header, target.store.table
+    header, table = like.store.header, like.store.table
     per_block, sectors, missing = header.block_sectors, 0, set[int]()
     for lba, extent in held(upper):
         sectors += extent.sectors
         blocks = range(lba // per_block, (lba + extent.sectors - 1) // per_block + 1)
-        missing.update(block for block in blocks if table[block] == BLOCK_ABSENT)
+        missing.update(block for block in blocks if target is None or table[block] == BLOCK_ABSENT)
     return Volume(sectors * SECTOR_BYTES, len(missing), header.stride_bytes)
 
 
@@ -88,10 +92,11 @@ def is_merged(upper: VhdImage, target: VhdImage) -> bool:
     return True
 
 
-def write_span(file: ByteFile, path: Path, span: Span, progress: Progress | None = None) -> None:
+def write_span(file: ByteFile, path: Path, span: Span, progress: Progress | None = None) -> int:
     """Make the empty `file`, which is to become `path`, hold what the upper part of a span holds.
 
     It stands on the lower part; without one it is a dynamic disk. Size and geometry are the child's.
+    Return how many blocks it took.
     """
     child = span.upper
     if span.lower is not None:
@@ -103,6 +108,7 @@ def write_span(file: ByteFile, path: Path, span: Span, progress: Progress | None
     image = open_level(file, SyncPolicy.NEVER)  # who makes the file makes it durable
     assert isinstance(image, SparseVhd)
     merge_into(child, image, progress)
+    return image.store.table.present()
 
 
 def _copy(upper: VhdImage, write: Write, target: SparseVhd | None, progress: Progress | None) -> None:

@@ -7,7 +7,6 @@ Sources:
 from __future__ import annotations
 
 import errno
-import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -175,6 +174,9 @@ class MergeInto(Job):
         if self._target.size_bytes > levels[0].size_bytes:
             sizes = f"{self._target.size_bytes} bytes long, the child {levels[0].size_bytes}"
             outcome.warnings.append(f"{self._target.path} is {sizes}; it keeps its length")
+        if self._cut > 1 and not order.delete:
+            through = _names([level.path for level in levels[1 : self._cut]])
+            outcome.warnings.append(f"{through}: merged through; of no use any more but to {order.child}")
 
     def _delete(self) -> None:
         """Remove what is merged: the child, and the images between, which show a mixture now."""
@@ -197,7 +199,7 @@ class MergeInto(Job):
                 modified = int(target.path.stat().st_mtime)
                 set_timestamp(file, NewParent(target.path, target.footer.unique_id, modified))
                 # What stands on this image notes its time, and its contents are the same
-                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+                file.set_times(status)
             finally:
                 file.close()
         except HOST_ERRORS as error:
@@ -231,7 +233,8 @@ class MergeNew(Job):
         """Make the file: it appears whole or not at all."""
         new = self.outcome.target
         with new_file(new, replace=self._order.force) as file:
-            write_span(file, new, self._span, progress)
+            blocks = write_span(file, new, self._span, progress)
+        self.outcome.volume = self.outcome.volume.with_blocks(blocks)
         if self._claimed:
             self._reparent(new, member(new).unique_id)
 

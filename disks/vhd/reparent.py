@@ -26,7 +26,7 @@ from disks.vhd.header import DynamicHeader
 from disks.vhd.locators import names_for, parent_name, texts_of
 from disks.vhd.opening import find_footer, open_level
 from disks.vhd.parents import Ancestry, ParentRules, find_parent
-from disks.vhd.rewrite import dissect, replace_header
+from disks.vhd.rewrite import dissect, replace_header, require_vhd
 from disks.vhd.sparse import SparseVhd, VhdImage
 
 
@@ -47,7 +47,13 @@ class Reparenting(NamedTuple):
     old_timestamp: int
     parent: NewParent
     changed: bool
+    only_timestamp: bool
     warnings: tuple[str, ...]
+
+    @property
+    def new_name(self) -> str:
+        """The name of the parent as the child has it now."""
+        return self.old_name if self.only_timestamp else self.parent.path.resolve().name
 
 
 def set_parent(file: ByteFile, parent: NewParent) -> None:
@@ -86,8 +92,10 @@ def reparent(
     """Make `child` name `parent`, or, without one, its own parent where that is found now.
 
     Raise DiskError for a parent that is another image or of another size unless forced, and for one
-    that stands on the child itself whether forced or not.
+    that stands on the child itself whether forced or not. The child keeps its time of modification, which
+    its own children note, unless its contents may have changed.
     """
+    _require_child(child)
     with ExitStack() as opened:
         path = parent or _find(child, rules)
         image, warnings = _open_parent(path, rules)
@@ -96,14 +104,17 @@ def reparent(
         file = HostFile.open(child, read_only=dry_run)
         opened.callback(file.close)
         level = open_level(file)
-        if not isinstance(level, SparseVhd) or not level.is_differencing:
-            raise DiskError(f"{child}: a {level.footer.type_name} VHD has no parent")
-        warnings += _differences(level, image, force)
+        assert isinstance(level, SparseVhd)
+        against = _differences(level, image, force)
+        warnings += [*against, *_far_away(child, path)]
         header = level.store.header
         new = NewParent(path, image.footer.unique_id, int(path.stat().st_mtime))
         changed = not _is_noted(file, header, new, only_timestamp)
         if changed and not dry_run:
+            before = file.status
             (set_timestamp if only_timestamp else set_parent)(file, new)
+            if not against:
+                file.set_times(before)
     return Reparenting(
         child,
         header.parent_id,
@@ -111,6 +122,7 @@ def reparent(
         header.parent_timestamp + layout.EPOCH_UNIX_SECONDS,
         new,
         changed,
+        only_timestamp,
         tuple(warnings),
     )
 
@@ -118,6 +130,18 @@ def reparent(
 def _timestamp(parent: NewParent) -> int:
     """Return the time of modification as the header has it; what lies outside its 32 bits is cut."""
     return max(0, min(parent.modified - layout.EPOCH_UNIX_SECONDS, 0xFFFF_FFFF))
+
+
+def _require_child(path: Path) -> None:
+    """Raise DiskError for what has no parent."""
+    file = HostFile.open(path, read_only=True, lock=False)
+    try:
+        require_vhd(file)
+        footer = find_footer(file).footer
+    finally:
+        file.close()
+    if footer.disk_type != layout.TYPE_DIFFERENCING:
+        raise DiskError(f"{path}: a {footer.type_name} VHD has no parent")
 
 
 def _find(child: Path, rules: ParentRules) -> Path:
@@ -200,6 +224,15 @@ def _differences(child: SparseVhd, parent: VhdImage, force: bool) -> list[str]:
     if against and not force:
         raise DiskError(f"{child.path}: {'; '.join(against)}. --force takes it all the same")
     return against
+
+
+def _far_away(child: Path, parent: Path) -> list[str]:
+    """Say which option the child needs from now on, where its parent is not allowed by itself."""
+    home = child.resolve().parent
+    real = parent.resolve()
+    if real.is_relative_to(home):
+        return []
+    return [f"{real} lies outside {home}: opening the image needs --allow-root {real.parent}"]
 
 
 def _is_noted(file: ByteFile, header: DynamicHeader, parent: NewParent, only_timestamp: bool) -> bool:

@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 from disks.errors import DiskError
 from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES
+from disks.open import ImageFormat, detect_format
 from disks.vhd import layout
 from disks.vhd.header import DynamicHeader
 from disks.vhd.layout import FOOTER_BYTES, HEADER_BYTES
@@ -41,19 +42,31 @@ class Anatomy(NamedTuple):
     parts: Parts
 
     @property
-    def blocks_end(self) -> int:
-        """Where the last block ends, or the table when there is none."""
+    def blocks(self) -> tuple[int, int] | None:
+        """Where the first block begins and the last one ends."""
         used = self.parts.table.used()
-        header = self.parts.header
-        if used:
-            return used[-1][0] * SECTOR_BYTES + header.stride_bytes
-        return header.table_offset + header.table_bytes
+        if not used:
+            return None
+        return used[0][0] * SECTOR_BYTES, used[-1][0] * SECTOR_BYTES + self.parts.header.stride_bytes
 
     @property
-    def first_block(self) -> int | None:
-        """Where the first block begins."""
-        used = self.parts.table.used()
-        return used[0][0] * SECTOR_BYTES if used else None
+    def home(self) -> int:
+        """Where the header belongs: right behind the footer's copy, unless the table lies there."""
+        usual_end = FOOTER_BYTES + HEADER_BYTES
+        return FOOTER_BYTES if self.parts.header.table_offset >= usual_end else self.parts.header_at
+
+    @property
+    def front(self) -> int:
+        """Where header and table end, once the header is at home."""
+        header, home = self.parts.header, self.home
+        table_end = header.table_offset + header.table_bytes
+        return home + HEADER_BYTES if home >= table_end else table_end
+
+
+def require_vhd(file: ByteFile) -> None:
+    """Raise DiskError for an image of any other format."""
+    if detect_format(file) is not ImageFormat.VHD:
+        raise DiskError(f"{file.path}: a raw image, and no VHD")
 
 
 def dissect(file: ByteFile) -> Anatomy:
@@ -77,8 +90,9 @@ def replace_header(file: ByteFile, header: DynamicHeader, texts: Sequence[Text])
     Table and blocks stay. The file may end in free room, which goes.
     """
     now = dissect(file)
-    home = _home(now)
-    texts_at, tail = _places(now, home, texts)
+    home = now.home
+    ahead = now._replace(parts=now.parts._replace(header=header))
+    texts_at, tail = places(ahead.front, now.blocks, texts)
     locators, sectors = placed(texts, texts_at)
     header = replace(header, locators=locators)
     old, new = file.read_at(now.parts.header_at, HEADER_BYTES), header.to_bytes()
@@ -89,8 +103,7 @@ def replace_header(file: ByteFile, header: DynamicHeader, texts: Sequence[Text])
             file.sync()
         put_footer(file, now.found.record, tail)
         return
-    past = -(-file.size() // SECTOR_BYTES) * SECTOR_BYTES
-    spare = max(past, tail + FOOTER_BYTES)
+    spare = max(whole_sectors(file.size()), tail + FOOTER_BYTES)
     spare_locators, spare_sectors = placed(texts, spare)
     spare_header = spare + len(spare_sectors)
     behind = spare_header + HEADER_BYTES
@@ -124,6 +137,11 @@ def put_footer(file: ByteFile, record: bytes, tail: int) -> None:
     file.sync()
 
 
+def whole_sectors(length: int) -> int:
+    """Return `length` rounded up to sectors."""
+    return -(-length // SECTOR_BYTES) * SECTOR_BYTES
+
+
 def leading_to(record: bytes, header_at: int) -> bytes:
     """Return a footer that names another place for the header."""
     return with_field(record, _DATA_OFFSET_FIELD, header_at.to_bytes(8, "big"))
@@ -135,26 +153,18 @@ def with_field(record: bytes, position: int, value: bytes) -> bytes:
     return with_checksum(changed, layout.FOOTER_CHECKSUM_OFFSET)
 
 
-def _home(now: Anatomy) -> int:
-    """Return where the header belongs: right behind the footer's copy, unless the table lies there."""
-    usual_end = FOOTER_BYTES + HEADER_BYTES
-    return FOOTER_BYTES if now.parts.header.table_offset >= usual_end else now.parts.header_at
+def places(front: int, blocks: tuple[int, int] | None, texts: Sequence[Text]) -> tuple[int, int]:
+    """Return where the texts go, behind the table if there is room, and where the footer goes.
 
-
-def _places(now: Anatomy, home: int, texts: Sequence[Text]) -> tuple[int, int]:
-    """Return where the texts go, behind the table if there is room, and where the footer goes."""
-    header = now.parts.header
-    front = header.table_offset + header.table_bytes
-    if home >= front:
-        front = home + HEADER_BYTES
+    `front` is where header and table end, `blocks` where the first block begins and the last one ends.
+    """
     length = len(placed(texts, 0)[1])
-    first = now.first_block
-    if first is None:
+    if blocks is None:
         return front, front + length
-    ends = max(now.blocks_end, front)
+    first, end = blocks
     if front + length <= first:
-        return front, ends
-    return ends, ends + length
+        return front, end
+    return end, end + length
 
 
 def _holds(file: ByteFile, now: Anatomy, offset: int, data: bytes) -> bool:

@@ -95,8 +95,8 @@ def open_span(levels: Sequence[Level], cut: int, *, writable: bool = False) -> S
 
 
 def _joined(images: Sequence[VhdImage]) -> VhdImage:
-    """Stand each image on the one behind it and return the first."""
-    for child, parent in pairwise(images):
+    """Stand each image on the one behind it, the last ones first, and return the first."""
+    for parent, child in pairwise(reversed(images)):
         assert isinstance(child, SparseVhd)
         child.stand_on(parent)
     return images[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from disks.errors import DiskError, ImageBusyError, ParentError
+from disks.hostfile import HostFile
 from disks.newfile import new_file
 from disks.open import open_image
 from disks.vhd.create import write_child
@@ -97,8 +99,12 @@ def test_a_part_of_the_chain_becomes_one_new_image(
     expected, new = contents_of(chain[-1]), chain[0].with_name("new.vhd")
     before = [path.read_bytes() for path in chain]
 
-    merge_new(chain[-1], chain[last], new)
+    with MergeNew(MergeOrder(chain[-1]), chain[last], new) as job:
+        foretold = job.outcome.volume
+        job.run()
 
+    assert job.outcome.volume == foretold
+    assert new.stat().st_size > foretold.growth_bytes
     assert contents_of(new) == expected
     assert seven_zip(new) == expected
     assert [path.read_bytes() for path in chain] == before
@@ -122,6 +128,17 @@ def test_levels_of_other_block_sizes_merge(make_vhd: MakeVhd, own: int, other: i
     expected = scribble(child, seed=2)
     merge(child)
     assert contents_of(base) == expected
+
+
+def test_zeros_over_several_blocks_of_the_parent_hide_what_one_of_them_holds(make_vhd: MakeVhd) -> None:
+    base = make_vhd(SIZE, name="base.vhd", block_bytes=512 << 10)
+    child = make_like(base.with_name("child.vhd"), base, make_vhd(SIZE, name="like.vhd"))
+    for path, lba, data in ((base, 1024, b"\x11" * 4096), (child, 0, bytes(1 << 20))):
+        image = open_image(path)
+        image.write(lba, data)
+        image.close()
+    assert merge(child).volume.new_blocks == 0
+    assert contents_of(base) == bytes(SIZE)
 
 
 def test_zeros_hide_what_the_parent_held_and_need_no_block_where_it_held_nothing(make_vhd: MakeVhd) -> None:
@@ -189,6 +206,8 @@ def test_children_of_the_child_go_onto_the_parent_and_the_child_goes(make_vhd: M
     expected = contents_of(chain[3])
     with pytest.raises(DiskError, match=r"level3\.vhd.*--reparent-children"):
         merge(chain[2], chain[0], delete=True)
+    kept = merge(chain[2], chain[0])
+    assert [warning for warning in kept.warnings if str(chain[1]) in warning]
     outcome = merge(chain[2], chain[0], delete=True, reparent_children=True)
     assert outcome.reparented == [chain[3]]
     assert outcome.deleted == [chain[2], chain[1]]
@@ -278,6 +297,29 @@ def test_images_in_use_refuse(make_vhd: MakeVhd) -> None:
         for path in chain[1:]:
             with pytest.raises(ImageBusyError):
                 open_image(path)
+
+
+def test_a_full_host_is_told_and_the_merge_can_be_finished(
+    make_vhd: MakeVhd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = random_chain(make_vhd, 2, {"block_bytes": 512 << 10})
+    image = open_image(chain[1])
+    image.write(0, b"\x77" * SIZE)
+    image.close()
+    end, write_at = chain[0].stat().st_size, HostFile.write_at
+
+    def full(self: HostFile, offset: int, data: bytes) -> None:
+        if offset + len(data) > end:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_at(self, offset, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HostFile, "write_at", full)
+        with pytest.raises(DiskError, match=r"level0\.vhd: no room .* merge again"):
+            merge(chain[1])
+    assert contents_of(chain[1]) == b"\x77" * SIZE
+    merge(chain[1])
+    assert contents_of(chain[0]) == b"\x77" * SIZE
 
 
 @pytest.mark.parametrize("fixed", [False, True])

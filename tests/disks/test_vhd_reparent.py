@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from disks.vhd import layout
-from disks.vhd.footer import Footer
-from disks.vhd.header import DynamicHeader
 from disks.vhd.locators import names_for, texts_of
-from disks.vhd.opening import find_footer, open_level, read_parts
+from disks.vhd.opening import find_footer, read_parts
 from disks.vhd.reparent import NewParent, set_parent, set_timestamp
-from disks.vhd.sparse import SparseVhd
 from tests.disks.crash_recorder import RecordingFile
+from tests.disks.small_images import PER_BLOCK, blank, open_small
 
-BLOCK = 512 << 10
 OLD = NewParent(Path("old.vhd"), uuid.UUID(int=0x11), 1_000_000_000)
 NEW = NewParent(Path("a-parent-with-a-longer-name" * 4 + ".vhd"), uuid.UUID(int=0x22), 1_100_000_000)
-FAR = NewParent(Path("/a/very/long/way" * 40) / "far.vhd", uuid.UUID(int=0x33), 1_200_000_000)
+FAR = NewParent(Path("/a/very/long/way" * 18) / "far.vhd", uuid.UUID(int=0x33), 1_200_000_000)
 
 
 class TornFile(RecordingFile):
@@ -33,11 +28,7 @@ class TornFile(RecordingFile):
 
 def child_image(written: tuple[int, ...], parent: NewParent = OLD, texts_behind: bool = False) -> bytes:
     """Return a child of four blocks that holds a sector of each block in `written`."""
-    record = Footer.new(
-        layout.TYPE_DIFFERENCING, 4 * BLOCK, datetime(2026, 1, 1, tzinfo=UTC), uuid.UUID(int=0x99)
-    ).to_bytes()
-    header = DynamicHeader(table_offset=1536, max_table_entries=4, block_bytes=BLOCK)
-    file = RecordingFile(record + header.to_bytes() + b"\xff" * 512 + record)
+    file = RecordingFile(blank(4, parent.unique_id))
     if texts_behind:
         fill(file, written)
     set_parent(file, parent)
@@ -47,10 +38,9 @@ def child_image(written: tuple[int, ...], parent: NewParent = OLD, texts_behind:
 
 
 def fill(file: RecordingFile, blocks: tuple[int, ...]) -> None:
-    image = open_level(file)
-    assert isinstance(image, SparseVhd)
+    image = open_small(file)
     for block in blocks:
-        image.store.write(block * 1024 + 3, bytes([0x40 + block]) * 1024)
+        image.store.write(block * PER_BLOCK + 3, bytes([0x40 + block]) * 1024)
     image.store.close()
 
 
@@ -64,9 +54,7 @@ def said(file: RecordingFile) -> tuple[object, ...]:
 
 def held(file: RecordingFile) -> list[bytes]:
     """Return what an image holds itself, block by block."""
-    image = open_level(file)
-    assert isinstance(image, SparseVhd)
-    runs = [run for block in range(4) for run in image.extents(block * 1024, 1024)]
+    runs = open_small(file).extents(0, 4 * PER_BLOCK)
     return [
         file.read_at(run.offset, run.sectors * 512) if run.file is not None else bytes(run.sectors)
         for run in runs
@@ -77,7 +65,7 @@ def crash_everywhere(start: bytes, work: RecordingFile) -> int:
     """Check that every crash leaves the image whole and naming the old or the new parent."""
     old, new, contents = said(RecordingFile(start)), said(work), held(RecordingFile(start))
     states, ends = 0, set()
-    for _, crashed in work.crashes(subsets_up_to=12):
+    for _, crashed in work.crashes(most_subsets=64):
         survivor = RecordingFile(crashed)
         found = said(survivor)
         assert found in (old, new)
@@ -89,7 +77,7 @@ def crash_everywhere(start: bytes, work: RecordingFile) -> int:
 
 
 @pytest.mark.parametrize("texts_behind", [False, True])
-@pytest.mark.parametrize("written", [(), (0,), (2, 0, 3)])
+@pytest.mark.parametrize("written", [(), (2, 0, 3)])
 @pytest.mark.parametrize("parent", [NEW, FAR])
 def test_a_new_parent_survives_any_crash(
     written: tuple[int, ...], parent: NewParent, texts_behind: bool
@@ -98,7 +86,7 @@ def test_a_new_parent_survives_any_crash(
     work = TornFile(start)
     set_parent(work, parent)
     assert crash_everywhere(start, work) > 50
-    assert not open_level(work).own_warnings
+    assert not open_small(work).own_warnings
 
 
 def test_a_new_time_is_one_write_of_one_sector() -> None:
@@ -127,8 +115,7 @@ def test_texts_too_long_for_the_room_behind_the_table_go_behind_the_blocks() -> 
     work = RecordingFile(child_image((0,)))
     set_parent(work, FAR)
     found = find_footer(work)
-    image = open_level(work)
-    assert isinstance(image, SparseVhd)
+    image = open_small(work)
     block_end = image.store.table[0] * 512 + image.store.header.stride_bytes
     assert image.store.header.locators[0].data_offset == block_end
     texts = names_for(work.path.resolve(), FAR.path).texts
@@ -139,7 +126,7 @@ def test_texts_too_long_for_the_room_behind_the_table_go_behind_the_blocks() -> 
 def test_an_interrupted_change_can_be_made_again() -> None:
     work = RecordingFile(child_image((0, 2)))
     set_parent(work, NEW)
-    for _, crashed in list(work.crashes()):
+    for _, crashed in work.crashes(most_subsets=8):
         again = RecordingFile(crashed)
         set_parent(again, FAR)
         set_parent(again, NEW)

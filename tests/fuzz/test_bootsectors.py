@@ -13,7 +13,7 @@ import pytest
 
 from tests.fuzz import bootsectors
 from tests.fuzz.known import KNOWN
-from tests.fuzz.runner import REGRESSIONS, Runner, run_all
+from tests.fuzz.runner import REGRESSIONS, run_all
 from tests.fuzz.test_ports import SEED_VARIABLE
 from vmm.cpu.processor import choose_engine
 
@@ -23,8 +23,6 @@ QUICK = {"blind": 40, "generated": 60}  # nearly every blind one runs into its t
 WITH_APIC = 30
 ALL = {"accelerated": 1000, "portable": 200}
 VIRTUAL_CLOCK = 200
-# Known guests that still end the process of an engine; no others do: docs/internals/unicorn.md C28
-ABORTS = {("portable", "lock-bt-of-a-register")}
 
 
 def require(engine: str) -> None:
@@ -49,19 +47,7 @@ def survive(engine: str, sources: list[str], setup: str = "host") -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_guests_that_once_took_the_monitor_down_do_so_no_more(engine: str, clock: str) -> None:
     found = [f"file:{path}" for path in sorted(REGRESSIONS.glob("*.img.gz"))]
-    survive(engine, [*(f"known:{name}" for name in KNOWN if (engine, name) not in ABORTS), *found], clock)
-
-
-@pytest.mark.parametrize("clock", ["host", "virtual"])
-@pytest.mark.parametrize(("engine", "name"), sorted(ABORTS))
-def test_guests_that_end_an_engine_s_process_do_so_by_sigabrt(engine: str, name: str, clock: str) -> None:
-    require(engine)
-    runner = Runner(engine, clock)
-    failure = runner.run(f"known:{name}")
-    runner.close()
-    assert failure is not None, "the engine has learnt to live with it: take it out of ABORTS"
-    assert failure.why.startswith("the process died of SIGABRT\n")
-    assert "in emu_start" in failure.why  # not where Python itself gave up
+    survive(engine, [*(f"known:{name}" for name in KNOWN), *found], clock)
 
 
 @pytest.mark.parametrize("kind", KINDS)

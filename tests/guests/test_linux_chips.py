@@ -1,15 +1,19 @@
-"""Debian's Linux and the chips beside the disks: floppy by DMA, CD, mouse, parallel port."""
+"""Debian's Linux and the chips beside the disks: floppy by DMA, CD, parallel port, and the mouse by VNC."""
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from devices import mouse as m
 from tests.guests.assets.initramfs import LinuxGuest
 from tests.oracles import run_tool
+from tests.vmm.vnc_rig import Pointer
+from vmm.clock import host_ns
 from vmm.config import DriveConfig, MachineConfig
+from vmm.display.vnc import VncServer
 from vmm.machine import Machine
 
 pytestmark = pytest.mark.guest
@@ -39,6 +43,23 @@ def disc(tmp_path: Path) -> Path:
     return image
 
 
+def move_and_click(machine: Machine) -> None:
+    """Move the pointer of a VNC client 5 right, 7 down, and press its left button; wait for each."""
+    board = machine.board
+    inputs = (board.keyboard, board.mouse)
+    with closing(VncServer(("127.0.0.1", 0), board.vga, inputs, machine.wait_fds, host_ns, print)) as server:
+
+        def has_seen(packets: int) -> bool:
+            server.pump()
+            return machine.serial_output().count(b"mouse:") >= packets
+
+        with Pointer(server.address) as pointer:
+            pointer.do("mouseMove 100 100")  # where it is to begin with
+            for packets, action in enumerate(("mouseMove 105 100", "mouseMove 105 107", "mouseDown 1"), 1):
+                pointer.do(action)
+                machine.run(partial(has_seen, packets), BOOT_S)
+
+
 @pytest.mark.parametrize("apic", [False, pytest.param(True, marks=pytest.mark.verify)])
 def test_linux_mounts_a_floppy_and_a_cd_prints_and_hears_the_mouse(
     linux_i386: LinuxGuest, accelerated: str, floppy: Path, disc: Path, tmp_path: Path, apic: bool
@@ -57,16 +78,13 @@ def test_linux_mounts_a_floppy_and_a_cd_prints_and_hears_the_mouse(
     with Machine(config) as machine:
         ended = machine.run("TRAPLINE-MOUSE-READY", BOOT_S)
         assert ended.reason == "until", machine.serial_output()[-2000:]
-        mouse = machine.board.mouse
-        for act in (lambda: mouse.move(5, 0), lambda: mouse.move(0, -7), lambda: mouse.set_buttons(m.LEFT)):
-            act()
-            machine.run("mouse:", BOOT_S)
-        machine.run("TRAPLINE-CHIPS-DONE", BOOT_S)
-        output = machine.serial_output()
+        move_and_click(machine)
         machine.run(timeout_s=BOOT_S)
+        output = machine.serial_output()
         assert machine.parallel.since(0) == b"printed by Linux\n"
     assert b"floppy: from the floppy\r\n" in output
     assert b"CD: from the CD\r\n" in output
+    assert b"TRAPLINE-CHIPS-DONE" in output
     # /dev/input/mice speaks PS/2 again: buttons and signs, right, up
     assert [line.split() for line in output.split(b"\r\n") if line.startswith(b"mouse:")] == [
         [b"mouse:", b"08", b"05", b"00"],

@@ -6,12 +6,14 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 LEAVE = b"\x1b[?1049l"
@@ -34,6 +36,29 @@ class Terminal:
             stdout=slave,
             stderr=slave,
         )
+
+    def child(self) -> int:
+        """Return the machine's process as soon as there is one, and our command no more waits for it."""
+        parent, deadline = self.process.pid, time.monotonic() + 60
+        while True:
+            for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+                if b"vmm.cli.child" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def hold(self) -> int:
+        """Stop the machine's process before there is a machine; return it once the terminal awaits keys."""
+        child, deadline = self.child(), time.monotonic() + 60
+        os.kill(child, signal.SIGSTOP)
+        while self.modes[3] & (termios.ECHO | termios.ICANON):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return child
+
+    @property
+    def modes(self) -> list[Any]:
+        return termios.tcgetattr(self._slave)
 
     def type(self, text: bytes) -> None:
         os.write(self._ours, text)

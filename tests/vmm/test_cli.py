@@ -152,6 +152,18 @@ def test_our_own_bugs_are_one_line_unless_asked_for(
         run_command(["run", str(disk)])
 
 
+def test_an_interruption_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(arguments: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vmm.cli.build_app", interrupt)
+
+    assert run_command(["guests"]) == status.INTERRUPTED
+    assert capsys.readouterr().err == ""
+
+
 def test_an_image_is_a_cd_by_name_or_by_its_volume_descriptor(tmp_path: Path) -> None:
     plain, named, described, hybrid = (tmp_path / name for name in ("a.img", "b.ISO", "c.img", "d.img"))
     image = bytearray(0x9000)

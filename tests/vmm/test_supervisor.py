@@ -131,6 +131,23 @@ def test_signals_reach_the_machine(tmp_path: Path, number: signal.Signals) -> No
         assert started.wait(20) == 90 + number
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_machine_listens_is_no_death_of_the_engine(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    script = """
+        import signal, time
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        print("up", flush=True)
+        time.sleep(30)
+    """
+    with start_supervised(tmp_path, script) as started:
+        started.send_signal(number)
+
+        assert started.wait(20) == status.SIGNAL_BASE + number
+    assert capfd.readouterr().err == ""
+
+
 def test_a_machine_that_ignores_ctrl_c_is_killed_by_the_next(tmp_path: Path) -> None:
     script = """
         import signal, time

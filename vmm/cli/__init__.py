@@ -76,7 +76,7 @@ def _run_command(arguments: list[str], process: MachineProcess | None) -> int:
         if message := error.format_message():
             print_error(f"{message} (try --help)")
         return status.USAGE
-    except (KeyboardInterrupt, Abort):
+    except Abort:
         return status.INTERRUPTED
     return outcome if isinstance(outcome, int) else status.OK
 

@@ -24,6 +24,7 @@ PR_SET_PDEATHSIG: Final = 1
 
 def main(arguments: list[str]) -> int:
     """Load the engine, wait for the job on the first descriptor, run it with the ring on the second."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing yet that must end in good order
     job_descriptor, ring_descriptor = map(int, arguments)
     _end_with_parent()
     gc.disable()  # what is imported now stays; looking through it again and again costs a tenth of the start

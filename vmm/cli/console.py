@@ -17,6 +17,7 @@ from vmm.cli.job import DisplayOptions
 from vmm.cli.monitor import MachineMonitor
 from vmm.cli.port_end import PortEnd
 from vmm.cli.prompt import Prompt
+from vmm.cli.report import print_note
 from vmm.cli.serial_terminal import SerialTerminal
 from vmm.cli.wires import DEFAULT_PNG
 from vmm.clock import host_ns
@@ -126,7 +127,7 @@ class Console:
         self._cleanup.callback(terminal.close)
         self._machine.wait_fds.append(STDIN)
         if terminal.is_terminal:
-            print(f"trapline: this terminal is COM{self._stdio + 1}; {HINT}", file=sys.stderr, flush=True)
+            _tell(f"this terminal is COM{self._stdio + 1}; {HINT}")
         return terminal
 
     def _open_display(self, display: DisplayOptions) -> None:
@@ -141,12 +142,9 @@ class Console:
             from vmm.display.vnc import VncServer
 
             board, fds = self._machine.board, self._machine.wait_fds
-            self._vnc = VncServer(
-                display.host, display.port, vga, (board.keyboard, board.mouse), fds, host_ns
-            )
+            where, inputs = (display.host, display.port), (board.keyboard, board.mouse)
+            self._vnc = VncServer(where, vga, inputs, fds, host_ns, _tell)
             self._cleanup.callback(self._vnc.close)
-            for line in self._vnc.announcement():
-                print(f"trapline: {line}", file=sys.stderr, flush=True)
 
     def _open_screen(self) -> None:
         """Show the guest's screen on stdout, and read keys if stdin is a terminal."""
@@ -187,6 +185,10 @@ class Console:
             self._png.refresh(force=force)
         except OSError as error:
             raise ConfigError(f"--display png: {error.filename}: {error.strerror}") from None
+
+
+def _tell(text: str) -> None:
+    print_note(text, sys.stderr)
 
 
 def _ignore(_data: bytes) -> None:

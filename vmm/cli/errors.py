@@ -50,6 +50,8 @@ def one_line() -> Iterator[Failure]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the flush at exit must not fail again
         failure.status = status.ERROR
+    except KeyboardInterrupt:
+        failure.status = status.INTERRUPTED
     except ParentError as error:
         _print_parent_error(error)
         failure.status = status.ERROR

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple
@@ -55,7 +55,7 @@ class MachineProcess:
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         self.killed_for: Kill | None = None
-        self._forwarded: set[int] = set()
+        self.passed_on: set[int] = set()  # signals
         self._asked_ns: int | None = None
         try:
             self._start(command or child_command())
@@ -80,38 +80,44 @@ class MachineProcess:
             self._job = -1
             pipe.write(job)
 
-    def wait(self, timeout_s: float | None) -> int:
-        """Return the return code, passing signals on; kill it when it overruns its time-out too far."""
+    @contextlib.contextmanager
+    def signals_passed_on(self) -> Iterator[None]:
+        """While the block runs, signals are the machine's: it ends, and then we do."""
         before = {number: signal.signal(number, self._forward) for number in FORWARDED}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def wait(self, timeout_s: float | None) -> int:
+        """Return the return code; kill it when it overruns its time-out too far."""
         try:
             return self._process.wait(None if timeout_s is None else timeout_s + GRACE_S)
         except subprocess.TimeoutExpired:
             self._kill(Kill("the machine did not stop at its time-out and was killed", status.TIMEOUT))
             return self._process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     @property
     def hurried(self) -> bool:
         """Whether two different signals asked the machine to end: it then left everything as it was."""
-        return len(self._forwarded) > 1
+        return len(self.passed_on - {signal.SIGWINCH}) > 1
 
     def discard(self) -> None:
         """End a process that is not needed, or is no more. Idempotent."""
+        self._process.kill()  # before it finds that no job will come
         if self._job >= 0:
             os.close(self._job)
             self._job = -1
-        self._process.kill()
         self._process.wait()
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if number != signal.SIGWINCH:
-            self._forwarded.add(number)
-            if self._overdue():
-                why = "the machine did not stop when asked and was killed"
-                self._kill(Kill(why, status.SIGNAL_BASE + number))
+        if number != signal.SIGWINCH and self._overdue():
+            self._kill(
+                Kill("the machine did not stop when asked and was killed", status.SIGNAL_BASE + number)
+            )
+        self.passed_on.add(number)
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 

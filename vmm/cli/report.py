@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN_RECORDS: Final = 32
 REGISTERS_A_LINE: Final = 4
+FALLBACK_COLUMNS: Final = 80
 
 
 def record_line(record: ExitRecord) -> str:
@@ -88,11 +91,28 @@ def print_screen(lines: Iterable[str], stream: TextIO) -> None:
     print(f"+{'-' * (width + 2)}+", file=stream)
 
 
+def print_note(text: str, stream: TextIO) -> None:
+    """Print `trapline: …`; in a terminal a long line is broken between words, elsewhere it stays one."""
+    lines = [f"trapline: {text}"]
+    if stream.isatty():
+        lines = textwrap.wrap(
+            lines[0], _columns(stream), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+    print(*lines, sep="\n", file=stream, flush=True)
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or FALLBACK_COLUMNS
+    except (OSError, ValueError):
+        return FALLBACK_COLUMNS
+
+
 def print_end(line: str, exits: Mapping[str, ExitCount], stream: TextIO) -> None:
     """Print how the run ended, then the exit table."""
     if stream.isatty():
         print(file=stream)
-    print(f"trapline: {line}", file=stream)
+    print_note(line, stream)
     print_exits(exits, stream)
 
 

@@ -3,14 +3,13 @@
  * stock library by replacing data pointers (hooks and two entries of QEMU's CPUClass); no code of
  * the library is patched.
  *
- * It does six things:
+ * It does five things:
  *   1. delivers exceptions and interrupts through QEMU's own code, or hands a vector to Python when
  *      the event router says so (one bit per vector; vectors >= 100h, the intercepts, always);
  *   2. carries port and MMIO accesses to Python methods, counted and timed;
  *   3. keeps stores to pages that hold no code off the slow path (the store fast path);
  *   4. supplies SYSCALL, SYSENTER, CPUID and RDTSC, which Unicorn leaves out or answers wrongly;
- *   5. stops at a deadline, of host time (a thread) or of executed code (a block budget);
- *   6. comes back when QEMU's translator gives up on an instruction by abort().
+ *   5. stops at a deadline, of host time (a thread) or of executed code (a block budget).
  *
  * Called through ctypes.PyDLL, so the GIL is held throughout and callbacks cost one vectorcall.
  * A nested fault leaves QEMU's delivery by longjmp; no Python frame may be below it, so Python
@@ -19,11 +18,7 @@
  * Offsets are those of Unicorn 2.1.4, proved at start by vmm/cpu/layout.py, which passes them in.
  * GPL-2.0-or-later, as the engine it plugs into.
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <execinfo.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -86,8 +81,6 @@ struct host {
     uint64_t (*physical_page)(void *, uint64_t, uint32_t *); /* side-effect free page walk, or -1 */
     void (*invalidate)(void *, uint64_t, uint64_t); /* forget code, by offsets in QEMU's RAM space */
     void (*check_io[3])(void *, uint32_t); /* of 1, 2, 4 bytes: #GP(0) unless IOPL or the TSS allow */
-    void (*loop_exit)(void *); /* leaves for QEMU's main loop by longjmp */
-    void *generate;            /* tcg_gen_code */
     uint8_t *ram;             /* host address of physical address 0 */
     uint64_t ram_pages;
 };
@@ -143,7 +136,6 @@ struct accel {
     int running, quit, threaded;
     int64_t impatient_ns;              /* under the virtual clock: the host's time to come back */
     uint32_t spent;
-    int untranslatable;                /* the run ended by the translator's abort() */
 };
 
 static struct accel *engines, *latest;
@@ -769,54 +761,6 @@ static void set_running(struct accel *a, int running, int64_t deadline_ns)
     pthread_mutex_unlock(&a->lock);
 }
 
-/* ---- 6. the translator's abort() */
-
-/*
- * QEMU's code generator calls abort() on a few instructions (LOCK BT with a register operand, which is
- * #UD: it loads from an address that was never worked out). Translation may be left by longjmp at any
- * point, as it is when a fetch faults, so the run ends as if the code could not be fetched. Any other
- * abort goes its way.
- */
-enum { EXCP_INTERRUPT = 0x10000, UC_ERR_FETCH_UNMAPPED = 8, FRAMES = 8 };
-
-static struct accel *translating;
-static struct sigaction other_abort;
-static bool abort_caught;
-
-static bool in_translator(struct accel *a)
-{
-    void *frames[FRAMES];
-    int n = backtrace(frames, FRAMES);
-    for (int i = 0; i < n; i++) {
-        Dl_info info;
-        if (dladdr(frames[i], &info) && info.dli_saddr == a->h.generate)
-            return true;
-    }
-    return false;
-}
-
-static void on_abort(int signal, siginfo_t *info, void *context)
-{
-    struct accel *a = translating;
-    if (a && in_translator(a)) {
-        a->untranslatable = 1;
-        a->h.emu_stop(a->h.uc);
-        AT(int32_t, a->h.cpu, CPU_EXCEPTION_INDEX) = EXCP_INTERRUPT;
-        a->h.loop_exit(a->h.cpu);
-    }
-    sigaction(SIGABRT, &other_abort, NULL);
-    raise(signal); /* at the latest when this handler returns */
-}
-
-static void catch_abort(void)
-{
-    struct sigaction action = {.sa_sigaction = on_abort, .sa_flags = SA_SIGINFO | SA_NODEFER};
-    void *frame;
-    backtrace(&frame, 1); /* loads its library now, not within a signal */
-    if (!abort_caught)
-        abort_caught = !sigaction(SIGABRT, &action, &other_abort);
-}
-
 /* ---- what Python calls */
 
 struct accel *accel_open(const struct host *host)
@@ -835,7 +779,6 @@ struct accel *accel_open(const struct host *host)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&a->wake, &monotonic);
-    catch_abort();
     a->next = engines;
     engines = a;
     return a;
@@ -879,13 +822,7 @@ int accel_run(struct accel *a, int64_t deadline_ns)
             a->threaded = !pthread_create(&a->thread, NULL, watch, a);
         set_running(a, 1, deadline_ns + a->s.host_base_ns);
     }
-    translating = a;
     int error = a->h.emu_start(a->h.uc, AT(uint64_t, a->h.env, ENV_EIP), 0, 0, 0);
-    translating = NULL;
-    if (a->untranslatable) {
-        a->untranslatable = 0;
-        error = UC_ERR_FETCH_UNMAPPED;
-    }
     if (!a->s.virtual_clock)
         set_running(a, 0, 0);
     if (a->s.failed) {

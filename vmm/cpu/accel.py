@@ -32,8 +32,6 @@ class Host(ctypes.Structure):
         ("physical_page", ctypes.c_void_p),
         ("invalidate", ctypes.c_void_p),
         ("check_io", ctypes.c_void_p * 3),
-        ("loop_exit", ctypes.c_void_p),
-        ("generate", ctypes.c_void_p),
         ("ram", ctypes.c_void_p),
         ("ram_pages", ctypes.c_uint64),
     ]  # fmt: skip

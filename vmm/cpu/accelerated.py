@@ -75,7 +75,6 @@ class AcceleratedEngine(Engine):
             physical_page=layout.symbol("x86_cpu_get_phys_page_attrs_debug_x86_64"),
             invalidate=layout.symbol("tb_invalidate_phys_range_x86_64"),
             check_io=(ctypes.c_void_p * 3)(*(layout.symbol(f"helper_check_io{n}_x86_64") for n in "bwl")),
-            loop_exit=layout.symbol("cpu_loop_exit_x86_64"), generate=layout.symbol("tcg_gen_code_x86_64"),
             ram=wiring.memory.blocks()[0].host_address, ram_pages=wiring.memory.ram_bytes >> 12,
         )  # fmt: skip
         self._host = host

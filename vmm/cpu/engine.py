@@ -20,7 +20,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 from devices.backplane import PortRange
 from vmm.bus import PORTS, PortBus
 from vmm.clock import host_ns
-from vmm.cpu import layout
+from vmm.cpu import layout, translator_abort
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.cpuid import CpuModel
@@ -123,6 +123,7 @@ class Engine(ABC):
         self.wiring = wiring
         self.cpu = cpu
         self.tsc_offset = 0
+        translator_abort.survive()
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self.uc.ctl_set_cpu_model(cpu.engine_model)
         self.uc.ctl_set_tcg_buffer_size(CODE_BUFFER_BYTES)  # type: ignore[attr-defined]

@@ -27,11 +27,13 @@ CONTEXT_DATA: Final = 40  # offset of the CPU state in a uc_context
 # struct uc_struct
 UC_STOP_INTERRUPT: Final = 224
 UC_CPU: Final = 440
+UC_INVALID_ERROR: Final = 1424
 UC_NO_EXIT_REQUEST: Final = 2034
 # CPUState
 CPU_ENV_POINTER: Final = 296
 CPU_HALTED: Final = 33176
 CPU_EXCEPTION_INDEX: Final = 33184
+CPU_UC: Final = 33192
 CPU_CLASS: Final = 33200
 CPU_ENV: Final = 35408
 # CPUClass
@@ -134,15 +136,27 @@ def context_bytes(context: Any) -> bytes:  # noqa: ANN401  (unicorn's class is n
     return ctypes.string_at(pointer + CONTEXT_DATA, size)
 
 
-def prove_internals(uc: unicorn.Uc) -> tuple[int, int, int]:
-    """Prove the offsets outside the CPU state; return the addresses of CPUState, its env and its class."""
-    code = ctypes.string_at(symbol("x86_cpu_do_interrupt_x86_64"), 96)
-    for name in ("exception_is_int", "exception_next_eip", "old_exception", "error_code"):
-        offset = CPU_ENV + getattr(CpuState, name).offset
+def _prove_in_code(function: str, length: int, fields: dict[str, int]) -> None:
+    """Find these offsets among the first bytes of a function that uses them."""
+    code = ctypes.string_at(symbol(function), length)
+    for name, offset in fields.items():
         if struct.pack("<I", offset) not in code:
             raise EngineError(f"unicorn {unicorn.__version__}: {name} is not at {offset}; {_needed()}")
-    if struct.pack("<I", CPU_EXCEPTION_INDEX) not in code:
-        raise EngineError(f"unicorn {unicorn.__version__}: exception_index is elsewhere; {_needed()}")
+
+
+def prove_translator() -> None:
+    """Prove what translator_abort.py writes on its way out of the translator."""
+    prove_version()
+    _prove_in_code("cpu_loop_exit_x86_64", 64, {"uc": CPU_UC})
+    _prove_in_code("uc_emu_start", 1024, {"invalid_error": UC_INVALID_ERROR})
+    _prove_in_code("x86_cpu_do_interrupt_x86_64", 96, {"exception_index": CPU_EXCEPTION_INDEX})
+
+
+def prove_internals(uc: unicorn.Uc) -> tuple[int, int, int]:
+    """Prove the offsets outside the CPU state; return the addresses of CPUState, its env and its class."""
+    names = ("exception_is_int", "exception_next_eip", "old_exception", "error_code")
+    fields = {name: CPU_ENV + getattr(CpuState, name).offset for name in names}
+    _prove_in_code("x86_cpu_do_interrupt_x86_64", 96, {**fields, "exception_index": CPU_EXCEPTION_INDEX})
     handle = handle_of(uc)
     cpu = ctypes.c_uint64.from_address(handle + UC_CPU).value
     if ctypes.c_uint64.from_address(cpu + CPU_ENV_POINTER).value != cpu + CPU_ENV:

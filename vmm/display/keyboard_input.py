@@ -15,18 +15,21 @@ _READ_BYTES: Final = 4096
 
 
 class RawTerminal:
-    """Keeps the terminal `descriptor` raw until `close`; with `lines`, output keeps its line ends."""
+    """Keeps the terminal `descriptor` raw until `close`.
 
-    def __init__(self, descriptor: int, *, lines: bool = False) -> None:
+    With `lines` output keeps its line ends, with `signals` Ctrl-C still interrupts.
+    """
+
+    def __init__(self, descriptor: int, *, lines: bool = False, signals: bool = False) -> None:
         self._descriptor = descriptor
         self._saved: list[Any] | None = None
         if os.isatty(descriptor):
             self._saved = termios.tcgetattr(descriptor)
             tty.setraw(descriptor, termios.TCSANOW)
-            if lines:
-                raw = termios.tcgetattr(descriptor)
-                raw[1] |= termios.OPOST | termios.ONLCR
-                termios.tcsetattr(descriptor, termios.TCSANOW, raw)
+            raw = termios.tcgetattr(descriptor)
+            raw[1] |= termios.OPOST | termios.ONLCR if lines else 0
+            raw[3] |= termios.ISIG if signals else 0
+            termios.tcsetattr(descriptor, termios.TCSANOW, raw)
 
     def close(self) -> None:
         """Give the terminal its old mode back. Idempotent."""

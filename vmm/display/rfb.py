@@ -114,6 +114,7 @@ class Connection:
         self.output = bytearray(VERSION)
         self._skip = 0
         self.ready = False  # the handshake is over
+        self.used = False  # and the client has sent something since
         self._format = OUR_FORMAT
         self._encodings: frozenset[int] = frozenset({RAW})
         self._stream = zlib.compressobj(3)
@@ -143,6 +144,7 @@ class Connection:
         yield from self._handshake()
         while True:
             kind = (yield 1)[0]
+            self.used = True
             if kind == SET_PIXEL_FORMAT:
                 self._format = PixelFormat(*_FORMAT.unpack((yield 19)[3:])).check()
                 self._shown = None

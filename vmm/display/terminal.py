@@ -127,11 +127,6 @@ class TerminalDisplay:
             return _HIDE_CURSOR
         return move(cursor.column, cursor.row) + _SHOW_CURSOR
 
-    def redraw(self) -> None:
-        """Paint everything anew, as after something else wrote to the terminal."""
-        self._sized = (0, 0)
-        self.refresh(force=True)
-
     # -- our own lines, as a `vmm.cli.prompt.View`
 
     def message(self, text: str) -> None:

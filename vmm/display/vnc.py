@@ -1,7 +1,11 @@
 """A VNC server in the machine's own loop: sockets that never wait, a few clients, bounded buffers.
 
 There is no password: who reaches the port has the machine's keyboard. A client that does not finish its
-handshake, or does not take what it asked for, is dropped after `PATIENCE_NS`.
+handshake, or does not take what it asked for, is dropped after `PATIENCE_NS`; one that is gone without a
+word when the host's TCP notices, within `DEAD_S`. Where all places are taken, who has never used his goes.
+
+Sources:
+    [TCP7] Linux manual page tcp(7): TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT.
 """
 
 from __future__ import annotations
@@ -27,6 +31,15 @@ FRAME_NS: Final = 1_000_000_000 // 20
 BUDGET_NS: Final = 20_000_000  # past it, the clients left wait for the next turn
 DRAWING_SHARE: Final = 4  # of the time, one part in so many may go into drawing
 PATIENCE_NS: Final = 10_000_000_000
+SETTLING_NS: Final = 1_000_000_000  # a client this new keeps its place though it has not used it yet
+RETRY_NS: Final = 1_000_000_000  # after a connection that the host could not give us
+DEAD_S: Final = 60
+KEEPALIVE: Final = (
+    ("TCP_KEEPIDLE", DEAD_S // 2),
+    ("TCP_KEEPINTVL", DEAD_S // 6),
+    ("TCP_USER_TIMEOUT", DEAD_S * 1000),
+)
+"""[TCP7], in seconds and milliseconds, as far as the host knows them."""
 NAME: Final = "Trapline"
 _BUTTONS: Final = ((1, LEFT), (2, MIDDLE), (4, RIGHT))
 _WHEEL_UP: Final = 8
@@ -34,33 +47,34 @@ _WHEEL_DOWN: Final = 16
 
 
 class VncServer:
-    """Shows `vga` to clients; what they type and move goes to the keyboard and the mouse."""
+    """Shows `vga` to clients; what they type and move goes to the keyboard and the mouse.
+
+    `where` is host and port; `tell` gets what the user should know.
+    """
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        where: tuple[str, int],
         vga: Vga,
         inputs: tuple[Keyboard, Mouse],
         wait_fds: list[int],
         now_ns: Callable[[], int],
+        tell: Callable[[str], None],
     ) -> None:
-        self._vga, self._wait_fds, self._now_ns = vga, wait_fds, now_ns
+        self._vga, self._wait_fds, self._now_ns, self._tell = vga, wait_fds, now_ns, tell
         self._inputs = inputs
         self._clients: list[_Client] = []
         self._next_ns = 0
+        self._accept_ns = 0  # when connections are taken again
+        self._failed = False  # whether taking one ever did
         self._size: tuple[int, int] | None = None  # of the last picture drawn
-        self._listener = _listen(host, port)
+        self._listener = _listen(*where)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         wait_fds.append(self._listener.fileno())
-
-    def announcement(self) -> list[str]:
-        """Return what the user should know: where to connect, and who else can."""
         host, port = self.address
-        lines = [f"VNC at {host}:{port} (vncviewer {host}::{port})"]
+        tell(f"VNC at {host}:{port} (vncviewer {host}::{port})")
         if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-            lines.append("anyone who reaches this address can see and use the machine: there is no password")
-        return lines
+            tell("anyone who reaches this address can see and use the machine: there is no password")
 
     def pump(self) -> None:
         """Take connections and bytes, send what is due. Never waits."""
@@ -99,26 +113,57 @@ class VncServer:
         self._listener.close()
 
     def _accept(self) -> None:
+        if self._now_ns() < self._accept_ns:
+            return
+        if self._listener.fileno() not in self._wait_fds:
+            self._wait_fds.append(self._listener.fileno())
         for _ in range(MOST_CLIENTS):
             try:
                 handle, _ = self._listener.accept()
-            except OSError:
+            except (BlockingIOError, ConnectionAbortedError):
                 return
-            if len(self._clients) >= MOST_CLIENTS:
+            except OSError as error:
+                self._take_none(error)
+                return
+            if len(self._clients) >= MOST_CLIENTS and not self._make_room():
                 handle.close()
                 continue
-            handle.setblocking(False)
-            with contextlib.suppress(OSError):
-                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _set_up(handle)
             self._size = self._size or _size_of(draw(self._vga))
             self._clients.append(_Client(handle, self._size, self._inputs, self._now_ns()))
             self._wait_fds.append(handle.fileno())
+
+    def _take_none(self, error: OSError) -> None:
+        """Leave who waits waiting for a while: until then the listener must not wake the machine."""
+        self._wait_fds.remove(self._listener.fileno())
+        self._accept_ns = self._now_ns() + RETRY_NS
+        if not self._failed:
+            self._failed = True
+            self._tell(f"VNC: a client cannot be let in yet: {error.strerror}; trying again every second")
+
+    def _make_room(self) -> bool:
+        """Hang up on the oldest client that has never used its place; False if there is none."""
+        latest = self._now_ns() - SETTLING_NS
+        unused = [one for one in self._clients if not one.connection.used and one.began_ns <= latest]
+        if unused:
+            self._drop(min(unused, key=lambda one: one.began_ns))
+        return bool(unused)
 
     def _drop(self, client: _Client) -> None:
         self._clients.remove(client)
         self._wait_fds.remove(client.handle.fileno())
         client.close()
+
+
+def _set_up(handle: socket.socket) -> None:
+    """Have the socket never wait, send at once, and fail when the peer is gone."""
+    handle.setblocking(False)
+    with contextlib.suppress(OSError):
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEPALIVE:
+            if (option := getattr(socket, name, None)) is not None:
+                handle.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _size_of(picture: Pixels) -> tuple[int, int]:
@@ -133,7 +178,8 @@ class _Client:
         self, handle: socket.socket, size: tuple[int, int], inputs: tuple[Keyboard, Mouse], now_ns: int
     ) -> None:
         self.handle = handle
-        self.asked_ns = now_ns  # since when something is expected of the client
+        self.began_ns = now_ns
+        self.asked_ns = now_ns  # since when something is expected of the client, once it is ready
         self._keyboard, self._mouse = inputs
         self._down: dict[int, tuple[str, ...]] = {}  # keys by keysym
         self._pointer: tuple[int, int] | None = None
@@ -156,8 +202,9 @@ class _Client:
                     self.asked_ns = now_ns
         except (OSError, ProtocolError):
             return False
-        waited = not self.connection.ready or bool(output)
-        return not waited or now_ns - self.asked_ns < PATIENCE_NS
+        if not self.connection.ready:
+            return now_ns - self.began_ns < PATIENCE_NS
+        return not output or now_ns - self.asked_ns < PATIENCE_NS
 
     def close(self) -> None:
         """Let go of what is held down, and hang up."""

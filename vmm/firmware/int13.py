@@ -5,7 +5,7 @@ emulated drive is a floppy or hard disk like any other. Diagnostics and the cont
 succeed without doing anything; long sectors (0Ah, 0Bh) and formatting a hard disk are not there.
 
 Sources: [PTL] IBM PS/2 and PC BIOS Interface Technical Reference, "Interrupt 13h"; [EDD] BIOS
-Enhanced Disk Drive Specification 3.0; [ET] El Torito 1.0 §4.
+Enhanced Disk Drive Specification 3.0; [ET] El Torito 1.0 §4; [RBIL] Ralf Brown's Interrupt List 61.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ class Int13:
         caller.set_carry(status != OK)
 
     def _absent(self, caller: Caller, number: int) -> int:
-        """A drive that is not there: reset succeeds, as the controller is there; 15h says none."""
+        """A drive that is not there: reset succeeds, as the controller is there; 15h says none.
+
+        Without an error, and CX:DX, which count the sectors of a hard disk, are not touched: [RBIL] AH=15h.
+        """
         if number == 0x00 and caller.dl < FIRST_HD:
             return OK
         if number == 0x08:

@@ -119,6 +119,13 @@ def test_disk_type_counts_sectors() -> None:
     assert not rig.carry
 
 
+def test_disk_that_is_not_there_has_no_type_and_no_count() -> None:
+    rig = disk_rig()
+    rig.call(0x13, ax=0x1500, cx=0x1234, dx=0x81)
+    assert (rig.reg("ah"), rig.reg("cx"), rig.reg("dx")) == (0, 0x1234, 0x81)
+    assert not rig.carry
+
+
 def test_extensions_are_announced_to_who_asks_rightly() -> None:
     rig = disk_rig()
     rig.call(0x13, ax=0x4100, bx=0x55AA, dx=0x80)

@@ -81,8 +81,9 @@ def merge(
 ) -> None:
     """Write what a child holds into its parent, or make a new image of a part of the chain.
 
-    The child reads the same at every moment, and is kept. A merge that was interrupted is finished by
-    giving the command again.
+    The child reads the same at every moment, and is kept unless --delete is given.
+
+    A merge that was interrupted is finished by the same command.
     """
     from disks.vhd.mergejob import MergeInto, MergeNew, MergeOrder
 

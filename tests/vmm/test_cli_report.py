@@ -1,0 +1,67 @@
+"""What a run says at its end, in a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import select
+import struct
+import termios
+from collections.abc import Iterator
+
+import pytest
+
+from vmm.cli.report import print_end, print_note
+
+LINE = "halted for ever: interrupts are off and nothing can wake the processor; 1.234 s virtual, 5.678 s host"
+
+
+class Terminal:
+    """A terminal of 40 columns."""
+
+    def __init__(self) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+        self.stream = os.fdopen(theirs, "w")
+
+    def shown(self) -> list[str]:
+        """Return the lines printed so far."""
+        data = b""
+        while select.select([self._ours], [], [], 0.1)[0]:
+            data += os.read(self._ours, 65536)
+        return data.decode().splitlines()
+
+    def close(self) -> None:
+        self.stream.close()
+        os.close(self._ours)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    made = Terminal()
+    yield made
+    made.close()
+
+
+def test_a_long_end_is_broken_between_words(terminal: Terminal) -> None:
+    print_end(LINE, {}, terminal.stream)
+    terminal.stream.flush()
+    assert terminal.shown()[1:5] == [
+        "trapline: halted for ever: interrupts",
+        "  are off and nothing can wake the",
+        "  processor; 1.234 s virtual, 5.678 s",
+        "  host",
+    ]
+
+
+def test_a_long_word_stays_whole(terminal: Terminal) -> None:
+    print_note(f"{'x' * 50} y-z", terminal.stream)
+    assert terminal.shown() == ["trapline:", f"  {'x' * 50}", "  y-z"]
+
+
+def test_elsewhere_it_is_one_line() -> None:
+    stream = io.StringIO()
+    print_end(LINE, {}, stream)
+    assert stream.getvalue().startswith(f"trapline: {LINE}\n")
