@@ -13,7 +13,7 @@ from guests.snare import build, snarefs
 from tests.disks.conftest import make_child
 from tests.disks.scribbles import scribble, seven_zip
 from tests.guests.assets import bootdisk
-from tests.guests.assets.chains import digests, write_changes
+from tests.guests.assets.chains import breaches, digests, write_changes
 from tests.guests.assets.console import ConsoleProcess
 from tests.guests.assets.initramfs import DISK_OK, HALTED, PROMPT, LinuxGuest
 from tests.guests.assets.snare import LIMIT_S, Shell, medium
@@ -59,6 +59,7 @@ def test_snare_on_a_child_of_a_child(tmp_path: Path) -> None:
     assert "second: no such file" in answers
     assert "256 pages touched, 0 wrong" in answers
     assert digests((base, child)) == before
+    assert breaches(disk) == []
     files, _ = snarefs.load(disk)
     assert files.check() == []
     assert (files.read("first"), files.read("third")) == (b"on the child\n", b"on the grandchild\n")
@@ -87,6 +88,7 @@ def test_two_machines_at_once_on_two_children_of_one_base(tmp_path: Path) -> Non
             assert machine.wait_for_end(LIMIT_S) == status.OK
     assert digests((base,)) == before
     for disk in disks:
+        assert breaches(disk) == []
         files, _ = snarefs.load(disk)
         assert files.read("mine") == f"{disk.stem}\n".encode()
         assert files.check() == []
@@ -179,6 +181,7 @@ def test_debian_on_a_child_of_a_child(
         digest = hashlib.sha256(content).hexdigest()
         assert f"{digest}  {name}\n" in answers
     assert digests((base, child)) == before
+    assert breaches(disk) == []
     raw = tmp_path / "flat.img"
     raw.write_bytes(seven_zip(disk))
     run_tool("e2fsck", "-f", "-n", raw)
@@ -207,6 +210,7 @@ def test_debians_disk_job_on_a_child_of_a_child(
         machine.wait_for(DISK_OK, timeout_s=0)
         assert machine.wait_for_end(BOOT_S) == status.HALTED_FOREVER
     assert digests((base, child)) == before
+    assert breaches(disk) == []
     raw = tmp_path / "flat.img"
     raw.write_bytes(seven_zip(disk))
     check_raw_with_other_tools(raw)

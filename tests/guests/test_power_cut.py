@@ -5,7 +5,6 @@ The guest is `programs/writer.asm`; `steps` computes what it writes.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 import struct
@@ -24,6 +23,7 @@ from disks.vhd.create import write_dynamic
 from disks.vhd.undo import undo_path
 from tests.disks.conftest import make_child
 from tests.disks.scribbles import contents_of, scribble
+from tests.guests.assets.chains import digests
 from tests.guests.assets.trapline import SERIAL_ONLY, trapline
 from tests.oracles import require_tool
 from vmm.cli import status
@@ -119,10 +119,6 @@ def make_disk(kind: str, folder: Path) -> list[Path]:
         if level == "child":
             scribble(chain[-1], seed=2)
     return chain
-
-
-def digests(paths: list[Path]) -> list[str]:
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "grandchild", "undo"])
