@@ -27,6 +27,7 @@ PACKAGES: Final = {
     "gvnccapture": "gvncviewer",
     "isoinfo": "genisoimage",
     "mcopy": "mtools",
+    "mke2fs": "e2fsprogs",
     "mkfs.fat": "dosfstools",
     "nasm": "nasm",
     "nbdcopy": "libnbd-bin",

@@ -63,16 +63,21 @@ def check_with_other_tools(disk: Path) -> None:
     run_tool("7zz", "t", disk)
     raw = disk.with_suffix(".raw")
     run_tool("qemu-img", "convert", "-f", "vpc", "-O", "raw", disk, raw)
+    check_raw_with_other_tools(raw)
+
+
+def check_raw_with_other_tools(raw: Path) -> None:
+    """e2fsck finds nothing wrong in the partition, and the guest's data are there."""
     with raw.open("rb") as file:
         sector = file.read(512)
     first_lba, sectors = struct.unpack_from("<II", sector, bootdisk.TABLE_OFFSET + 8)
     assert sectors > 64 * 2048
-    file_system = disk.with_suffix(".ext2")
+    file_system = raw.with_suffix(".ext2")
     with raw.open("rb") as file:
         file.seek(first_lba * bootdisk.SECTOR_BYTES)
         file_system.write_bytes(file.read(sectors * bootdisk.SECTOR_BYTES))
     run_tool("e2fsck", "-f", "-n", file_system)
-    copy = disk.with_suffix(".data")
+    copy = raw.with_suffix(".data")
     run_tool("debugfs", "-R", f"dump /data {copy}", file_system)
     found = hashlib.sha256(copy.read_bytes()).hexdigest()
     assert found == hashlib.sha256(initramfs.expected_data()).hexdigest()

@@ -11,7 +11,7 @@ import pytest
 from disks.image import BlockImage
 from guests.snare import build, snarefs
 from tests.guests.assets.qemu import ide_disk, qemu
-from tests.guests.assets.snare import LIMIT_S, PROMPT, fields, medium
+from tests.guests.assets.snare import LIMIT_S, PROMPT, Shell, fields, medium
 from tests.guests.assets.trapline import SERIAL_ONLY, trapline
 from vmm.config import DriveConfig, MachineConfig
 from vmm.machine import Machine
@@ -19,31 +19,6 @@ from vmm.machine import Machine
 pytestmark = pytest.mark.guest
 
 HALTED = 6  # exit status of `trapline run` after HLT with interrupts off
-
-
-class Shell:
-    """A running Snare, talked with line by line over COM1 or by the keyboard."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.seen = 0
-
-    def wait(self, text: str = PROMPT) -> str:
-        """Run until a text comes; return what came since the last time."""
-        start = self.seen
-        wanted = text.encode()
-        port = self.machine.serial[0]
-        result = self.machine.run(lambda: wanted in port.since(start), timeout_s=LIMIT_S)
-        output = port.since(start)
-        assert result.reason == "until", (text, output)
-        end = output.index(wanted) + len(wanted)
-        self.seen = start + end
-        return output[:end].decode().replace("\r\n", "\n")
-
-    def type(self, line: str) -> str:
-        """Give a command over the serial port; return all up to the next prompt."""
-        self.machine.send_serial(f"{line}\n".encode())
-        return self.wait()
 
 
 class Recorder:

@@ -41,6 +41,11 @@ class ConsoleProcess:
     ) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
     def wait_for(self, text: bytes, timeout_s: float, start: int = 0) -> int:
         """Return where the output has `text`, at `start` or after, once it does.
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from guests.snare import build
 from vmm.config import DriveConfig
+from vmm.machine import Machine
 
 MEDIA: Final = ("hd", "cd", "floppy", "multiboot")
 LIMIT_S: Final = 120
@@ -43,3 +44,28 @@ def array(output: bytes) -> list[str]:
 def failures(output: bytes) -> list[str]:
     """Return the elements that are not what they should be."""
     return [line for line in array(output) if "<-" in line]
+
+
+class Shell:
+    """A running Snare, talked with line by line over COM1 or by the keyboard."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.seen = 0
+
+    def wait(self, text: str = PROMPT) -> str:
+        """Run until a text comes; return what came since the last time."""
+        start = self.seen
+        wanted = text.encode()
+        port = self.machine.serial[0]
+        result = self.machine.run(lambda: wanted in port.since(start), timeout_s=LIMIT_S)
+        output = port.since(start)
+        assert result.reason == "until", (text, output)
+        end = output.index(wanted) + len(wanted)
+        self.seen = start + end
+        return output[:end].decode().replace("\r\n", "\n")
+
+    def type(self, line: str) -> str:
+        """Give a command over the serial port; return all up to the next prompt."""
+        self.machine.send_serial(f"{line}\n".encode())
+        return self.wait()
