@@ -48,6 +48,14 @@ class NbdServer:
         self._wake.setblocking(False)
         listener.setblocking(False)
 
+    @property
+    def wake_fd(self) -> int:
+        """Whatever is written here wakes `serve`: for signal.set_wakeup_fd.
+
+        Without it a signal that comes just before the wait would be noticed only after it.
+        """
+        return self._wake.fileno()
+
     def stop(self) -> None:
         """Let `serve` end. From any thread, and from a signal handler."""
         self._export.stopping = True
@@ -70,9 +78,15 @@ class NbdServer:
                     served = self._accept() or served
                     self._drop_the_slow()
         finally:
-            self._close()
+            self._hang_up()
         if self._bug is not None:
             raise self._bug
+
+    def close(self) -> None:
+        """Release what wakes `serve`, once nobody calls `stop` any more."""
+        self._listener.close()
+        self._woken.close()
+        self._wake.close()
 
     def _accept(self) -> bool:
         """Take all who wait; tell whether there were any."""
@@ -116,7 +130,7 @@ class NbdServer:
             if not client.ready and now_ns - client.began_ns > PATIENCE_NS:
                 client.hang_up(socket.SHUT_RDWR)
 
-    def _close(self) -> None:
+    def _hang_up(self) -> None:
         """Let every client's last request end, then hang up."""
         self._listener.close()
         self._export.stopping = True
@@ -129,8 +143,6 @@ class NbdServer:
         for client in list(self._clients):  # those who do not take their answers
             client.hang_up(socket.SHUT_RDWR)
             client.join(PATIENCE_NS)
-        self._woken.close()
-        self._wake.close()
 
     def _poke(self) -> None:
         with contextlib.suppress(OSError):  # closed, or full: awake anyway

@@ -51,5 +51,6 @@ def served(image_path: Path, *, read_only: bool = False, once: bool = False) -> 
         finally:
             server.stop()
             thread.join(GIVE_UP_S)
-            export.close()
             assert not thread.is_alive()
+            server.close()
+            export.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -167,3 +168,11 @@ def test_go_and_then_silence_is_no_reason_to_be_dropped(
             assert hung_up(slow)
         monkeypatch.undo()
         assert ask(client, request(nbd.CMD_FLUSH)) == (0, b"")
+
+
+def test_a_byte_for_the_wake_fd_makes_the_server_look_whether_to_stop(make_vhd: MakeVhd) -> None:
+    with served(make_vhd(SIZE)) as server, begun(server) as client:
+        assert ask(client, request(nbd.CMD_FLUSH)) == (0, b"")
+        server.server._export.stopping = True
+        os.write(server.server.wake_fd, b"\0")  # as the interpreter does when a signal comes
+        assert client.recv(1) == b""

@@ -19,6 +19,7 @@ from vmm.errors import UsageError
 if TYPE_CHECKING:
     from disks.image import BlockImage
     from disks.nbd.export import Export
+    from disks.nbd.server import NbdServer
     from vmm.cli.disk.nbd_sockets import Place
 
 MOUNT_EXAMPLES: Final = (
@@ -52,23 +53,19 @@ def mount(
 ) -> None:
     """Serve an image over NBD, until Ctrl-C: for nbd-client, nbdcopy, QEMU."""
     from disks.nbd.export import Export
-    from disks.nbd.server import NbdServer
-    from vmm.clock import host_ns
 
     if read_only and snapshot:
         raise UsageError("--read-only and --snapshot contradict each other; give one of them")
     export = Export(_open(path, read_only, snapshot, allow_root, ignore_parent_id), path.name)
     try:
-        place = _listen(socket, tcp)
-        try:
-            server = NbdServer(export, place.listener, host_ns, _say)
-            with _signals_to(server.stop):
-                if place.warning:
-                    _say(f"warning: {place.warning}")
-                typer.echo(_announcement(path, export, place, as_json))
-                server.serve(once=once)
-        finally:
-            place.release()
+        with (
+            _server(export, _listen(socket, tcp)) as (place, server),
+            _signals_to(server.stop, server.wake_fd),
+        ):
+            if place.warning:
+                _say(f"warning: {place.warning}")
+            typer.echo(_announcement(path, export, place, as_json))
+            server.serve(once=once)
     finally:
         with _signals_to(_nothing):
             export.close()
@@ -95,6 +92,22 @@ def _listen(socket: Path | None, tcp: str | None) -> Place:
     return UnixPlace(socket) if socket is not None else TcpPlace(parse_tcp(tcp or ""))
 
 
+@contextmanager
+def _server(export: Export, place: Place) -> Iterator[tuple[Place, NbdServer]]:
+    """Yield a server at a place; nothing is left of either afterwards."""
+    from disks.nbd.server import NbdServer
+    from vmm.clock import host_ns
+
+    try:
+        server = NbdServer(export, place.listener, host_ns, _say)
+        try:
+            yield place, server
+        finally:
+            server.close()
+    finally:
+        place.release()
+
+
 def _announcement(path: Path, export: Export, place: Place, as_json: bool) -> str:
     """Return what to say once clients can connect."""
     if as_json:
@@ -114,17 +127,19 @@ def _announcement(path: Path, export: Export, place: Place, as_json: bool) -> st
 
 
 @contextmanager
-def _signals_to(action: Callable[[], None]) -> Iterator[None]:
-    """Call `action` for every signal that asks us to end."""
+def _signals_to(action: Callable[[], None], wake_fd: int = -1) -> Iterator[None]:
+    """Call `action` for every signal that asks us to end, and wake whoever waits at `wake_fd`."""
 
     def asked(number: int, frame: FrameType | None) -> None:
         del number, frame
         action()
 
     before = {number: signal.signal(number, asked) for number in _ENDING}
+    wake_before = signal.set_wakeup_fd(wake_fd, warn_on_full_buffer=False)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(wake_before)
         for number, handler in before.items():
             signal.signal(number, handler)
 
