@@ -14,13 +14,18 @@ def mask(total: int, first: int, length: int) -> int:
     return ((1 << length) - 1) << (total - first - length)
 
 
+def span(bits: int, total: int, first: int, length: int) -> int:
+    """Return `length` bits from bit `first` on as a bitmap of their own."""
+    return bits >> (total - first - length) & ((1 << length) - 1)
+
+
 def runs(bits: int, total: int, first: int, length: int) -> Iterator[tuple[int, int, bool]]:
     """Yield (first, length, is_set) for each run of equal bits inside the range, in order."""
-    span = bits >> (total - first - length) & ((1 << length) - 1)
-    if span == 0 or span == (1 << length) - 1:
-        yield first, length, span != 0
+    asked = span(bits, total, first, length)
+    if asked == 0 or asked == (1 << length) - 1:
+        yield first, length, asked != 0
         return
-    text = format(span, f"0{length}b")
+    text = format(asked, f"0{length}b")
     start = 0
     while start < length:
         end = text.find("0" if text[start] == "1" else "1", start)

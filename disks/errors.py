@@ -39,11 +39,14 @@ class ReadOnlyError(DiskError):
 
 
 class UnsupportedImageError(DiskError):
-    """An image of a known format that cannot be used, with what it is and what to do instead."""
+    """An image of a known format that cannot be used, with what it is and what to do instead.
 
-    def __init__(self, path: Path | str, what: str, hint: str = "") -> None:
+    `driver` is what qemu-img calls the format, empty for what it cannot read either.
+    """
+
+    def __init__(self, path: Path | str, what: str, hint: str = "", driver: str = "") -> None:
         super().__init__(f"{path}: {what}. {hint}" if hint else f"{path}: {what}")
-        self.path, self.what = path, what
+        self.path, self.what, self.driver = path, what, driver
 
 
 class ImageBusyError(DiskError):

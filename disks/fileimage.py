@@ -15,6 +15,11 @@ class FileImage:
         self._closed = False
 
     @property
+    def file(self) -> ByteFile:
+        """The file itself. It belongs to the image."""
+        return self._file
+
+    @property
     def path(self) -> Path:
         """Where the image lies on the host."""
         return self._file.path

@@ -7,6 +7,7 @@ NOT modelled: mandatory locks, asynchronous I/O, direct I/O.
 
 Sources:
     [flock] flock(2): a lock belongs to the open file description and dies with it.
+    [lseek] lseek(2): SEEK_DATA and SEEK_HOLE.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -38,6 +40,9 @@ class ByteFile(Protocol):
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` exactly; raise DiskError where the file ends sooner."""
+
+    def stored(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield (offset, length) of what takes room on the host in a range; the rest is zeros."""
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Store all of `data`, growing the file where needed."""
@@ -122,6 +127,21 @@ class HostFile:
             offset += moved
             view = view[moved:]
 
+    def stored(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a range that the host keeps; all of it where the host cannot tell."""
+        end = offset + length
+        while offset < end:
+            try:
+                start = min(end, os.lseek(self._descriptor, offset, os.SEEK_DATA))
+                stop = min(end, os.lseek(self._descriptor, start, os.SEEK_HOLE)) if start < end else end
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole up to the end of the file
+                    return
+                start, stop = offset, end
+            if start < stop:
+                yield start, stop - start
+            offset = stop
+
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Store all of `data`."""
         if self.read_only:
@@ -139,6 +159,18 @@ class HostFile:
     def reserve(self, offset: int, length: int) -> None:
         """Take room on the host for the range, so that later writes cannot run out of space."""
         os.posix_fallocate(self._descriptor, offset, length)
+
+    def next_data(self, offset: int) -> tuple[int, int] | None:
+        """Return (start, end) of the first range from `offset` on that takes room; before it are zeros."""
+        try:
+            start = os.lseek(self._descriptor, offset, os.SEEK_DATA)
+            return start, os.lseek(self._descriptor, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+            if error.errno in (errno.EINVAL, errno.ENOTSUP):  # a host that does not tell holes
+                return offset, self.size()
+            raise
 
     def sync(self) -> None:
         """Make everything written durable.
@@ -179,6 +211,16 @@ def _lock(path: Path, descriptor: int, read_only: bool) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS_HERE:
             raise
+
+
+def data_spans(file: ByteFile, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of the parts of a range that are not holes; all of it if that is not known."""
+    if not isinstance(file, HostFile):
+        yield start, end
+        return
+    while start < end and (span := file.next_data(start)) is not None and span[0] < end:
+        yield span[0], min(span[1], end)
+        start = span[1]
 
 
 def sync_directory(path: Path) -> None:

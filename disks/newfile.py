@@ -23,7 +23,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[HostFile]:
     Raise DiskError if `path` exists and `replace` is false, ImageBusyError if it is in use.
     """
     if not replace:
-        _refuse_existing(path)
+        refuse_existing(path)
     old = HostFile.open(path, read_only=False) if replace and path.exists() else None
     if not path.absolute().parent.is_dir():
         raise DiskError(f"{path}: no such directory: {path.parent}")
@@ -34,7 +34,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[HostFile]:
             yield file
             file.sync()
             if not replace:
-                _refuse_existing(path)
+                refuse_existing(path)
             draft.replace(path)
             sync_directory(path)
         except BaseException:
@@ -56,6 +56,7 @@ def reserve(file: HostFile, length: int, progress: Progress | None) -> None:
             progress(done + step)
 
 
-def _refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path) -> None:
+    """Raise DiskError rather than have a file replaced."""
     if path.exists():
         raise DiskError(f"{path}: exists already; --force replaces it")

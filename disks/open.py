@@ -29,23 +29,23 @@ class ImageFormat(Enum):
 
 VHD_SUFFIXES: Final = (".vhd", ".vpc")
 
-_CONVERT: Final = "Convert it first, for example: qemu-img convert -O vpc -o force_size=on IN OUT.vhd"
+_CONVERT: Final = "Convert it first: trapline disk convert IN OUT.vhd"
 _UNPACK: Final = "Unpack it first"
-_FOREIGN: Final = (  # (offset, magic, what it is, what to do)
-    (0, b"QFI\xfb", "a QCOW2 image", _CONVERT),
-    (0, b"QED\0", "a QED image", _CONVERT),
-    (0, b"vhdxfile", "a VHDX image (not VHD)", _CONVERT),
-    (0, b"KDMV", "a VMDK image", _CONVERT),
-    (0, b"COWD", "a VMDK image", _CONVERT),
-    (0, b"# Disk DescriptorFile", "the descriptor of a VMDK image", _CONVERT),
-    (0x40, b"\x7f\x10\xda\xbe", "a VirtualBox VDI image", _CONVERT),
-    (0, b"WithoutFreeSpace", "a Parallels image", _CONVERT),
-    (0, b"WithouFreSpacExt", "a Parallels image", _CONVERT),
-    (0, b"\x1f\x8b\x08", "a gzip file", _UNPACK),
-    (0, b"\xfd7zXZ\0", "an xz file", _UNPACK),
-    (0, b"\x28\xb5\x2f\xfd", "a zstd file", _UNPACK),
-    (0, b"PK\x03\x04", "a zip file", _UNPACK),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z file", _UNPACK),
+_FOREIGN: Final = (  # (offset, magic, what it is, what to do, the name qemu-img knows it by)
+    (0, b"QFI\xfb", "a QCOW2 image", _CONVERT, "qcow2"),
+    (0, b"QED\0", "a QED image", _CONVERT, "qed"),
+    (0, b"vhdxfile", "a VHDX image (not VHD)", _CONVERT, "vhdx"),
+    (0, b"KDMV", "a VMDK image", _CONVERT, "vmdk"),
+    (0, b"COWD", "a VMDK image", _CONVERT, "vmdk"),
+    (0, b"# Disk DescriptorFile", "the descriptor of a VMDK image", _CONVERT, "vmdk"),
+    (0x40, b"\x7f\x10\xda\xbe", "a VirtualBox VDI image", _CONVERT, "vdi"),
+    (0, b"WithoutFreeSpace", "a Parallels image", _CONVERT, "parallels"),
+    (0, b"WithouFreSpacExt", "a Parallels image", _CONVERT, "parallels"),
+    (0, b"\x1f\x8b\x08", "a gzip file", _UNPACK, ""),
+    (0, b"\xfd7zXZ\0", "an xz file", _UNPACK, ""),
+    (0, b"\x28\xb5\x2f\xfd", "a zstd file", _UNPACK, ""),
+    (0, b"PK\x03\x04", "a zip file", _UNPACK, ""),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z file", _UNPACK, ""),
 )
 _PIECE: Final = re.compile(r"\.v\d\d", re.IGNORECASE)
 
@@ -75,13 +75,13 @@ def open_image(
 
 def detect_format(file: ByteFile) -> ImageFormat:
     """Tell what `file` is; raise UnsupportedImageError for what we cannot use."""
-    _refuse_split(file.path)
+    refuse_split(file.path)
     if has_footer_cookie(file):
         return ImageFormat.VHD
     size = file.size()
-    for offset, magic, what, hint in _FOREIGN:
+    for offset, magic, what, hint, driver in _FOREIGN:
         if size >= offset + len(magic) and file.read_at(offset, len(magic)) == magic:
-            raise UnsupportedImageError(file.path, what, hint)
+            raise UnsupportedImageError(file.path, what, hint, driver)
     if file.path.suffix.lower() in VHD_SUFFIXES:
         raise UnsupportedImageError(
             file.path, "no VHD: the footer at the end is missing", "The file may be truncated"
@@ -89,7 +89,7 @@ def detect_format(file: ByteFile) -> ImageFormat:
     return ImageFormat.RAW
 
 
-def _refuse_split(path: Path) -> None:
+def refuse_split(path: Path) -> None:
     """Refuse the pieces Virtual PC cut an image into for file systems with a 4 GiB limit."""
     sibling = path.with_suffix(".v01")
     if _PIECE.fullmatch(path.suffix) or (path.suffix.lower() == ".vhd" and sibling.exists()):

@@ -34,6 +34,7 @@ VERBS: Final = (
     ("disk", "compact"),
     ("disk", "resize"),
     ("disk", "reparent"),
+    ("disk", "mount"),
     ("doctor",),
     ("version",),
 )

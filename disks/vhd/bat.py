@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import sys
 from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from operator import sub
 from typing import Final
 
 from disks.errors import ImageFormatError
@@ -17,8 +20,8 @@ from disks.vhd.header import MAX_BLOCKS, DynamicHeader
 from disks.vhd.layout import BLOCK_ABSENT, HEADER_BYTES
 
 _ENTRIES_PER_SECTOR: Final = SECTOR_BYTES // 4
-_SORTED_TO_NAME_ONE: Final = 1 << 16  # entries in excess; beyond, a hostile table is refused unsorted
-_ALL_ABSENT: Final = b"\xff" * SECTOR_BYTES
+_ALL_ABSENT: Final = array("I", [BLOCK_ABSENT]) * 4096  # a stretch of table, to compare with
+_NUMPY_FROM_BLOCKS: Final = 1 << 18  # from so many on it sorts faster than its import takes
 
 
 class BlockAllocationTable:
@@ -50,10 +53,11 @@ class BlockAllocationTable:
 
     def record(self, index: int) -> bytes:
         """Return sector `index` of the table as it goes to disk: entries are never torn."""
-        part = self.entries[index * _ENTRIES_PER_SECTOR : (index + 1) * _ENTRIES_PER_SECTOR]
-        if sys.byteorder == "little":
-            part.byteswap()
-        return part.tobytes()
+        return _big_endian(self.entries[index * _ENTRIES_PER_SECTOR : (index + 1) * _ENTRIES_PER_SECTOR])
+
+    def to_bytes(self) -> bytes:
+        """Return the whole table as it goes to disk."""
+        return _big_endian(self.entries[:])
 
     def present(self) -> int:
         """Return how many blocks have a place."""
@@ -62,17 +66,47 @@ class BlockAllocationTable:
     def used(self) -> list[tuple[int, int]]:
         """Return (first sector, block) of every block present, in the order of the file."""
         found: list[tuple[int, int]] = []
-        contents = self.entries.tobytes()
-        for first in range(0, self.blocks, _ENTRIES_PER_SECTOR):
-            if contents[first * 4 : first * 4 + SECTOR_BYTES] == _ALL_ABSENT:
-                continue  # most of a large, young image
-            last = min(self.blocks, first + _ENTRIES_PER_SECTOR)
+        block = self.next_present(0, self.blocks)
+        while block < self.blocks:
+            last = min(self.blocks, block + _ENTRIES_PER_SECTOR)
             found.extend(
-                (sector, block)
-                for block, sector in enumerate(self.entries[first:last], first)
+                (sector, number)
+                for number, sector in enumerate(self.entries[block:last], block)
                 if sector != BLOCK_ABSENT
             )
+            block = self.next_present(last, self.blocks)
         return sorted(found)
+
+    def next_present(self, block: int, end: int) -> int:
+        """Return the first block from `block` on that has a place, or `end`.
+
+        Most of a large, young image is absent, so the table is compared a stretch at a time.
+        """
+        while block < end and self.entries[block] == BLOCK_ABSENT:
+            stretch = self.entries[block : min(end, block + len(_ALL_ABSENT))]
+            if stretch != _ALL_ABSENT[: len(stretch)]:
+                return block + next(index for index, sector in enumerate(stretch) if sector != BLOCK_ABSENT)
+            block += len(stretch)
+        return block
+
+    def places(self) -> tuple[Sequence[int], int]:
+        """Return the first sectors of all blocks present, sorted, and how close any two of them are."""
+        found: Sequence[int]
+        if self.blocks < _NUMPY_FROM_BLOCKS:
+            found = sorted(self.entries[: self.blocks])
+            del found[bisect_left(found, BLOCK_ABSENT) :]
+            return found, min(map(sub, found[1:], found), default=BLOCK_ABSENT)
+        import numpy
+
+        table = numpy.sort(numpy.asarray(self.entries)[: self.blocks])
+        table = table[: numpy.searchsorted(table, BLOCK_ABSENT)]
+        return table.data, int(numpy.diff(table).min(initial=BLOCK_ABSENT))
+
+
+def _big_endian(entries: array[int]) -> bytes:
+    if sys.byteorder == "little":
+        entries.byteswap()
+    return entries.tobytes()
 
 
 def check_table_place(file: ByteFile, header: DynamicHeader, disk_bytes: int, at: int, end: int) -> None:
@@ -105,29 +139,30 @@ def check_entries(
 
     Return where the last of all these ends; raise ImageFormatError naming the offending entry.
     """
-    stride = header.stride_bytes
+    stride = header.stride_bytes // SECTOR_BYTES
     header_end = at + HEADER_BYTES
-    first = free_from = header.table_offset + header.table_bytes
+    first = header.table_offset + header.table_bytes
     if at < first:
-        first = free_from = max(first, header_end)
-    room, present = max(end - first, 0) // stride, table.present()
-    if present > room + _SORTED_TO_NAME_ONE:
-        expected, found = f"at most {room} blocks, which is what the file holds", f"{present}"
-        raise ImageFormatError(file.path, header.table_offset, "BAT", expected, found)
-    previous = None
-    for sector, block in table.used():
-        start = sector * SECTOR_BYTES
-        expected = ""
-        if start < first:
-            expected = f"a sector from {first // SECTOR_BYTES} on"
-        elif start < free_from:
-            expected = f"a block apart from block {previous}"
-        elif start < header_end and start + stride > at:
-            expected = f"a block apart from the header at {at:#x}"
-        elif start + stride > end:
-            expected = f"a block that ends before {end:#x}"
-        if expected:
-            where, field = header.table_offset + block * 4, f"BAT entry {block}"
-            raise ImageFormatError(file.path, where, field, expected, f"sector {sector} ({start:#x})")
-        free_from, previous = start + stride, block
-    return max(free_from, header_end)
+        first = max(first, header_end)
+    lowest, highest = -(-first // SECTOR_BYTES), end // SECTOR_BYTES - stride
+    places, closest = table.places()
+    if not places:
+        return max(first, header_end)
+    behind_header = bisect_right(places, at // SECTOR_BYTES - stride)  # the first that does not end before it
+    on_header = behind_header < len(places) and places[behind_header] * SECTOR_BYTES < header_end
+    if places[0] >= lowest and places[-1] <= highest and closest >= stride and not on_header:
+        return max((places[-1] + stride) * SECTOR_BYTES, header_end)
+    if places[0] < lowest:
+        wrong, expected = 0, f"a sector from {lowest} on"
+    elif closest < stride:
+        wrong = next(index for index in range(1, len(places)) if places[index] - places[index - 1] < stride)
+        expected = f"a block apart from block {table.entries.index(places[wrong - 1])}"
+    elif on_header:
+        wrong, expected = behind_header, f"a block apart from the header at {at:#x}"
+    else:
+        wrong, expected = bisect_right(places, highest), f"a block that ends before {end:#x}"
+    block = table.entries.index(places[wrong])
+    if wrong and places[wrong] == places[wrong - 1]:
+        block = table.entries.index(places[wrong], block + 1)
+    where, found = header.table_offset + block * 4, f"sector {places[wrong]}"
+    raise ImageFormatError(file.path, where, f"BAT entry {block}", expected, found)

@@ -71,6 +71,7 @@ class BlockStore:
         self._unsynced = False
         self._per_block = header.block_sectors
         self._full = (1 << header.block_sectors) - 1
+        self._bitmap_bytes = header.bitmap_bytes
 
     def runs(self, lba: int, sectors: int) -> list[Run]:
         """Return the runs that make up the range, in order, neighbours merged."""
@@ -80,7 +81,7 @@ class BlockStore:
             if start == BLOCK_ABSENT:
                 _append(found, length, None)
                 continue
-            data = start * SECTOR_BYTES + self.header.bitmap_bytes
+            data = start * SECTOR_BYTES + self._bitmap_bytes
             bitmap = self._bitmap(block)
             if bitmap == self._full:
                 _append(found, length, data + first * SECTOR_BYTES)
@@ -88,6 +89,20 @@ class BlockStore:
             for at, count, present in bits.runs(bitmap, self._per_block, first, length):
                 _append(found, count, data + at * SECTOR_BYTES if present else None)
         return found
+
+    def held(self, lba: int, sectors: int) -> int:
+        """Return the bitmap of the range, across blocks: a one for each sector that lies in the file."""
+        found = 0
+        for block, first, length in self._spans(lba, sectors):
+            absent = self.table[block] == BLOCK_ABSENT
+            part = 0 if absent else bits.span(self._bitmap(block), self._per_block, first, length)
+            found = found << length | part
+        return found
+
+    def first_held(self, lba: int, end: int) -> int:
+        """Return the first sector from `lba` on that lies in a block present, or `end`."""
+        block = self.table.next_present(lba // self._per_block, -(-end // self._per_block))
+        return max(lba, min(end, block * self._per_block))
 
     def write(
         self, lba: int, data: bytes | bytearray | memoryview, changed: Callable[[int], None] | None = None
@@ -101,7 +116,7 @@ class BlockStore:
         for block, first, length in self._spans(lba, sectors_in(data)):
             if self.table[block] == BLOCK_ABSENT:
                 self._allocate(block)
-            offset = self.table[block] * SECTOR_BYTES + self.header.bitmap_bytes + first * SECTOR_BYTES
+            offset = self.table[block] * SECTOR_BYTES + self._bitmap_bytes + first * SECTOR_BYTES
             self._unsynced = True
             self._file.write_at(offset, view[done : done + length * SECTOR_BYTES])
             done += length * SECTOR_BYTES

@@ -7,16 +7,20 @@ Sources:
 from __future__ import annotations
 
 import uuid
+from array import array
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from disks import bits
 from disks.errors import DiskError
 from disks.hostfile import ByteFile, HostFile
 from disks.image import SECTOR_BYTES
 from disks.newfile import Progress, reserve
 from disks.vhd import layout
+from disks.vhd.bat import BlockAllocationTable
 from disks.vhd.footer import Footer
+from disks.vhd.geometry import Geometry
 from disks.vhd.header import CREATE_BLOCK_BYTES, DEFAULT_BLOCK_BYTES, DynamicHeader
 from disks.vhd.locators import names_for, placed
 from disks.vhd.sparse import SparseVhd, VhdImage
@@ -57,20 +61,83 @@ def write_dynamic(
     size_bytes: int,
     *,
     block_bytes: int = DEFAULT_BLOCK_BYTES,
+    geometry: Geometry | None = None,
     identity: Identity | None = None,
 ) -> None:
-    """Make the empty `file` a dynamic VHD without blocks."""
-    _check_size(size_bytes)
-    if block_bytes not in CREATE_BLOCK_BYTES:
-        raise DiskError(f"a block size of {block_bytes} bytes: other programs take only 512 KiB and 2 MiB")
-    who = identity or Identity()
-    footer = Footer.new(layout.TYPE_DYNAMIC, size_bytes, who.created, who.unique_id).to_bytes()
-    header = DynamicHeader(
-        table_offset=layout.FOOTER_BYTES + layout.HEADER_BYTES,
-        max_table_entries=-(-size_bytes // block_bytes),
-        block_bytes=block_bytes,
-    )
-    file.write_at(0, footer + header.to_bytes() + b"\xff" * header.table_bytes + footer)
+    """Make the empty `file` a dynamic VHD without blocks; `geometry` is for a copy of another disk."""
+    DynamicBuilder(file, size_bytes, block_bytes=block_bytes, geometry=geometry, identity=identity).finish()
+
+
+class DynamicBuilder:
+    """Makes the empty `file` a dynamic VHD of contents that are handed over in the order of the disk.
+
+    The file is not an image before `finish`, and no step is synced: for files that take their name
+    when they are complete (`newfile.new_file`), as a conversion makes them, or a merge to a new file.
+    Blocks come one behind the other; each bitmap is written once, and the table at the end.
+    """
+
+    def __init__(
+        self,
+        file: ByteFile,
+        size_bytes: int,
+        *,
+        block_bytes: int = DEFAULT_BLOCK_BYTES,
+        geometry: Geometry | None = None,
+        identity: Identity | None = None,
+    ) -> None:
+        _check_size(size_bytes)
+        if block_bytes not in CREATE_BLOCK_BYTES:
+            why = "other programs take only 512 KiB and 2 MiB"
+            raise DiskError(f"a block size of {block_bytes} bytes: {why}")
+        who = identity or Identity()
+        self._file = file
+        footer = Footer.new(layout.TYPE_DYNAMIC, size_bytes, who.created, who.unique_id)
+        self._footer = (footer if geometry is None else replace(footer, geometry=geometry)).to_bytes()
+        self._header = DynamicHeader(
+            table_offset=layout.FOOTER_BYTES + layout.HEADER_BYTES,
+            max_table_entries=-(-size_bytes // block_bytes),
+            block_bytes=block_bytes,
+        )
+        blocks = self._header.table_bytes // 4
+        self._table = BlockAllocationTable(array("I", [layout.BLOCK_ABSENT]) * blocks, blocks)
+        self._end = self._header.table_offset + self._header.table_bytes
+        self._block = -1
+        self._bitmap = 0
+
+    def write(self, at: int, data: memoryview) -> None:
+        """Store whole sectors from byte `at` of the disk on; what is passed over reads as zeros."""
+        size, sectors = self._header.block_bytes, self._header.block_sectors
+        while data:
+            block, first = divmod(at, size)
+            if block != self._block:
+                self._begin(block)
+            part = data[: size - first]
+            start = self._table[block] * SECTOR_BYTES + self._header.bitmap_bytes
+            self._file.write_at(start + first, part)
+            self._bitmap |= bits.mask(sectors, first // SECTOR_BYTES, len(part) // SECTOR_BYTES)
+            at, data = at + len(part), data[len(part) :]
+
+    def finish(self) -> None:
+        """Complete the image."""
+        self._finish_block()
+        self._file.write_at(self._end, self._footer)
+        table = self._table.to_bytes()
+        self._file.write_at(0, self._footer + self._header.to_bytes() + table)
+
+    def _begin(self, block: int) -> None:
+        if block < self._block:
+            raise ValueError(f"block {block} comes after block {self._block}")
+        self._finish_block()
+        if self._end // SECTOR_BYTES >= layout.BLOCK_ABSENT:
+            raise DiskError(f"{self._file.path}: the file cannot grow past 2 TiB; use larger blocks")
+        self._table[block] = self._end // SECTOR_BYTES
+        self._block, self._bitmap = block, 0
+        self._end += self._header.stride_bytes
+
+    def _finish_block(self) -> None:
+        if self._block >= 0:
+            bitmap = self._bitmap.to_bytes(self._header.block_sectors // 8, "big")
+            self._file.write_at(self._table[self._block] * SECTOR_BYTES, bitmap)
 
 
 def write_child(
@@ -78,19 +145,21 @@ def write_child(
     path: Path,
     parent: VhdImage,
     *,
+    like: VhdImage | None = None,
     identity: Identity | None = None,
 ) -> None:
     """Make the empty `file`, which is to become `path`, a differencing VHD on `parent`, holding nothing.
 
-    Size, geometry and block size are the parent's. Raise DiskError for a parent that cannot be named.
+    Size, geometry and block size are those of `like`, by default the parent's. Raise DiskError for a
+    parent that cannot be named.
     """
-    who = identity or Identity()
-    footer = Footer.new(layout.TYPE_DIFFERENCING, parent.size_bytes, who.created, who.unique_id)
-    footer = replace(footer, geometry=parent.footer.geometry)
-    block_bytes = parent.store.header.block_bytes if isinstance(parent, SparseVhd) else DEFAULT_BLOCK_BYTES
+    who, like = identity or Identity(), like or parent
+    footer = Footer.new(layout.TYPE_DIFFERENCING, like.size_bytes, who.created, who.unique_id)
+    footer = replace(footer, geometry=like.footer.geometry)
+    block_bytes = like.store.header.block_bytes if isinstance(like, SparseVhd) else DEFAULT_BLOCK_BYTES
     header = DynamicHeader(
         table_offset=layout.FOOTER_BYTES + layout.HEADER_BYTES,
-        max_table_entries=-(-parent.size_bytes // block_bytes),
+        max_table_entries=-(-like.size_bytes // block_bytes),
         block_bytes=block_bytes,
     )
     texts_at = header.table_offset + header.table_bytes
@@ -105,6 +174,13 @@ def write_child(
     )
     record = footer.to_bytes()
     file.write_at(0, record + header.to_bytes() + b"\xff" * header.table_bytes + tail + record)
+
+
+def roots_needed(child: Path, parent: VhdImage) -> list[Path]:
+    """Return the directories that must be allowed before `child` opens: those not below its own."""
+    home = child.resolve().parent
+    places = (level.path.resolve().parent for level in parent.levels)
+    return list(dict.fromkeys(place for place in places if not place.is_relative_to(home)))
 
 
 def _check_size(size_bytes: int) -> None:

@@ -31,9 +31,8 @@ class Extent(NamedTuple):
 
     def part(self, first: int, sectors: int) -> Extent:
         """Return `sectors` of the extent from its sector `first` on."""
-        return self._replace(
-            sectors=sectors, offset=self.offset + first * SECTOR_BYTES if self.file is not None else 0
-        )
+        offset = self.offset + first * SECTOR_BYTES if self.file is not None else 0
+        return Extent(sectors, self.file, offset, self.level)
 
     def leads_to(self, other: Extent) -> bool:
         """Tell whether `other` continues this extent."""
@@ -44,8 +43,8 @@ class Extent(NamedTuple):
 
 def append(found: list[Extent], extent: Extent) -> None:
     """Add an extent to a list in order, merging it with the last one where they are neighbours."""
-    if found and found[-1].leads_to(extent):
-        found[-1] = found[-1]._replace(sectors=found[-1].sectors + extent.sectors)
+    if found and (last := found[-1]).leads_to(extent):
+        found[-1] = Extent(last.sectors + extent.sectors, last.file, last.offset, last.level)
     else:
         found.append(extent)
 

@@ -6,8 +6,9 @@ from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES, check_range
 from disks.raw import LinearImage
 from disks.sync import SyncPolicy
-from disks.vhd.extents import Extent, append
+from disks.vhd.extents import Extent
 from disks.vhd.footer import Footer
+from disks.vhd.layers import resolve
 
 
 class FixedVhd(LinearImage):
@@ -33,14 +34,20 @@ class FixedVhd(LinearImage):
     def extents(self, lba: int, sectors: int) -> list[Extent]:
         """Return who holds the range: this file."""
         check_range(self.size_bytes, lba, sectors)
-        return self.resolve(lba, sectors) if sectors else []
+        return [Extent(sectors, self._file, lba * SECTOR_BYTES, 0)] if sectors else []
 
     def resolve(self, lba: int, sectors: int) -> list[Extent]:
         """Return what `extents` does; past the end of the disk there are zeros."""
-        found: list[Extent] = []
-        inside = max(0, min(sectors, self.size_bytes // SECTOR_BYTES - lba))
-        if inside:
-            found.append(Extent(inside, self._file, lba * SECTOR_BYTES, 0))
-        if sectors > inside:
-            append(found, Extent(sectors - inside, None, 0, 0))
-        return found
+        return resolve(self.levels, lba, sectors)
+
+    def held(self, lba: int, sectors: int) -> int:  # noqa: ARG002 - all are alike
+        """Return a one for each sector of the range: all lie in the file."""
+        return (1 << sectors) - 1
+
+    def first_held(self, lba: int, end: int) -> int:  # noqa: ARG002 - the first is
+        """Return `lba`, since every sector lies in the file."""
+        return lba
+
+    def offsets(self, lba: int, sectors: int) -> list[tuple[int, int]]:
+        """Return the one run that is the range."""
+        return [(sectors, lba * SECTOR_BYTES)]

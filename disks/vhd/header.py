@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from construct import Container
+
 from disks.image import SECTOR_BYTES
 from disks.vhd import layout
 from disks.vhd.record import RecordCheck, with_checksum
@@ -60,10 +62,15 @@ class DynamicHeader:
         check.require(32, "block size", "a power of two from 4 KiB to 256 MiB", size, legal)
         table = fields.table_offset
         check.require(16, "table offset", "a multiple of 512", f"{table:#x}", table % SECTOR_BYTES == 0)
+        return cls.of(fields)
+
+    @classmethod
+    def of(cls, fields: Container) -> DynamicHeader:
+        """Return what a parsed `layout.HEADER` says, right or wrong."""
         return cls(
-            table_offset=table,
+            table_offset=fields.table_offset,
             max_table_entries=fields.max_table_entries,
-            block_bytes=size,
+            block_bytes=fields.block_bytes,
             parent_id=uuid.UUID(bytes=fields.parent_id),
             parent_timestamp=fields.parent_timestamp,
             parent_name=fields.parent_name,

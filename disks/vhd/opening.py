@@ -73,7 +73,7 @@ def _open_chain(file: HostFile, sync: SyncPolicy, rules: ParentRules, above: Anc
     if isinstance(image, FixedVhd) or not image.is_differencing:
         return image
     ancestry = (above or Ancestry((), (), ())).followed_by(file, image.footer.unique_id)
-    found = find_parent(file, image.store.header, end, rules, ancestry, _identity)
+    found = find_parent(file, image.store.header, end, rules, ancestry, identity_of)
     try:
         parent = _open_chain(found.file, SyncPolicy.NEVER, rules, ancestry)
     except BaseException:
@@ -83,7 +83,8 @@ def _open_chain(file: HostFile, sync: SyncPolicy, rules: ParentRules, above: Anc
     return image
 
 
-def _identity(file: HostFile) -> uuid.UUID:
+def identity_of(file: HostFile) -> uuid.UUID:
+    """Return the identity of a VHD; raise ImageFormatError for anything else."""
     return find_footer(file).footer.unique_id
 
 

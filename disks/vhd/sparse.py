@@ -15,13 +15,16 @@ from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES, check_range, sectors_in
 from disks.vhd import layout
 from disks.vhd.blocks import BlockStore
-from disks.vhd.extents import Extent, ExtentCache, append
+from disks.vhd.extents import Extent, ExtentCache
 from disks.vhd.fixed import FixedVhd
 from disks.vhd.footer import Footer
+from disks.vhd.layers import resolve
 
 
 class SparseVhd(FileImage):
     """A dynamic disk, or a differencing disk with the chain behind it. It owns its file and its parent.
+
+    `levels` is the chain: the image itself first, the base last.
 
     A differencing disk without `parent` is one level taken by itself, for those who look at levels:
     it has extents, but reading or writing it would show zeros for what the parent holds, and is refused.
@@ -38,6 +41,7 @@ class SparseVhd(FileImage):
         self.footer = footer
         self.store = store
         self.parent: VhdImage | None = None
+        self.levels: list[VhdImage] = [self]
         self.own_warnings = warnings
         self._cache = ExtentCache(
             store.header.block_sectors, footer.current_size // SECTOR_BYTES, self.resolve
@@ -46,6 +50,7 @@ class SparseVhd(FileImage):
     def stand_on(self, parent: VhdImage, warnings: tuple[str, ...] = ()) -> None:
         """Take `parent`, which the image then owns, for what it does not hold itself."""
         self.parent = parent
+        self.levels = [self, *parent.levels]
         self.own_warnings = (*self.own_warnings, *warnings)
 
     @property
@@ -65,11 +70,6 @@ class SparseVhd(FileImage):
         named = (f"{level.path}: {text}" for level in above for text in level.own_warnings)
         return (*self.own_warnings, *named)
 
-    @property
-    def levels(self) -> list[VhdImage]:
-        """The chain: the image itself first, the base last."""
-        return [self, *(self.parent.levels if self.parent is not None else [])]
-
     def extents(self, lba: int, sectors: int) -> list[Extent]:
         """Return who holds the range, in order, neighbours merged."""
         check_range(self.size_bytes, lba, sectors)
@@ -77,20 +77,19 @@ class SparseVhd(FileImage):
 
     def resolve(self, lba: int, sectors: int) -> list[Extent]:
         """Return what `extents` does without remembering it; past the end of the disk there are zeros."""
-        found: list[Extent] = []
-        inside = max(0, min(sectors, self.size_bytes // SECTOR_BYTES - lba))
-        for run in self.store.runs(lba, inside):
-            if run.offset is not None:
-                append(found, Extent(run.sectors, self._file, run.offset, 0))
-            elif self.parent is None:
-                append(found, Extent(run.sectors, None, 0, 0))
-            else:
-                for extent in self.parent.resolve(lba, run.sectors):
-                    append(found, extent._replace(level=extent.level + 1))
-            lba += run.sectors
-        if sectors > inside:
-            append(found, Extent(sectors - inside, None, 0, 0))
-        return found
+        return resolve(self.levels, lba, sectors)
+
+    def held(self, lba: int, sectors: int) -> int:
+        """Return the bitmap of a range: a one for each sector this level holds itself."""
+        return self.store.held(lba, sectors)
+
+    def first_held(self, lba: int, end: int) -> int:
+        """Return the first sector from `lba` on that this level may hold itself, or `end`."""
+        return self.store.first_held(lba, end)
+
+    def offsets(self, lba: int, sectors: int) -> list[tuple[int, int]]:
+        """Return (sectors, offset) of the runs of a range that this level holds itself."""
+        return [(run.sectors, run.offset) for run in self.store.runs(lba, sectors) if run.offset is not None]
 
     def read(self, lba: int, sectors: int) -> bytes:
         """Return whole sectors; holes cost no access to the file."""
@@ -98,14 +97,12 @@ class SparseVhd(FileImage):
         extents = self.extents(lba, sectors)
         if len(extents) == 1 and (file := extents[0].file) is not None:
             return file.read_at(extents[0].offset, sectors * SECTOR_BYTES)
-        buffer = bytearray(sectors * SECTOR_BYTES)
-        view, at = memoryview(buffer), 0
+        parts = []
         for extent in extents:
-            end = at + extent.sectors * SECTOR_BYTES
-            if extent.file is not None:
-                extent.file.read_into(extent.offset, view[at:end])
-            at = end
-        return bytes(buffer)
+            length = extent.sectors * SECTOR_BYTES
+            file = extent.file
+            parts.append(bytes(length) if file is None else file.read_at(extent.offset, length))
+        return b"".join(parts)
 
     def write(self, lba: int, data: bytes | bytearray | memoryview) -> None:
         """Store whole sectors; zeros too, since they hide what a parent holds."""

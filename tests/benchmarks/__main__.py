@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.benchmarks import costs, exits, firmware, peers, sectors, startup, traps
+from tests.benchmarks import costs, exits, firmware, nbd, peers, sectors, startup, traps
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.rows import Row, heading
 from tests.oracles import MissingError
@@ -42,6 +42,7 @@ BENCHMARKS: Final = (
     Benchmark("intercepts", exits.intercepts),
     Benchmark("python-delivery", exits.delivery_in_python),
     Benchmark("sectors", sectors.sectors),
+    Benchmark("nbd", nbd.copies),
     Benchmark("start", startup.start),
     Benchmark("idle", startup.idle),
     Benchmark("trap-stores", traps.stores),

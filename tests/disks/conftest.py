@@ -13,6 +13,7 @@ from disks.vhd.create import write_child, write_dynamic, write_fixed
 from disks.vhd.fixed import FixedVhd
 from disks.vhd.parents import ParentRules
 from disks.vhd.sparse import SparseVhd
+from tests.disks.damage import BLOCK
 
 MakeVhd = Callable[..., Path]
 
@@ -61,3 +62,28 @@ def make_chain(make_vhd: MakeVhd, tmp_path: Path) -> MakeChain:
         return chain
 
     return make
+
+
+@pytest.fixture
+def dynamic(make_vhd: MakeVhd) -> Path:
+    """A dynamic VHD of four blocks, the first two present; the second holds its last sector."""
+    path = make_vhd(4 * BLOCK, block_bytes=BLOCK)
+    image = open_image(path)
+    image.write(0, b"\x01" * 512)
+    image.write(2047, b"\x02" * 512)
+    image.close()
+    return path
+
+
+@pytest.fixture
+def child(make_vhd: MakeVhd) -> Path:
+    """A child that holds one sector of the first block, of a base that holds the whole block."""
+    base = make_vhd(4 * BLOCK, block_bytes=BLOCK, name="base.vhd")
+    image = open_image(base)
+    image.write(0, b"\x03" * BLOCK)
+    image.close()
+    path = make_child(base.with_name("child.vhd"), base)
+    image = open_image(path)
+    image.write(5, b"\x04" * 512)
+    image.close()
+    return path

@@ -56,8 +56,15 @@ def human(key: str, value: object) -> str:
     """Return a value for people: byte counts with a unit beside them."""
     if not key.endswith("_bytes") or not isinstance(value, int) or value < 1024:
         return str(value)
-    scaled, units = value / 1024, iter(("KiB", "MiB", "GiB", "TiB"))
+    return f"{value} ({scaled(value)})"
+
+
+def scaled(size: int) -> str:
+    """Return a byte count with the unit that suits it."""
+    if size < 1024:
+        return f"{size} B"
+    amount, units = size / 1024, iter(("KiB", "MiB", "GiB", "TiB"))
     unit = next(units)
-    while scaled >= 1024 and unit != "TiB":
-        scaled, unit = scaled / 1024, next(units)
-    return f"{value} ({scaled:.4g} {unit})"
+    while amount >= 1024 and unit != "TiB":
+        amount, unit = amount / 1024, next(units)
+    return f"{amount:.4g} {unit}"

@@ -1,0 +1,95 @@
+"""Images of other programs' formats, translated from and to raw by qemu-img.
+
+An image of these formats can name further files (a backing file, a data file, the extents of a
+VMDK), and images are downloaded: each file named must lie in an allowed directory before qemu-img
+is let at it.
+
+Sources:
+    [qemu-img] qemu-img(1): `convert`, `info --output=json`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from disks.errors import DiskError, ParentError
+from disks.vhd.parents import MAX_DEPTH, OWN_DIRECTORY, ParentRules
+
+READABLE: Final = ("qcow2", "vmdk", "vdi", "vhdx", "qed", "parallels")
+WRITABLE: Final = ("qcow2", "vmdk", "vdi", "vhdx")
+_TOOL: Final = "qemu-img"
+_PROTOCOL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+def conversion(source: Path, source_driver: str, target: Path, target_driver: str) -> list[str]:
+    """Return the command that makes `target` of `source`; either driver is "raw" or a foreign one."""
+    # Absolute, so that no name is taken for an option or a protocol
+    paths = [str(source.absolute()), str(target.absolute())]
+    return [_TOOL, "convert", "-f", source_driver, "-O", target_driver, *paths]
+
+
+def run(command: Sequence[str]) -> None:
+    """Run a `conversion`; raise DiskError with what it said when it fails."""
+    _output(command)
+
+
+def require() -> None:
+    """Raise DiskError unless qemu-img is installed."""
+    if shutil.which(_TOOL) is None:
+        raise DiskError(f"other formats than raw and VHD need {_TOOL}: install it (Debian: qemu-utils)")
+
+
+def inspect(path: Path, driver: str, rules: ParentRules = OWN_DIRECTORY) -> int:
+    """Return the size the guest sees; raise ParentError for an image that stands on a forbidden file."""
+    roots = rules.under(path).allow_roots
+    image, size = path, None
+    for _ in range(MAX_DEPTH):
+        command = [_TOOL, "info", "--output=json", "-f", driver, str(image.absolute())]
+        facts = json.loads(_output(command))
+        size = size or int(facts["virtual-size"])
+        for name in _references(facts):
+            _check_place(path, name, roots)
+        backing = facts.get("full-backing-filename")
+        if backing is None:
+            return size
+        image, driver = Path(backing), facts.get("backing-filename-format", "")
+        if not driver:
+            raise ParentError(path, f"its backing file {backing} has no format noted, and guessing is unsafe")
+    raise ParentError(path, f"the chain of backing files is deeper than {MAX_DEPTH} images")
+
+
+def _references(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield the files an image names, as `qemu-img info` tells them."""
+    if "backing-filename" in facts:
+        yield facts.get("full-backing-filename", facts["backing-filename"])
+    data = facts.get("format-specific", {}).get("data", {})
+    if "data-file" in data:
+        yield data["data-file"]
+    for extent in data.get("extents", []):
+        yield extent["filename"]
+
+
+def _check_place(image: Path, name: str, roots: tuple[Path, ...]) -> None:
+    if _PROTOCOL.match(name):
+        raise ParentError(image, f"it stands on {name!r}, which is no plain file")
+    real = (image.parent / name).resolve()
+    if not any(real.is_relative_to(root) for root in roots):
+        hint = f"If you trust the image, allow it: --allow-root {real.parent}"
+        raise ParentError(image, f"it stands on {real}, outside the allowed directories", (), hint)
+
+
+def _output(command: Sequence[str]) -> str:
+    require()
+    done = subprocess.run(  # noqa: S603 - our words and absolute paths
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip() or f"status {done.returncode}"
+        raise DiskError(f"{' '.join(command)}: {said}")
+    return done.stdout

@@ -1,0 +1,1 @@
+"""Serving an image over the Network Block Device protocol."""
