@@ -39,6 +39,9 @@ class RecordingFile:
     def read_into(self, offset: int, view: memoryview) -> None:
         view[:] = self.read_at(offset, len(view))
 
+    def stored(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        yield offset, length
+
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         if self.is_full:
             raise OSError(errno.ENOSPC, "No space left on device")
