@@ -96,12 +96,12 @@ def find_parent(
                 continue
             return _open(path, header, rules, ancestry, identify)
         except _PlaceError as error:
-            tried.append(f"{clue.text!r}, its {clue.field}: {error}")
+            tried.append(f"{_shown(clue)}: {error}")
             hints.append(error.hint)
         except (ImageBusyError, ParentError):
             raise
         except (DiskError, OSError) as error:
-            tried.append(f"{clue.text!r}, its {clue.field}: {_reason(error)}")
+            tried.append(f"{_shown(clue)}: {_reason(error)}")
     raise ParentError(
         file.path,
         f"its parent {header.parent_id} is not found",
@@ -202,6 +202,12 @@ def _reason(error: DiskError | OSError) -> str:
     if isinstance(error, ImageFormatError):
         return f"is no VHD ({error})"
     return str(error)
+
+
+def _shown(clue: Clue) -> str:
+    """Return what an image says, fit for a terminal whatever it says."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in clue.text)
+    return f"{text} ({clue.field})"
 
 
 def _advice(child: Path) -> str:

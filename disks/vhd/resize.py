@@ -257,17 +257,18 @@ def _first_data(file: ByteFile, image: VhdImage, lba: int) -> int | None:
         return None
     for extent in image.resolve(lba, rest):
         if extent.file is not None:
-            for first in range(0, extent.sectors, _PIECE_SECTORS):
-                length = min(_PIECE_SECTORS, extent.sectors - first)
-                data = file.read_at(extent.offset + first * SECTOR_BYTES, length * SECTOR_BYTES)
-                if data != _ZEROS[: len(data)]:
-                    return lba + first + _first_not_zero(data)
+            length = extent.sectors * SECTOR_BYTES
+            for start, stored in file.stored(extent.offset, length):
+                for at in range(start, start + stored, len(_ZEROS)):
+                    data = file.read_at(at, min(len(_ZEROS), start + stored - at))
+                    if data != _ZEROS[: len(data)]:
+                        return lba + (at - extent.offset + _first_not_zero(data)) // SECTOR_BYTES
         lba += extent.sectors
     return None
 
 
 def _first_not_zero(data: bytes) -> int:
-    return (len(data) - len(data.lstrip(b"\0"))) // SECTOR_BYTES
+    return len(data) - len(data.lstrip(b"\0"))
 
 
 def _write_zeros(file: ByteFile, first: int, end: int) -> None:
