@@ -8,6 +8,7 @@ from disks.raw import LinearImage
 from disks.sync import SyncPolicy
 from disks.vhd.extents import Extent
 from disks.vhd.footer import Footer
+from disks.vhd.layers import resolve
 
 
 class FixedVhd(LinearImage):
@@ -34,6 +35,10 @@ class FixedVhd(LinearImage):
         """Return who holds the range: this file."""
         check_range(self.size_bytes, lba, sectors)
         return [Extent(sectors, self._file, lba * SECTOR_BYTES, 0)] if sectors else []
+
+    def resolve(self, lba: int, sectors: int) -> list[Extent]:
+        """Return what `extents` does; past the end of the disk there are zeros."""
+        return resolve([self], lba, sectors)
 
     def held(self, lba: int, sectors: int) -> int:  # noqa: ARG002 - all are alike
         """Return a one for each sector of the range: all lie in the file."""
