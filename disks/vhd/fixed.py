@@ -38,7 +38,7 @@ class FixedVhd(LinearImage):
 
     def resolve(self, lba: int, sectors: int) -> list[Extent]:
         """Return what `extents` does; past the end of the disk there are zeros."""
-        return resolve(self.levels, lba, sectors)
+        return resolve([self], lba, sectors)
 
     def held(self, lba: int, sectors: int) -> int:  # noqa: ARG002 - all are alike
         """Return a one for each sector of the range: all lie in the file."""
