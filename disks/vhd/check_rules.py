@@ -94,12 +94,12 @@ RULES: Final = {
         Rule("gap", _I, "bytes between the parts that nothing points at"),
         Rule("table-padding", _I, "the table is not padded with FFh", "padded"),
         # Blocks
-        Rule("hidden-data", _W, "data behind clear bits: zeros here, but QEMU shows the data"),
+        Rule("hidden-data", _W, "data behind clear bits: zeros here, but QEMU shows the data", "zeroed"),
         Rule(
             "qemu-poison",
             _W,
-            "every sector is marked present, and zeros hide the parent's data: QEMU wrote to it, which takes "
-            "the image for a dynamic one",
+            "every sector is marked present, and zeros hide the parent's data, as after a write by QEMU, which "
+            "takes the image for a dynamic one; a guest that zeroes a whole block leaves the same",
         ),
         Rule("bits-beyond-end", _I, "sectors marked present past the end of the disk", "cleared"),
         Rule("bitmap-padding", _I, "the padding of a bitmap is not zero"),

@@ -58,6 +58,7 @@ MENDED: list[tuple[str, Damage]] = [
     ("footer-511", cut(-1)),
     ("table-padding", put(TABLE + 20, b"\0" * 8)),
     ("bits-beyond-end", partial_disk),
+    ("hidden-data", put(FIRST_BLOCK, bytes(1))),
     ("tail-room", entry(1, 0xFFFF_FFFF)),
     ("tail-room", both(entry(0, 0xFFFF_FFFF), entry(1, 0xFFFF_FFFF), put(0, b"garbage!"))),
 ]

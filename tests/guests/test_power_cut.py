@@ -23,7 +23,7 @@ from disks.vhd.create import write_dynamic
 from disks.vhd.undo import undo_path
 from tests.disks.conftest import make_child
 from tests.disks.scribbles import contents_of, scribble
-from tests.guests.assets.chains import digests
+from tests.guests.assets.chains import breaches, digests
 from tests.guests.assets.trapline import SERIAL_ONLY, trapline
 from tests.oracles import require_tool
 from vmm.cli import status
@@ -140,6 +140,7 @@ def test_what_was_flushed_survives_the_monitor(
             model = bytearray(contents_of(chain[-1]))
         seed = chance.getrandbits(32)
         flushed = run_and_kill(program(folder, seed), chain[-1], chance, *options)
+        assert breaches(written, allowed=("hidden-data",)) == []
         image = open_image(written)
         found = image.read(0, SECTORS)
         image.close()
