@@ -98,8 +98,8 @@ RULES: Final = {
         Rule(
             "qemu-poison",
             _W,
-            "every sector is marked present, and zeros hide the parent's data, as after a write by QEMU, which "
-            "takes the image for a dynamic one; a guest that zeroes a whole block leaves the same",
+            "every sector is marked present, and zeros hide the parent's data, as after a write by QEMU, "
+            "which takes the image for a dynamic one; a guest that zeroes a whole block leaves the same",
         ),
         Rule("bits-beyond-end", _I, "sectors marked present past the end of the disk", "cleared"),
         Rule("bitmap-padding", _I, "the padding of a bitmap is not zero"),
