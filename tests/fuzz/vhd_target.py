@@ -64,8 +64,8 @@ def examine(data: bytes, directory: Path) -> str:
     is_sound = _check(paths[0], rules)
     try:
         image = open_image(paths[0], read_only=True, parents=rules)
-    except HOST_ERRORS as error:
-        assert not is_sound, error
+    except HOST_ERRORS:
+        assert not is_sound
         assert [path.read_bytes() for path in paths] == files
         return "refused"
     places = _places(image)
@@ -76,8 +76,8 @@ def examine(data: bytes, directory: Path) -> str:
         image.close()
     try:
         image = open_image(paths[0], parents=rules)
-    except HOST_ERRORS as error:
-        assert not is_sound, error
+    except HOST_ERRORS:
+        assert not is_sound
         return "read"  # a damaged footer allows no more
     marks = [bytes([0xA0 + at]) * 512 for at in range(len(places))]
     try:
