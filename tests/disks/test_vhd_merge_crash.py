@@ -12,6 +12,7 @@ import pytest
 from disks.errors import DiskError
 from disks.vhd import layout
 from disks.vhd.footer import Footer
+from disks.vhd.layers import resolve
 from disks.vhd.merge import merge_into, volume
 from disks.vhd.opening import open_level
 from disks.vhd.sparse import SparseVhd, VhdImage
@@ -83,14 +84,10 @@ class Matrix:
         return image
 
     def child_reads_as_before(self, target: VhdImage) -> bool:
-        lowest = self.levels[-1]
-        assert isinstance(lowest, SparseVhd)
-        lowest.parent = target
-        extents, found = self.levels[0].resolve(0, SECTORS), b""
-        for extent in extents:
+        found = b""
+        for extent in resolve([*self.levels, *target.levels], 0, SECTORS):
             length = extent.sectors * 512
             found += extent.file.read_at(extent.offset, length) if extent.file else bytes(length)
-        lowest.parent = None
         return found == self.expected
 
     def merged(self, state: bytes) -> RecordingFile:
