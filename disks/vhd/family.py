@@ -6,12 +6,13 @@ Sources:
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from disks.errors import HOST_ERRORS, DiskError
+from disks.errors import HOST_ERRORS, DiskError, ImageFormatError
 from disks.hostfile import HostFile
 from disks.image import BlockImage
 from disks.open import VHD_SUFFIXES
@@ -33,14 +34,23 @@ class Member(NamedTuple):
 
 
 def members(directories: Iterable[Path]) -> Iterator[Member]:
-    """Yield the VHDs that lie in the directories (not below them), by name; skip what cannot be read."""
-    for directory in dict.fromkeys(path.resolve() for path in directories):
+    """Yield the VHDs that lie in the directories (not below them), by name; skip what cannot be read.
+
+    A symbolic link that leads out of them is not followed: an archive that was unpacked may hold any.
+    """
+    places = tuple(dict.fromkeys(path.resolve() for path in directories))
+    for directory in places:
         for path in sorted(directory.iterdir()):
-            if path.suffix.lower() in VHD_SUFFIXES and path.is_file():
+            if path.suffix.lower() in VHD_SUFFIXES and _lies_in(path, places) and path.is_file():
                 try:
                     yield member(path)
                 except HOST_ERRORS:
                     continue
+
+
+def _lies_in(path: Path, places: tuple[Path, ...]) -> bool:
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(place) for place in places)
 
 
 def member(path: Path) -> Member:
@@ -51,6 +61,8 @@ def member(path: Path) -> Member:
         parent = None
         if footer.disk_type == layout.TYPE_DIFFERENCING:
             at = footer.data_offset
+            if at + layout.HEADER_BYTES > file.size():
+                raise ImageFormatError(path, 16, "footer data offset", "a header inside the file", f"{at:#x}")
             parent = DynamicHeader.parse(file.read_at(at, layout.HEADER_BYTES), path, at).parent_id
         return Member(path, footer.unique_id, parent)
     finally:

@@ -30,6 +30,7 @@ MAC_URL: Final = b"MacX"  # UTF-8
 NAME_FIELD_BYTES: Final = 512  # UTF-16 big-endian, unlike the locators
 _MAX_TEXT_BYTES: Final = 4096
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
+_CONTROL: Final = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")  # would speak to a terminal
 
 
 class Clue(NamedTuple):
@@ -105,10 +106,15 @@ def path_of(clue: Clue, beside: Path) -> Path:
     """
     text = clue.text
     if clue.field.startswith("URL"):
-        url = urlsplit(text)
+        try:
+            url = urlsplit(text)
+        except ValueError:
+            raise DiskError("is no URL") from None
         if url.scheme != "file" or url.netloc not in ("", "localhost"):
             raise DiskError("is on another host")
         text = unquote(url.path)
+    if _CONTROL.search(text):
+        raise DiskError("holds control characters")
     text = text.replace("\\", "/")
     if text.startswith(("//./", "//?/", "/??/")):
         raise DiskError("names a device")
@@ -118,7 +124,7 @@ def path_of(clue: Clue, beside: Path) -> Path:
     path = PurePosixPath(text)
     if clue.field == "parent name":
         path = PurePosixPath(path.name)
-    if not path.name or "\0" in text:
+    if not path.name:
         raise DiskError("names no file")
     return beside / path
 
@@ -184,6 +190,9 @@ def _windows(path: str) -> str:
     """Return a path with the separators of Windows."""
     if "\\" in path:
         raise DiskError(f"{path}: a differencing image cannot name a parent with a backslash in its path")
+    if _CONTROL.search(path):
+        what = "with control characters in its path"
+        raise DiskError(f"{path!r}: a differencing image cannot name a parent {what}")
     return path.replace("/", "\\")
 
 

@@ -10,6 +10,7 @@ Sources:
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import uuid
 from collections.abc import Callable
@@ -132,7 +133,7 @@ def _admitted(clue: Clue, child: Path, rules: ParentRules, seen: set[Path]) -> P
         # Nothing of the file is told, not even whether it is there
         raise _PlaceError(
             f"{real} lies outside the allowed directories",
-            f"If you trust the image, allow it: --allow-root {real.parent}",
+            f"If you trust the image, allow it: --allow-root {shlex.quote(str(real.parent))}",
         )
     status = real.lstat()
     if not stat.S_ISREG(status.st_mode):

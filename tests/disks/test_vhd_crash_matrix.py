@@ -107,7 +107,8 @@ def test_no_crash_spoils_a_sector(seed: int, child: bool, sync: SyncPolicy) -> N
 @pytest.mark.parametrize("child", [False, True])
 @pytest.mark.parametrize("seed", range(100, 120))
 def test_no_crash_spoils_a_sector_at_length(seed: int, child: bool, sync: SyncPolicy) -> None:
-    assert run_matrix(seed, child=child, sync=sync, most_subsets=1 << 12, steps=25) > 1000
+    least = 150 if sync is SyncPolicy.ALWAYS else 1000  # few writes lie between two syncs
+    assert run_matrix(seed, child=child, sync=sync, most_subsets=1 << 12, steps=25) > least
 
 
 def test_with_every_other_sync_lost_the_matrix_finds_bad_states(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -39,6 +40,8 @@ def seeds() -> dict[str, bytes]:
         "escape": pack(FIX_CHECKSUMS, [on("..\\..\\etc\\passwd", base)]),
         "device": pack(FIX_CHECKSUMS, [on("\\\\.\\PhysicalDrive0", base)]),
         "network": pack(FIX_CHECKSUMS, [on("\\\\server\\share\\a.vhd", base)]),
+        "url": pack(FIX_CHECKSUMS, [as_url("file:///nowhere/a.vhd", base)]),
+        "no-url": pack(FIX_CHECKSUMS, [as_url("file://[/a.vhd", base)]),
     }
 
 
@@ -46,6 +49,16 @@ def fixed() -> bytes:
     """Return a fixed image of 16 sectors."""
     footer = Footer.new(TYPE_FIXED, 16 * 512, datetime(2026, 1, 1, tzinfo=UTC), BASE_ID)
     return b"\x5a" * (16 * 512) + footer.to_bytes()
+
+
+def as_url(text: str, parent: bytes) -> bytes:
+    """Return a differencing image whose locator is a URL."""
+    image = on("x", parent)
+    old = ".\\x".encode("utf-16-le")
+    image = image.replace(old.ljust(512, b"\0"), text.encode().ljust(512, b"\0"))
+    return image.replace(
+        b"W2ru\0\0\x02\0" + struct.pack(">I", len(old)), b"MacX\0\0\x02\0" + struct.pack(">I", len(text))
+    )
 
 
 def on(name: str, parent: bytes, own: uuid.UUID = CHILD_ID) -> bytes:

@@ -3,6 +3,8 @@
 An input is a byte of options, two 16-bit lengths, and the files one after the other. Opening may refuse it
 with a DiskError; then nothing was written. What opens must read, must take a write and show it, and must
 open again. Nothing but a DiskError or the host's OSError ever leaves, and nobody holds more than there is.
+
+`check` runs first, and nothing at all leaves it: what it finds no error in opens for reading and writing.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from disks.errors import HOST_ERRORS
 from disks.image import BlockImage
 from disks.open import open_image
 from disks.vhd import layout
+from disks.vhd.check import check_chain, worst
+from disks.vhd.check_rules import Severity
 from disks.vhd.family import members
 from disks.vhd.parents import ParentRules
 from disks.vhd.record import with_checksum
@@ -57,9 +61,11 @@ def examine(data: bytes, directory: Path) -> str:
         path.write_bytes(contents)
     rules = ParentRules(ignore_parent_id=bool(options & IGNORE_ID))
     list(members([directory]))
+    is_sound = _check(paths[0], rules)
     try:
         image = open_image(paths[0], read_only=True, parents=rules)
     except HOST_ERRORS:
+        assert not is_sound
         assert [path.read_bytes() for path in paths] == files
         return "refused"
     places = _places(image)
@@ -71,6 +77,7 @@ def examine(data: bytes, directory: Path) -> str:
     try:
         image = open_image(paths[0], parents=rules)
     except HOST_ERRORS:
+        assert not is_sound
         return "read"  # a damaged footer allows no more
     marks = [bytes([0xA0 + at]) * 512 for at in range(len(places))]
     try:
@@ -95,6 +102,13 @@ def run(data: bytes) -> str:
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="trapline-fuzz-", dir=place) as directory:
         return examine(data, Path(directory))
+
+
+def _check(path: Path, rules: ParentRules) -> bool:
+    """Tell whether `check` finds no error in a chain."""
+    levels = check_chain(path, rules)
+    assert all(str(finding) for level in levels for finding in level.findings.listed)
+    return worst(levels) is not Severity.ERROR
 
 
 def _places(image: BlockImage) -> list[int]:
