@@ -105,7 +105,10 @@ def path_of(clue: Clue, beside: Path) -> Path:
     """
     text = clue.text
     if clue.field.startswith("URL"):
-        url = urlsplit(text)
+        try:
+            url = urlsplit(text)
+        except ValueError:
+            raise DiskError("is no URL") from None
         if url.scheme != "file" or url.netloc not in ("", "localhost"):
             raise DiskError("is on another host")
         text = unquote(url.path)

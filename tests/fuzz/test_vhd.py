@@ -30,6 +30,8 @@ ENDS = {
     "escape": "refused",
     "device": "refused",
     "network": "refused",
+    "url": "refused",
+    "url-broken": "refused",
 }
 
 

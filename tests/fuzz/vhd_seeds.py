@@ -10,6 +10,7 @@ from disks.vhd import layout
 from disks.vhd.footer import Footer
 from disks.vhd.header import DynamicHeader, Locator
 from disks.vhd.layout import TYPE_FIXED
+from disks.vhd.locators import MAC_URL
 from tests.disks.crash_recorder import RecordingFile
 from tests.disks.small_images import BASE_ID, BLOCK, CHILD_ID, blank, filled, open_small
 from tests.fuzz.vhd_target import FIX_CHECKSUMS, FIX_PARENTS, IGNORE_ID, NAMES, pack
@@ -39,7 +40,19 @@ def seeds() -> dict[str, bytes]:
         "escape": pack(FIX_CHECKSUMS, [on("..\\..\\etc\\passwd", base)]),
         "device": pack(FIX_CHECKSUMS, [on("\\\\.\\PhysicalDrive0", base)]),
         "network": pack(FIX_CHECKSUMS, [on("\\\\server\\share\\a.vhd", base)]),
+        "url": pack(fix, [with_url(b"file:///base.vhd", base), base]),
+        "url-broken": pack(fix, [with_url(b"file://[x", base), base]),
     }
+
+
+def with_url(url: bytes, parent: bytes) -> bytes:
+    """Return a differencing image that names its parent by a MacX locator alone."""
+    image = on("unnamed", parent)
+    header = DynamicHeader.parse(image[512:1536], RecordingFile(b"").path, 512)
+    at = header.locators[0].data_offset
+    locator = Locator(MAC_URL, 512, len(url), at)
+    header = replace(header, locators=(locator, *[Locator()] * 7), parent_name=bytes(512))
+    return image[:512] + header.to_bytes() + image[1536:at] + url.ljust(512, b"\0") + image[at + 512 :]
 
 
 def fixed() -> bytes:
