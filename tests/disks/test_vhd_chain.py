@@ -152,6 +152,20 @@ def test_a_changed_time_of_the_parent_is_a_warning_only(make_chain: MakeChain) -
     image.close()
 
 
+@pytest.mark.parametrize(
+    ("modified", "noted"), [(1, 0), (-1, 0), (946_684_805, 5), (6_000_000_000, 0xFFFF_FFFF)]
+)
+def test_a_parent_of_any_time_can_have_children(make_vhd: MakeVhd, modified: int, noted: int) -> None:
+    base = make_vhd(SIZE)
+    os.utime(base, (modified, modified))
+    child = make_child(base.with_name("child.vhd"), base)
+    image = open_image(child)
+    assert isinstance(image, SparseVhd)
+    assert image.store.header.parent_timestamp == noted
+    assert image.warnings == ()
+    image.close()
+
+
 def test_a_chain_that_is_a_circle_is_refused(make_chain: MakeChain) -> None:
     base, child = make_chain(2, SIZE)
     shutil.copy(child, base)  # now its own parent, by identity
