@@ -24,6 +24,7 @@ from disks.errors import DiskError, ImageBusyError, ReadOnlyError
 
 _NO_LOCKS_HERE: Final = (errno.ENOLCK, errno.ENOTSUP)
 _CREATE_MODE: Final = 0o666
+_MAX_OFFSET: Final = (1 << 63) - 1  # off_t
 
 
 class ByteFile(Protocol):
@@ -114,6 +115,8 @@ class HostFile:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes."""
+        if offset > _MAX_OFFSET - length:
+            raise self._ends_before(offset)
         data = os.pread(self._descriptor, length, offset)
         if len(data) == length:
             return data
@@ -123,12 +126,19 @@ class HostFile:
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` exactly."""
+        if offset > _MAX_OFFSET - len(view):
+            raise self._ends_before(offset)
         while view:
             moved = os.preadv(self._descriptor, [view], offset)
             if moved == 0:
-                raise DiskError(f"{self.path}: the file ends at offset {offset:#x}, in the middle of a read")
+                raise self._ends_before(offset)
             offset += moved
             view = view[moved:]
+
+    def _ends_before(self, offset: int) -> DiskError:
+        return DiskError(
+            f"{self.path}: the file ends at or before offset {offset:#x}, in the middle of a read"
+        )
 
     def stored(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
         """Yield the parts of a range that the host keeps; all of it where the host cannot tell."""

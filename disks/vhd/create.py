@@ -23,6 +23,7 @@ from disks.vhd.footer import Footer
 from disks.vhd.geometry import Geometry
 from disks.vhd.header import CREATE_BLOCK_BYTES, DEFAULT_BLOCK_BYTES, DynamicHeader
 from disks.vhd.locators import names_for, placed
+from disks.vhd.record import timestamp
 from disks.vhd.sparse import SparseVhd, VhdImage
 
 
@@ -168,7 +169,7 @@ def write_child(
     header = replace(
         header,
         parent_id=parent.footer.unique_id,
-        parent_timestamp=int(parent.path.stat().st_mtime) - layout.EPOCH_UNIX_SECONDS,
+        parent_timestamp=timestamp(parent.path.stat().st_mtime),
         parent_name=names.field,
         locators=locators,
     )

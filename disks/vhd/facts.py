@@ -13,9 +13,8 @@ from disks.errors import ImageFormatError
 from disks.hostfile import ByteFile, HostFile
 from disks.vhd import layout
 from disks.vhd.footer import Footer
-from disks.vhd.header import DynamicHeader
 from disks.vhd.locators import parent_name, text_of
-from disks.vhd.opening import find_footer
+from disks.vhd.opening import find_footer, read_header
 
 
 class ParentFacts(NamedTuple):
@@ -42,8 +41,7 @@ def level_facts(path: Path) -> LevelFacts:
         copy = "counts" if found.is_copy else _compare(file, found.record)
         if found.footer.disk_type != layout.TYPE_DIFFERENCING:
             return LevelFacts(copy, None)
-        at = found.footer.data_offset
-        header = DynamicHeader.parse(file.read_at(at, layout.HEADER_BYTES), path, at)
+        header = read_header(file, found)
         locators = tuple(
             (entry.platform_code.decode("latin-1"), text_of(file, entry, found.offset))
             for entry in header.locators

@@ -12,14 +12,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from disks.errors import HOST_ERRORS, DiskError, ImageFormatError
+from disks.errors import HOST_ERRORS, DiskError
 from disks.hostfile import HostFile
 from disks.image import BlockImage
 from disks.open import VHD_SUFFIXES
 from disks.vhd import layout
 from disks.vhd.fixed import FixedVhd
-from disks.vhd.header import DynamicHeader
-from disks.vhd.opening import find_footer
+from disks.vhd.opening import find_footer, read_header
 from disks.vhd.sparse import SparseVhd
 
 _NAMED_CHILDREN: Final = 3
@@ -57,14 +56,11 @@ def member(path: Path) -> Member:
     """Return what one image says of itself; raise OSError or DiskError. No lock is taken or minded."""
     file = HostFile.open(path, read_only=True, lock=False)
     try:
-        footer = find_footer(file).footer
+        found = find_footer(file)
         parent = None
-        if footer.disk_type == layout.TYPE_DIFFERENCING:
-            at = footer.data_offset
-            if at + layout.HEADER_BYTES > file.size():
-                raise ImageFormatError(path, 16, "footer data offset", "a header inside the file", f"{at:#x}")
-            parent = DynamicHeader.parse(file.read_at(at, layout.HEADER_BYTES), path, at).parent_id
-        return Member(path, footer.unique_id, parent)
+        if found.footer.disk_type == layout.TYPE_DIFFERENCING:
+            parent = read_header(file, found).parent_id
+        return Member(path, found.footer.unique_id, parent)
     finally:
         file.close()
 

@@ -17,7 +17,7 @@ from typing import Final
 from disks.image import SECTOR_BYTES
 from disks.vhd import layout
 from disks.vhd.geometry import Geometry, geometry_for
-from disks.vhd.record import RecordCheck, with_checksum
+from disks.vhd.record import RecordCheck, timestamp, with_checksum
 
 # The creators whose current size every reader believes; for others QEMU multiplies the geometry.
 CREATOR_APPLICATION: Final = b"win "
@@ -58,7 +58,7 @@ class Footer:
             original_size=size_bytes,
             geometry=geometry_for(size_bytes // SECTOR_BYTES),
             data_offset=layout.NO_OFFSET if fixed else layout.FOOTER_BYTES,
-            timestamp=int(created.timestamp()) - layout.EPOCH_UNIX_SECONDS,
+            timestamp=timestamp(created.timestamp()),
             unique_id=unique_id,
         )
 

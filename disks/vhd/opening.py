@@ -188,14 +188,20 @@ class Parts(NamedTuple):
     end: int
 
 
-def read_parts(file: ByteFile, found: FoundFooter) -> Parts:
-    """Read and check header and table; `found.offset` is where the blocks must end."""
+def read_header(file: ByteFile, found: FoundFooter) -> DynamicHeader:
+    """Read and check the header; what it leads to is not looked at."""
     at, end = found.footer.data_offset, found.offset
     if at < layout.FOOTER_BYTES or at + layout.HEADER_BYTES > end:
         where = (0 if found.is_copy else found.offset) + 16
         expected = f"from 0x200 to {max(0, end - layout.HEADER_BYTES):#x}"
         raise ImageFormatError(file.path, where, "footer data offset", expected, f"{at:#x}")
-    header = DynamicHeader.parse(file.read_at(at, layout.HEADER_BYTES), file.path, at)
+    return DynamicHeader.parse(file.read_at(at, layout.HEADER_BYTES), file.path, at)
+
+
+def read_parts(file: ByteFile, found: FoundFooter) -> Parts:
+    """Read and check header and table; `found.offset` is where the blocks must end."""
+    header = read_header(file, found)
+    at, end = found.footer.data_offset, found.offset
     size = found.footer.current_size
     check_table_place(file, header, size, at, end)
     table = BlockAllocationTable.load(file, header, size)

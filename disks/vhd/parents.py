@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 
 from disks.errors import DiskError, ImageBusyError, ImageFormatError, ParentError
 from disks.hostfile import HostFile
-from disks.vhd import layout
 from disks.vhd.header import DynamicHeader
 from disks.vhd.locators import Clue, clues, path_of
+from disks.vhd.record import timestamp
 
 MAX_DEPTH: Final = 64
 _RAW_PARENT: Final = uuid.UUID(int=0)
@@ -182,8 +182,7 @@ def _time_warnings(file: HostFile, header: DynamicHeader) -> list[str]:
 
     Copies, restores and summer time change it without harm.
     """
-    now = int(file.status.st_mtime) - layout.EPOCH_UNIX_SECONDS
-    apart = now - header.parent_timestamp
+    apart = timestamp(file.status.st_mtime) - header.parent_timestamp
     if abs(apart) <= 2:
         return []
     why = (

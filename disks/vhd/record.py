@@ -9,12 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from disks.errors import ImageFormatError
+from disks.vhd import layout
 
 
 def checksum(record: bytes, field_offset: int) -> int:
     """Return the one's complement of the sum of all bytes but the four of the field itself."""
     total = sum(record) - sum(record[field_offset : field_offset + 4])
     return ~total & 0xFFFF_FFFF
+
+
+def timestamp(unix_seconds: float) -> int:
+    """Return a time as the format has it; what lies outside its 32 bits, 2000 to 2136, is cut."""
+    return max(0, min(int(unix_seconds) - layout.EPOCH_UNIX_SECONDS, 0xFFFF_FFFF))
 
 
 def with_checksum(record: bytes, field_offset: int) -> bytes:

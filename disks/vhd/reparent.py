@@ -24,8 +24,9 @@ from disks.vhd.family import members
 from disks.vhd.fixed import FixedVhd
 from disks.vhd.header import DynamicHeader
 from disks.vhd.locators import names_for, parent_name, texts_of
-from disks.vhd.opening import find_footer, open_level
+from disks.vhd.opening import find_footer, identity_of, open_level
 from disks.vhd.parents import Ancestry, ParentRules, find_parent
+from disks.vhd.record import timestamp
 from disks.vhd.rewrite import dissect, replace_header, require_vhd
 from disks.vhd.sparse import SparseVhd, VhdImage
 
@@ -66,7 +67,7 @@ def set_parent(file: ByteFile, parent: NewParent) -> None:
     header = replace(
         header,
         parent_id=parent.unique_id,
-        parent_timestamp=_timestamp(parent),
+        parent_timestamp=timestamp(parent.modified),
         parent_name=names.field,
     )
     replace_header(file, header, names.texts)
@@ -77,7 +78,7 @@ def set_timestamp(file: ByteFile, parent: NewParent) -> None:
     now = dissect(file)
     header = now.parts.header
     texts = texts_of(file, header, now.found.offset)
-    replace_header(file, replace(header, parent_timestamp=_timestamp(parent)), texts)
+    replace_header(file, replace(header, parent_timestamp=timestamp(parent.modified)), texts)
 
 
 def reparent(
@@ -127,11 +128,6 @@ def reparent(
     )
 
 
-def _timestamp(parent: NewParent) -> int:
-    """Return the time of modification as the header has it; what lies outside its 32 bits is cut."""
-    return max(0, min(parent.modified - layout.EPOCH_UNIX_SECONDS, 0xFFFF_FFFF))
-
-
 def _require_child(path: Path) -> None:
     """Raise DiskError for what has no parent."""
     file = HostFile.open(path, read_only=True, lock=False)
@@ -153,9 +149,7 @@ def _find(child: Path, rules: ParentRules) -> Path:
         ancestry = Ancestry((), (), ()).followed_by(file, now.found.footer.unique_id)
         within = rules.under(child)
         try:
-            found = find_parent(
-                file, header, now.found.offset, within, ancestry, lambda it: find_footer(it).footer.unique_id
-            )
+            found = find_parent(file, header, now.found.offset, within, ancestry, identity_of)
         except ParentError as error:
             return _only_one(child, header, within.allow_roots, error)
         found.file.close()
@@ -237,7 +231,7 @@ def _far_away(child: Path, parent: Path) -> list[str]:
 
 def _is_noted(file: ByteFile, header: DynamicHeader, parent: NewParent, only_timestamp: bool) -> bool:
     """Tell whether the child says all of `parent` already."""
-    if header.parent_timestamp != _timestamp(parent):
+    if header.parent_timestamp != timestamp(parent.modified):
         return False
     if only_timestamp:
         return True

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from disks.errors import ImageBusyError, ParentError
+from disks.errors import DiskError, ImageBusyError, ImageFormatError, ParentError
 from disks.hostfile import HostFile
 from disks.image import SECTOR_BYTES as SECTOR
 from disks.open import open_image
+from disks.vhd.facts import level_facts
 from disks.vhd.family import children_of, member
 from disks.vhd.locators import clues
 from disks.vhd.parents import ParentRules
 from disks.vhd.sparse import SparseVhd
 from tests.disks.conftest import make_child
+from tests.disks.damage import in_footers, u64
 from tests.disks.scribbles import contents_of, scribble, seven_zip
 
 MakeVhd = Callable[..., Path]
@@ -150,6 +152,20 @@ def test_a_changed_time_of_the_parent_is_a_warning_only(make_chain: MakeChain) -
     image.close()
 
 
+@pytest.mark.parametrize(
+    ("modified", "noted"), [(1, 0), (-1, 0), (946_684_805, 5), (6_000_000_000, 0xFFFF_FFFF)]
+)
+def test_a_parent_of_any_time_can_have_children(make_vhd: MakeVhd, modified: int, noted: int) -> None:
+    base = make_vhd(SIZE)
+    os.utime(base, (modified, modified))
+    child = make_child(base.with_name("child.vhd"), base)
+    image = open_image(child)
+    assert isinstance(image, SparseVhd)
+    assert image.store.header.parent_timestamp == noted
+    assert image.warnings == ()
+    image.close()
+
+
 def test_a_chain_that_is_a_circle_is_refused(make_chain: MakeChain) -> None:
     base, child = make_chain(2, SIZE)
     shutil.copy(child, base)  # now its own parent, by identity
@@ -186,3 +202,23 @@ def test_children_are_found_by_the_identity_they_name(make_chain: MakeChain) -> 
     image = open_image(first)  # in use, and still seen
     assert children_of(member(base).unique_id, [base.parent]) == [first, second]
     image.close()
+
+
+@pytest.mark.parametrize("header_at", [1 << 63, (1 << 64) - 1, 1 << 40])
+def test_a_damaged_child_in_the_directory_keeps_nobody_from_looking(
+    make_chain: MakeChain, header_at: int
+) -> None:
+    base, damaged = make_chain(2, SIZE)
+    sound = make_child(base.with_name("second.vhd"), base)
+    in_footers(16, u64(header_at))(damaged)
+    assert children_of(member(base).unique_id, [base.parent]) == [sound]
+    with pytest.raises(ImageFormatError, match="footer data offset"):
+        level_facts(damaged)
+
+
+def test_an_offset_no_file_has_is_past_the_end(make_vhd: MakeVhd) -> None:
+    file = HostFile.open(make_vhd(SIZE), read_only=True)
+    for offset in ((1 << 63) - 512, 1 << 63, 1 << 64):
+        with pytest.raises(DiskError, match="the file ends"):
+            file.read_at(offset, 1024)
+    file.close()

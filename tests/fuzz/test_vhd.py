@@ -31,7 +31,7 @@ ENDS = {
     "device": "refused",
     "network": "refused",
     "url": "refused",
-    "no-url": "refused",
+    "url-broken": "refused",
 }
 
 

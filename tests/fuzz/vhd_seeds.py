@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from disks.vhd import layout
 from disks.vhd.footer import Footer
 from disks.vhd.header import DynamicHeader, Locator
 from disks.vhd.layout import TYPE_FIXED
+from disks.vhd.locators import MAC_URL
 from tests.disks.crash_recorder import RecordingFile
 from tests.disks.small_images import BASE_ID, BLOCK, CHILD_ID, blank, filled, open_small
 from tests.fuzz.vhd_target import FIX_CHECKSUMS, FIX_PARENTS, IGNORE_ID, NAMES, pack
@@ -40,25 +40,25 @@ def seeds() -> dict[str, bytes]:
         "escape": pack(FIX_CHECKSUMS, [on("..\\..\\etc\\passwd", base)]),
         "device": pack(FIX_CHECKSUMS, [on("\\\\.\\PhysicalDrive0", base)]),
         "network": pack(FIX_CHECKSUMS, [on("\\\\server\\share\\a.vhd", base)]),
-        "url": pack(FIX_CHECKSUMS, [as_url("file:///nowhere/a.vhd", base)]),
-        "no-url": pack(FIX_CHECKSUMS, [as_url("file://[/a.vhd", base)]),
+        "url": pack(fix, [with_url(b"file:///base.vhd", base), base]),
+        "url-broken": pack(fix, [with_url(b"file://[x", base), base]),
     }
+
+
+def with_url(url: bytes, parent: bytes) -> bytes:
+    """Return a differencing image that names its parent by a MacX locator alone."""
+    image = on("unnamed", parent)
+    header = DynamicHeader.parse(image[512:1536], RecordingFile(b"").path, 512)
+    at = header.locators[0].data_offset
+    locator = Locator(MAC_URL, 512, len(url), at)
+    header = replace(header, locators=(locator, *[Locator()] * 7), parent_name=bytes(512))
+    return image[:512] + header.to_bytes() + image[1536:at] + url.ljust(512, b"\0") + image[at + 512 :]
 
 
 def fixed() -> bytes:
     """Return a fixed image of 16 sectors."""
     footer = Footer.new(TYPE_FIXED, 16 * 512, datetime(2026, 1, 1, tzinfo=UTC), BASE_ID)
     return b"\x5a" * (16 * 512) + footer.to_bytes()
-
-
-def as_url(text: str, parent: bytes) -> bytes:
-    """Return a differencing image whose locator is a URL."""
-    image = on("x", parent)
-    old = ".\\x".encode("utf-16-le")
-    image = image.replace(old.ljust(512, b"\0"), text.encode().ljust(512, b"\0"))
-    return image.replace(
-        b"W2ru\0\0\x02\0" + struct.pack(">I", len(old)), b"MacX\0\0\x02\0" + struct.pack(">I", len(text))
-    )
 
 
 def on(name: str, parent: bytes, own: uuid.UUID = CHILD_ID) -> bytes:
