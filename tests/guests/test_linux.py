@@ -19,6 +19,7 @@ pytestmark = pytest.mark.guest
 HALTED_FOREVER = 6  # exit status of `trapline run` after HLT with interrupts off
 BOOT_S = 120
 JOB_S = 240
+PORTABLE_BOOT_S = 5400  # minutes of the processor, of which a busy host gives it a tenth
 MACHINES = {"linux_i386": b"i686", "linux_amd64": b"x86_64"}
 
 both = pytest.mark.parametrize("fixture", ["linux_i386", "linux_amd64"])
@@ -84,12 +85,12 @@ def check_raw_with_other_tools(raw: Path) -> None:
 
 
 @pytest.mark.verify
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(PORTABLE_BOOT_S + 5 * BOOT_S)
 def test_i686_boots_on_the_portable_engine(linux_i386: LinuxGuest) -> None:
     with trapline("run", *linux_options(linux_i386, "boot"), "--engine", "portable") as machine:
-        machine.wait_for(READY, 1200)
-        machine.wait_for(HALTED, BOOT_S)
-        assert machine.wait_for_end(BOOT_S) == HALTED_FOREVER
+        machine.wait_for(READY, PORTABLE_BOOT_S)
+        machine.wait_for(HALTED, 2 * BOOT_S)
+        assert machine.wait_for_end(2 * BOOT_S) == HALTED_FOREVER
 
 
 @pytest.mark.verify

@@ -77,7 +77,7 @@ class PortableEngine(Engine):
         self._line = self._nmi = self._halted = self._stopping = self._tripled = False
         self._events_left = 0
         self._renew_at_ns = self._host_ns() + engine.HOOK_AGE_NS
-        self._waited = 0  # slices that something has waited to be taken
+        self._waited = 0  # slices since one that ran with nothing waiting to be taken
         self._injected: Event | None = None
         self.map_memory()
         self._install_hooks()
@@ -273,6 +273,7 @@ class PortableEngine(Engine):
             if self._waited < WINDOW_STEPS or self.view.state.hflags & s.HF_INHIBIT_IRQ:
                 return 1
             return WINDOW_SLICE + (self._waited * WINDOW_SCATTER >> 10 & WINDOW_SLICE - 1)
+        self._waited = 0  # here only: a timer that is never served asks anew at each tick
         if self._virtual:
             left = (self._deadline_ns - self._ledger.virtual_ns) // NS_PER_INSTRUCTION
             return max(2, min(VIRTUAL_SLICE, left + 1))
@@ -321,7 +322,6 @@ class PortableEngine(Engine):
 
     def _interrupt(self, kind: Kind, vector: int) -> None:
         began = self._host_ns()
-        self._waited = 0
         self.remember(kind, vector, 0)
         self._ledger.account(kind, vector, 0, 0, began)
         self._deliver(Event(vector, external=True))
@@ -347,7 +347,6 @@ class PortableEngine(Engine):
     def set_interrupt(self, level: bool) -> None:
         """Drive INTR; looked at between slices."""
         if level and not self._line:
-            self._waited = 0
             self._end_slice()
         self._line = level
 

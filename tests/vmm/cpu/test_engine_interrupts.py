@@ -7,6 +7,7 @@ import pytest
 from tests.vmm.cpu.engine_rig import Rig, both_engines, long, prot, real, run
 from vmm.cpu import registers as r
 from vmm.cpu.engine import StopReason
+from vmm.cpu.processor import ProcessorOptions
 
 pytestmark = both_engines
 
@@ -267,6 +268,18 @@ def test_a_line_that_falls_again_is_not_taken(engine: str) -> None:
     rig._vector = None
     assert rig.run() is StopReason.HALTED
     assert rig.log == [1]
+
+
+def test_a_line_that_rises_again_and_again_does_not_hold_up_code_with_interrupts_off(engine: str) -> None:
+    """A timer's line falls and rises at each tick: single steps at each rise would be all the guest runs."""
+    body = "cli\n again: times 30 nop\n jmp again"
+    rig = Rig(engine, ProcessorOptions(virtual_clock=True)).load(real(body))
+    rises = 200
+    for _ in range(rises):
+        rig.engine.set_interrupt(False)
+        rig.engine.set_interrupt(True)
+        assert rig.engine.run(rig.engine.virtual_ns + 1) is StopReason.DEADLINE
+    assert rig.engine.virtual_ns > rises * 30  # one turn each time
 
 
 def test_interrupts_in_long_mode_align_the_stack(engine: str) -> None:
