@@ -62,6 +62,8 @@ class BlockChecker:
                     self._file, sector * SECTOR_BYTES + self._header.bitmap_bytes, self._per_block
                 )
                 empty = bitmap & inside & ~held
+                if not is_differencing and empty != inside:
+                    empty = 0  # no zeros among data: QEMU and we mark the whole block
                 zeros += empty.bit_count()
                 example = block if empty and example is None else example
                 if not is_differencing and (hidden := held & inside & ~bitmap):
