@@ -94,7 +94,7 @@ RULES: Final = {
         Rule("gap", _I, "bytes between the parts that nothing points at"),
         Rule("table-padding", _I, "the table is not padded with FFh", "padded"),
         # Blocks
-        Rule("hidden-data", _W, "data behind clear bits: zeros here, but QEMU shows the data", "zeroed"),
+        Rule("hidden-data", _W, "data behind clear bits: zeros here, but QEMU shows the data"),
         Rule(
             "qemu-poison",
             _W,
