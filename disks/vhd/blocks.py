@@ -2,10 +2,13 @@
 
 Order of writes, so that a crash at any moment leaves each sector old or new:
   1. the file grows and the footer is written behind the new room; sync
-  2. data, and an empty bitmap for a new block; sync (at a flush)
+  2. data, and the bitmap of a new block; sync (at a flush)
   3. BAT entries and bitmaps, in any order: either alone shows the old contents; sync
 The footer at the old end is overwritten (2) only after the one at the new end is durable (1).
 Until (3) table and bitmaps live in memory, so a flush costs two syncs however much was written.
+A new block is zeros before anything names it. In a differencing disk its bitmap is empty, so that the
+parent shows through; elsewhere every sector is marked present from the start, since QEMU reads what
+lies behind clear bits, and must see no other disk than we do whenever the process dies.
 
 NOT modelled: blocks padded so that their data is page aligned.
 
@@ -24,8 +27,9 @@ from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES, sectors_in
 from disks.sync import SyncPolicy
 from disks.vhd.bat import BlockAllocationTable
+from disks.vhd.footer import Footer
 from disks.vhd.header import DynamicHeader
-from disks.vhd.layout import BLOCK_ABSENT, FOOTER_BYTES
+from disks.vhd.layout import BLOCK_ABSENT, FOOTER_BYTES, TYPE_DIFFERENCING
 
 _GROWTH_BLOCKS: Final = 16  # room made at once: one sync for so many new blocks
 _MAX_DIRTY_BLOCKS: Final = 64  # what the death of the process may cost, with 2 MiB blocks 128 MiB
@@ -40,8 +44,9 @@ class Run(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Where the variable parts of an open image lie."""
+    """The footer of an open image, and where its variable parts lie."""
 
+    footer: Footer
     footer_record: bytes
     footer_offset: int
     blocks_end: int
@@ -62,6 +67,8 @@ class BlockStore:
         self.table = table
         self._file = file
         self._policy = sync
+        is_differencing = placement.footer.disk_type == TYPE_DIFFERENCING
+        self._zero_sectors = 0 if is_differencing else placement.footer.current_size // SECTOR_BYTES
         self._footer_record = placement.footer_record
         self._footer_offset = placement.footer_offset
         self._next_offset = -(-placement.blocks_end // SECTOR_BYTES) * SECTOR_BYTES
@@ -113,13 +120,15 @@ class BlockStore:
     ) -> None:
         """Store sectors, giving absent blocks a place.
 
-        `changed` is told each block that holds sectors it did not hold before.
+        `changed` is told each block that is new, or holds sectors it did not hold before.
         """
         view = memoryview(data)
         done = 0
         for block, first, length in self._spans(lba, sectors_in(data)):
             if self.table[block] == BLOCK_ABSENT:
                 self._allocate(block)
+                if changed is not None:
+                    changed(block)  # now, as what follows may fail
             offset = self.table[block] * SECTOR_BYTES + self._bitmap_bytes + first * SECTOR_BYTES
             self._unsynced = True
             self._file.write_at(offset, view[done : done + length * SECTOR_BYTES])
@@ -188,7 +197,7 @@ class BlockStore:
         return True
 
     def _allocate(self, block: int) -> None:
-        """Give `block` a place with an empty bitmap, known so far only in memory."""
+        """Give `block` a place and the bitmap of a new block; only memory knows of it so far."""
         start = self._next_offset
         if start // SECTOR_BYTES >= BLOCK_ABSENT:
             raise DiskError(f"{self._file.path}: the file cannot grow past 2 TiB; use larger blocks")
@@ -198,10 +207,12 @@ class BlockStore:
         if start + self.header.stride_bytes > self._footer_offset:
             self._move_footer_up()
         self._unsynced = True
-        self._file.write_at(start, bytes(self.header.bitmap_bytes))
+        bitmap = new_bitmap(self._per_block, block, self._zero_sectors)
+        record = bitmap.to_bytes(self._per_block // 8, "big").ljust(self._bitmap_bytes, b"\0")
+        self._file.write_at(start, record)
         self._next_offset = start + self.header.stride_bytes
         self.table[block] = start // SECTOR_BYTES
-        self._cache(block, 0)
+        self._cache(block, bitmap)
         self._dirty.add(block)
 
     def _move_footer_up(self) -> None:
@@ -228,6 +239,11 @@ class BlockStore:
     def _sync(self) -> None:
         if self._policy is not SyncPolicy.NEVER:
             self._file.sync()
+
+
+def new_bitmap(per_block: int, block: int, zero_sectors: int) -> int:
+    """Return the bitmap of a new block; `zero_sectors` from 0 on are zeros where nothing lies."""
+    return bits.mask(per_block, 0, max(0, min(per_block, zero_sectors - block * per_block)))
 
 
 def _append(found: list[Run], sectors: int, offset: int | None) -> None:

@@ -48,7 +48,6 @@ class Level:
     header: Header | None = None
     room: Room | None = None
     beyond: tuple[tuple[int, bytes], ...] = ()
-    hidden: tuple[tuple[int, int], ...] = ()
 
     @property
     def unique_id(self) -> bytes:
@@ -181,7 +180,6 @@ def check_data(file: ByteFile, level: Level, parent: ReadParent | None, progress
     checker = BlockChecker(file, level.header.values, sectors, level.findings)
     checker.check(level.room.blocks, level.footers.is_differencing, parent, progress)
     level.beyond = tuple(checker.beyond)
-    level.hidden = tuple(checker.hidden)
 
 
 def _check_sizes(levels: list[Level]) -> None:

@@ -27,15 +27,10 @@ _ZERO_SECTOR: Final = bytes(SECTOR_BYTES)
 
 
 class BlockChecker:
-    """Looks at the blocks of one image.
-
-    `beyond` collects the bitmaps that mark sectors past the end, corrected; `hidden` the data behind clear
-    bits, as (offset, bytes).
-    """
+    """Looks at the blocks of one image; `beyond` collects the bitmaps that mark sectors past the end."""
 
     def __init__(self, file: ByteFile, header: DynamicHeader, disk_sectors: int, findings: Findings) -> None:
         self.beyond: list[tuple[int, bytes]] = []
-        self.hidden: list[tuple[int, int]] = []
         self._file = file
         self._header = header
         self._disk_sectors = disk_sectors
@@ -62,6 +57,8 @@ class BlockChecker:
                     self._file, sector * SECTOR_BYTES + self._header.bitmap_bytes, self._per_block
                 )
                 empty = bitmap & inside & ~held
+                if not is_differencing and empty != inside:
+                    empty = 0  # no zeros among data: QEMU and we mark the whole block
                 zeros += empty.bit_count()
                 example = block if empty and example is None else example
                 if not is_differencing and (hidden := held & inside & ~bitmap):
@@ -102,11 +99,7 @@ class BlockChecker:
 
     def _tell_hidden(self, sector: int, block: int, hidden: int) -> None:
         first = self._per_block - hidden.bit_length()
-        data = sector * SECTOR_BYTES + self._header.bitmap_bytes
-        at = data + first * SECTOR_BYTES
-        for start, length, is_hidden in bits.runs(hidden, self._per_block, 0, self._per_block):
-            if is_hidden:
-                self.hidden.append((data + start * SECTOR_BYTES, length * SECTOR_BYTES))
+        at = sector * SECTOR_BYTES + self._header.bitmap_bytes + first * SECTOR_BYTES
         found = f"data in {hidden.bit_count()} of them, first in sector {block * self._per_block + first}"
         self._findings.add("hidden-data", at, f"sectors of block {block} marked absent", "zeros", found)
 

@@ -1,4 +1,4 @@
-"""Repairing what can be repaired without a decision: footers, padding, bits, data and room that mean nothing.
+"""Repairing what can be repaired without a decision: footers, padding, bits and room that mean nothing.
 
 Nothing a guest can see changes. Each step leaves an image that opens with the same contents, so a crash
 between two steps is harmless; each is durable before the next begins. An image with overlapping parts, or
@@ -10,7 +10,6 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from disks.hostfile import ByteFile
@@ -21,7 +20,6 @@ from disks.vhd.check_records import Footers
 from disks.vhd.check_rules import RULES, Severity
 from disks.vhd.record import with_checksum
 
-_ZEROS: Final = memoryview(bytes(1 << 20))
 _NO_HINDRANCE: Final = ("footer-damaged", "parent-unusable")  # the errors beside which repair is safe
 
 
@@ -29,19 +27,15 @@ class Step(NamedTuple):
     """One write, or (`data` None) a cut of the file at `offset`; durable before the next."""
 
     offset: int
-    data: bytes | memoryview | None
+    data: bytes | None
 
 
 class Fix(NamedTuple):
-    """What is done about the findings of one rule or more, and how.
-
-    Steps that are not `ordered` may become durable together.
-    """
+    """What is done about the findings of one rule or more, and how."""
 
     rules: tuple[str, ...]
     text: str
     steps: tuple[Step, ...]
-    ordered: bool = True
 
 
 def hindrance(level: Level) -> str | None:
@@ -67,21 +61,12 @@ def plan(level: Level) -> list[Fix]:
     if level.beyond:
         text = f"clear the bits past the end of the disk in {len(level.beyond)} bitmaps"
         steps = tuple(Step(at, bitmap) for at, bitmap in level.beyond)
-        fixes.append(Fix(("bits-beyond-end",), text, steps, ordered=False))
-    if level.hidden:
-        total = sum(length for _, length in level.hidden) // SECTOR_BYTES
-        steps = tuple(step for at, length in level.hidden for step in _zeros(at, length))
-        fixes.append(Fix(("hidden-data",), f"zero {total} sectors marked absent", steps, ordered=False))
+        fixes.append(Fix(("bits-beyond-end",), text, steps))
     if room is not None and room.has_tail_room:
         end = room.data_end + layout.FOOTER_BYTES
         text = f"move the footer from {home:#x} to {room.data_end:#x} and cut the file behind it"
         fixes.append(Fix(("tail-room",), text, (Step(room.data_end, record), Step(end, None))))
     return fixes
-
-
-def _zeros(at: int, length: int) -> Iterator[Step]:
-    for first in range(0, length, len(_ZEROS)):
-        yield Step(at + first, _ZEROS[: length - first])
 
 
 def apply(file: ByteFile, fixes: list[Fix]) -> None:
@@ -92,9 +77,7 @@ def apply(file: ByteFile, fixes: list[Fix]) -> None:
                 file.resize(step.offset)
             else:
                 file.write_at(step.offset, step.data)
-            if fix.ordered:
-                file.sync()
-        file.sync()
+            file.sync()
 
 
 def _footer_fixes(level: Level, footers: Footers, record: bytes, home: int) -> list[Fix]:

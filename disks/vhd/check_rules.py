@@ -94,7 +94,7 @@ RULES: Final = {
         Rule("gap", _I, "bytes between the parts that nothing points at"),
         Rule("table-padding", _I, "the table is not padded with FFh", "padded"),
         # Blocks
-        Rule("hidden-data", _W, "data behind clear bits: zeros here, but QEMU shows the data", "zeroed"),
+        Rule("hidden-data", _W, "data behind clear bits: zeros here, but QEMU shows the data"),
         Rule(
             "qemu-poison",
             _W,
@@ -103,7 +103,11 @@ RULES: Final = {
         ),
         Rule("bits-beyond-end", _I, "sectors marked present past the end of the disk", "cleared"),
         Rule("bitmap-padding", _I, "the padding of a bitmap is not zero"),
-        Rule("zeros-held", _I, "sectors of zeros that take room; compact gives back whole blocks"),
+        Rule(
+            "zeros-held",
+            _I,
+            "zeros that take room, in a dynamic disk only whole blocks of them; compact gives those back",
+        ),
         # Parents
         Rule("parent-id", _E, "a differencing disk names its parent, and not itself, by identity"),
         Rule("parent-unusable", _E, "the parent, or one behind it, cannot be used"),

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from disks import bits
 from disks.errors import DiskError
 from disks.hostfile import ByteFile, HostFile
 from disks.image import SECTOR_BYTES
 from disks.newfile import Progress, reserve
 from disks.vhd import layout
 from disks.vhd.bat import BlockAllocationTable
+from disks.vhd.blocks import new_bitmap
 from disks.vhd.footer import Footer
 from disks.vhd.geometry import Geometry
 from disks.vhd.header import CREATE_BLOCK_BYTES, DEFAULT_BLOCK_BYTES, DynamicHeader
@@ -74,7 +74,7 @@ class DynamicBuilder:
 
     The file is not an image before `finish`, and no step is synced: for files that take their name
     when they are complete (`newfile.new_file`), as a conversion makes them, or a merge to a new file.
-    Blocks come one behind the other; each bitmap is written once, and the table at the end.
+    Blocks come one behind the other, every sector marked present; the table is written at the end.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class DynamicBuilder:
             raise DiskError(f"a block size of {block_bytes} bytes: {why}")
         who = identity or Identity()
         self._file = file
+        self._disk_sectors = size_bytes // SECTOR_BYTES
         footer = Footer.new(layout.TYPE_DYNAMIC, size_bytes, who.created, who.unique_id)
         self._footer = (footer if geometry is None else replace(footer, geometry=geometry)).to_bytes()
         self._header = DynamicHeader(
@@ -103,11 +104,10 @@ class DynamicBuilder:
         self._table = BlockAllocationTable(array("I", [layout.BLOCK_ABSENT]) * blocks, blocks)
         self._end = self._header.table_offset + self._header.table_bytes
         self._block = -1
-        self._bitmap = 0
 
     def write(self, at: int, data: memoryview) -> None:
         """Store whole sectors from byte `at` of the disk on; what is passed over reads as zeros."""
-        size, sectors = self._header.block_bytes, self._header.block_sectors
+        size = self._header.block_bytes
         while data:
             block, first = divmod(at, size)
             if block != self._block:
@@ -115,12 +115,10 @@ class DynamicBuilder:
             part = data[: size - first]
             start = self._table[block] * SECTOR_BYTES + self._header.bitmap_bytes
             self._file.write_at(start + first, part)
-            self._bitmap |= bits.mask(sectors, first // SECTOR_BYTES, len(part) // SECTOR_BYTES)
             at, data = at + len(part), data[len(part) :]
 
     def finish(self) -> None:
         """Complete the image."""
-        self._finish_block()
         self._file.write_at(self._end, self._footer)
         table = self._table.to_bytes()
         self._file.write_at(0, self._footer + self._header.to_bytes() + table)
@@ -128,17 +126,14 @@ class DynamicBuilder:
     def _begin(self, block: int) -> None:
         if block < self._block:
             raise ValueError(f"block {block} comes after block {self._block}")
-        self._finish_block()
         if self._end // SECTOR_BYTES >= layout.BLOCK_ABSENT:
             raise DiskError(f"{self._file.path}: the file cannot grow past 2 TiB; use larger blocks")
         self._table[block] = self._end // SECTOR_BYTES
-        self._block, self._bitmap = block, 0
+        per_block = self._header.block_sectors
+        bitmap = new_bitmap(per_block, block, self._disk_sectors).to_bytes(per_block // 8, "big")
+        self._file.write_at(self._end, bitmap)
+        self._block = block
         self._end += self._header.stride_bytes
-
-    def _finish_block(self) -> None:
-        if self._block >= 0:
-            bitmap = self._bitmap.to_bytes(self._header.block_sectors // 8, "big")
-            self._file.write_at(self._table[self._block] * SECTOR_BYTES, bitmap)
 
 
 def write_child(

@@ -211,4 +211,4 @@ def read_parts(file: ByteFile, found: FoundFooter) -> Parts:
 
 def _open_blocks(file: ByteFile, found: FoundFooter, sync: SyncPolicy) -> BlockStore:
     header, _, table, end = read_parts(file, found)
-    return BlockStore(file, header, table, Placement(found.record, found.offset, end), sync)
+    return BlockStore(file, header, table, Placement(found.footer, found.record, found.offset, end), sync)

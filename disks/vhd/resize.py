@@ -23,6 +23,7 @@ from disks.hostfile import ByteFile, HostFile
 from disks.image import SECTOR_BYTES
 from disks.newfile import Progress
 from disks.vhd import layout
+from disks.vhd.blocks import new_bitmap
 from disks.vhd.family import children_of
 from disks.vhd.footer import CREATOR_APPLICATION
 from disks.vhd.geometry import geometry_for
@@ -151,11 +152,12 @@ def resize_dynamic(file: ByteFile, size_bytes: int, progress: Progress | None = 
     now = dissect(file)
     replace_header(file, now.parts.header, ())  # header and footer are now where they usually lie
     if size_bytes > now.found.footer.current_size:
-        _clear_past_the_end(file)
+        _clear_past_the_end(file, size_bytes)
         _make_room_for_table(file, size_bytes, progress)
         _say(file, size_bytes)
         return
     _say(file, size_bytes)
+    _clear_past_the_end(file, size_bytes)
     _forget_past_the_end(file)
 
 
@@ -180,8 +182,8 @@ def _resized(record: bytes, size_bytes: int) -> bytes:
     return record
 
 
-def _clear_past_the_end(file: ByteFile) -> None:
-    """Zero what the last block holds past the end of the disk, which growing would show."""
+def _clear_past_the_end(file: ByteFile, size_bytes: int) -> None:
+    """Zero what the last block holds past the end of the disk, and mark what `size_bytes` shows of that."""
     now = dissect(file)
     header, table = now.parts.header, now.parts.table
     inside = now.found.footer.current_size // SECTOR_BYTES % header.block_sectors
@@ -190,7 +192,9 @@ def _clear_past_the_end(file: ByteFile) -> None:
         return
     bitmap = int.from_bytes(file.read_at(start, header.block_sectors // 8), "big")
     past = header.block_sectors - inside
-    file.write_at(start, (bitmap >> past << past).to_bytes(header.block_sectors // 8, "big"))
+    shown = new_bitmap(header.block_sectors, table.blocks - 1, size_bytes // SECTOR_BYTES)
+    bitmap = bitmap >> past << past | shown & ((1 << past) - 1)
+    file.write_at(start, bitmap.to_bytes(header.block_sectors // 8, "big"))
     data = start + header.bitmap_bytes
     _write_zeros(file, data + inside * SECTOR_BYTES, data + header.block_bytes)
     file.sync()

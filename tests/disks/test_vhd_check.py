@@ -108,7 +108,7 @@ DYNAMIC: list[tuple[str, Damage]] = [
     ("hidden-data", put(FIRST_BLOCK, bytes(1))),
     ("bits-beyond-end", in_footers(48, u64(BLOCK + 512))),
     ("bitmap-padding", put(FIRST_BLOCK + 200, b"\1")),
-    ("zeros-held", put(FIRST_BLOCK, b"\xff")),
+    ("zeros-held", put(FIRST_BLOCK + 512, bytes(BLOCK))),
 ]
 FIXED: list[tuple[str, Damage]] = [
     ("fixed-truncated", in_footers(48, u64(2 << 20), copy=False)),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from disks.errors import DiskError
 from disks.sync import SyncPolicy
 from disks.vhd import create
 from disks.vhd.create import write_dynamic
+from disks.vhd.layout import BLOCK_ABSENT
 from disks.vhd.opening import open_vhd
+from disks.vhd.sparse import SparseVhd, VhdImage
+from tests.disks import small_images
 from tests.disks.crash_recorder import RecordingFile
 
 SECTORS = 4 * 1024
@@ -29,6 +34,14 @@ def blank_of_small_blocks(count: int) -> bytes:
         patch.setattr(create, "CREATE_BLOCK_BYTES", (4 << 10,))
         write_dynamic(file, count * (4 << 10), block_bytes=4 << 10)
     return bytes(file.contents)
+
+
+def without_bitmap(image: VhdImage, lba: int) -> bytes:
+    """Return a sector of a dynamic disk as QEMU reads it."""
+    assert isinstance(image, SparseVhd)
+    block, first = divmod(lba, BLOCK // 512)
+    start = image.store.table[block]
+    return bytes(512) if start == BLOCK_ABSENT else image.file.read_at((start + 1 + first) * 512, 512)
 
 
 class History:
@@ -70,6 +83,7 @@ class History:
                 sector = survivor.read(lba, 1)
                 assert sector == sector[:1] * 512, f"sector {lba} is torn"
                 assert sector[0] in self.allowed(epoch, lba), f"sector {lba} in epoch {epoch}"
+                assert sector == without_bitmap(survivor, lba), f"QEMU sees another sector {lba}"
             states += 1
         return states
 
@@ -161,19 +175,61 @@ def test_failed_write_can_be_repeated() -> None:
     assert survivor.read(0, 2) == b"\x01" * 512 + bytes(512)
 
 
-def test_bitmap_has_a_bit_for_each_sector_written_the_first_one_highest() -> None:
+def test_a_block_whose_first_write_failed_is_not_remembered_as_absent() -> None:
     history = History(blank())
-    history.write(3, 3, 0)
+    assert history.image.read(0, 2) == bytes(1024)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history.file, "write_at", refuse_data(history.file))
+        with pytest.raises(OSError, match="No space"):
+            history.write(0, 2, 1)
+    history.write(1, 1, 2)
+    assert history.image.read(0, 2) == bytes(512) + b"\x02" * 512
+
+
+def refuse_data(file: RecordingFile) -> Callable[[int, bytes], None]:
+    """Return a `write_at` that finds no room for the two sectors of data, but for all else."""
+    write_at = file.write_at
+
+    def write(offset: int, data: bytes) -> None:
+        file.is_full = len(data) == 1024
+        try:
+            write_at(offset, data)
+        finally:
+            file.is_full = False
+
+    return write
+
+
+def test_a_new_block_of_a_dynamic_disk_is_marked_whole() -> None:
+    history = History(blank())
+    history.write(3, 3, 1)
     history.flush()
-    assert history.file.contents[2048 : 2048 + 512] == bytes([0b0001_1100]).ljust(512, b"\0")
+    assert history.file.contents[2048 : 2048 + 512] == (b"\xff" * 128).ljust(512, b"\0")
     history.image.close()
+
+
+def test_the_last_block_is_marked_up_to_the_end_of_the_disk() -> None:
+    file = RecordingFile(b"")
+    write_dynamic(file, BLOCK + 12 * 512, block_bytes=BLOCK)
+    image = open_vhd(file)
+    image.write(1024 + 3, bytes(512))
+    image.close()
+    assert file.contents[2048 : 2048 + 512] == b"\xff\xf0".ljust(512, b"\0")
+
+
+def test_bitmap_of_a_child_has_a_bit_for_each_sector_written_the_first_one_highest() -> None:
+    file = RecordingFile(small_images.blank(1, small_images.BASE_ID))
+    image = small_images.open_small(file, small_images.blank(1))
+    image.write(3, bytes(3 * 512))
+    image.flush()
+    assert file.contents[2048 : 2048 + 512] == bytes([0b0001_1100]).ljust(512, b"\0")
 
 
 def test_a_write_over_more_blocks_than_bitmaps_are_kept_for() -> None:
     block = 4 << 10
     file = RecordingFile(blank_of_small_blocks(5000))
     image = open_vhd(file, SyncPolicy.ON_FLUSH)
-    for lba in range(0, 5000 * 8, 8):  # every block present, its bitmap all but empty
+    for lba in range(0, 5000 * 8, 8):  # every block present
         image.write(lba, b"\x01" * 512)
     image.close()
 

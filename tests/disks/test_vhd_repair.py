@@ -58,7 +58,6 @@ MENDED: list[tuple[str, Damage]] = [
     ("footer-511", cut(-1)),
     ("table-padding", put(TABLE + 20, b"\0" * 8)),
     ("bits-beyond-end", partial_disk),
-    ("hidden-data", put(FIRST_BLOCK, bytes(1))),
     ("tail-room", entry(1, 0xFFFF_FFFF)),
     ("tail-room", both(entry(0, 0xFFFF_FFFF), entry(1, 0xFFFF_FFFF), put(0, b"garbage!"))),
 ]
@@ -132,6 +131,13 @@ def test_what_needs_a_decision_is_left_alone(dynamic: Path, rule: str, damage: D
     damage(dynamic)
     before = dynamic.read_bytes()
     assert hindrance(repaired(dynamic)) == rule
+    assert dynamic.read_bytes() == before
+
+
+def test_data_behind_clear_bits_is_somebodys_and_stays(dynamic: Path) -> None:
+    put(FIRST_BLOCK, bytes(1))(dynamic)
+    before = dynamic.read_bytes()
+    assert "hidden-data" in repaired(dynamic).findings.counts
     assert dynamic.read_bytes() == before
 
 

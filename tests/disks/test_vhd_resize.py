@@ -116,6 +116,23 @@ def test_shrinking_and_growing_again_shows_zeros() -> None:
     assert state_of(bytes(file.contents)) == b"\x77" * 3 * 512 + bytes(9 * BLOCK - 3 * 512)
 
 
+def last_bitmap(file: RecordingFile) -> int:
+    """Return the bitmap of the last block."""
+    parts = read_parts(file, find_footer(file))
+    return file.contents[parts.table[parts.table.blocks - 1] * 512]
+
+
+@pytest.mark.parametrize(("sectors", "bits"), [(9, 0x80), (13, 0xF8), (16, 0xFF)])
+def test_the_last_block_is_marked_up_to_the_new_end(sectors: int, bits: int) -> None:
+    work = RecordingFile(blank(2))
+    image = open_small(work)
+    image.write(8, bytes(8 * 512))
+    image.close()
+    for size in (11, sectors):
+        resize_dynamic(work, size * 512)
+    assert last_bitmap(work) == bits
+
+
 def test_entries_behind_the_old_table_may_be_rubbish() -> None:
     start, contents = filled(12, 4)
     work = RecordingFile(start[: 1536 + 48] + bytes(512 - 48) + start[2048:])

@@ -8,6 +8,7 @@ from disks.image import BlockImage
 from disks.nbd import protocol as nbd
 from disks.overlay import SnapshotImage
 from disks.vhd.sparse import SparseVhd
+from tests.disks import small_images
 from tests.disks.crash_recorder import RecordingFile
 from tests.disks.nbd.dialogue import (
     BLOCK,
@@ -148,26 +149,29 @@ def test_a_crash_after_trim_leaves_each_sector_old_or_zero(file: RecordingFile, 
 
 def test_block_status_tells_holes_from_data(image: BlockImage) -> None:
     client = modern(image)
-    client.say(write(1024, NOISE))
+    client.say(write(BLOCK + 1024, NOISE))
     ((kind, payload),) = client.chunks(request(nbd.CMD_BLOCK_STATUS, 512, SIZE - 512))
     assert kind == nbd.REPLY_BLOCK_STATUS
     hole = nbd.STATE_HOLE | nbd.STATE_ZERO
     assert list(nbd.DESCRIPTOR.iter_unpack(payload[4:])) == [
-        (512, hole),
-        (len(NOISE), 0),
-        (SIZE - 1024 - len(NOISE), hole),
+        (BLOCK - 512, hole),
+        (BLOCK, 0),
+        (SIZE - 2 * BLOCK, hole),
     ]
 
 
 def test_block_status_of_one_extent(image: BlockImage) -> None:
     client = modern(image)
-    client.say(write(1024, NOISE))
+    client.say(write(BLOCK, NOISE))
     message = request(nbd.CMD_BLOCK_STATUS, 0, SIZE, nbd.CMD_FLAG_REQ_ONE)
     ((_, payload),) = client.chunks(message)
-    assert list(nbd.DESCRIPTOR.iter_unpack(payload[4:])) == [(1024, nbd.STATE_HOLE | nbd.STATE_ZERO)]
+    assert list(nbd.DESCRIPTOR.iter_unpack(payload[4:])) == [(BLOCK, nbd.STATE_HOLE | nbd.STATE_ZERO)]
 
 
-def test_block_status_is_cut_where_it_would_be_long(image: BlockImage) -> None:
+def test_block_status_is_cut_where_it_would_be_long() -> None:
+    blocks = SIZE // small_images.BLOCK
+    child = RecordingFile(small_images.blank(blocks, small_images.BASE_ID))
+    image = small_images.open_small(child, small_images.blank(blocks))
     client = modern(image)
     for lba in range(0, 6000, 2):
         image.write(lba, b"\x01" * 512)
