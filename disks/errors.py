@@ -49,6 +49,18 @@ class UnsupportedImageError(DiskError):
         self.path, self.what, self.driver = path, what, driver
 
 
+class UnclearFormatError(UnsupportedImageError):
+    """A file that has the footer of a VHD, but not the name of one."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            path,
+            "has the footer of a VHD, which the guest of a raw disk can write, but no such name",
+            f"Say what it is: --hd {path},format=raw or format=vhd, or, in disk convert, --from-format; or "
+            "rename it to .vhd if it is one",
+        )
+
+
 class ImageBusyError(DiskError):
     """Somebody else holds the image in a way that excludes us."""
 

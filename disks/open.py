@@ -1,7 +1,8 @@
 """Opening an image of whatever format it is; what cannot be used is named.
 
-A guest can write any bytes to a raw disk, also those of another format: a foreign one is refused,
-the footer of a VHD is believed. `image_format` settles what a file is.
+A guest can write any bytes to a raw disk, also those of another format, and a VHD can name files of the
+host as its parents: so a footer is believed only where the file is named like a VHD, and everything else
+that is not plainly raw is refused. `image_format` settles what a file is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from disks.errors import UnsupportedImageError
+from disks.errors import UnclearFormatError, UnsupportedImageError
 from disks.hostfile import ByteFile, HostFile
 from disks.image import BlockImage
 from disks.raw import RawImage
@@ -27,7 +28,7 @@ class ImageFormat(Enum):
     VHD = "vhd"
 
 
-VHD_SUFFIXES: Final = (".vhd", ".vpc")
+VHD_SUFFIXES: Final = (".vhd", ".vpc", ".avhd")
 
 _CONVERT: Final = "Convert it first: trapline disk convert IN OUT.vhd"
 _UNPACK: Final = "Unpack it first"
@@ -60,8 +61,8 @@ def open_image(
 ) -> BlockImage:
     """Open a disk image and lock it; raise OSError or DiskError that says what is wrong.
 
-    A VHD is known by its footer. `image_format` overrides what is found. `parents` says where the
-    images behind a differencing VHD may lie.
+    A VHD is known by its name and its footer. `image_format` overrides what is found. `parents` says
+    where the images behind a differencing VHD may lie.
     """
     file = HostFile.open(Path(path), read_only=read_only)
     try:
@@ -76,13 +77,16 @@ def open_image(
 def detect_format(file: ByteFile) -> ImageFormat:
     """Tell what `file` is; raise UnsupportedImageError for what we cannot use."""
     refuse_split(file.path)
+    is_named_vhd = file.path.suffix.lower() in VHD_SUFFIXES
     if has_footer_cookie(file):
+        if not is_named_vhd:
+            raise UnclearFormatError(file.path)
         return ImageFormat.VHD
     size = file.size()
     for offset, magic, what, hint, driver in _FOREIGN:
         if size >= offset + len(magic) and file.read_at(offset, len(magic)) == magic:
             raise UnsupportedImageError(file.path, what, hint, driver)
-    if file.path.suffix.lower() in VHD_SUFFIXES:
+    if is_named_vhd:
         raise UnsupportedImageError(
             file.path, "no VHD: the footer at the end is missing", "The file may be truncated"
         )

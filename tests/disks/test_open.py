@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from disks.errors import DiskError, ImageBusyError, UnsupportedImageError
+from disks.errors import DiskError, ImageBusyError, UnclearFormatError, UnsupportedImageError
 from disks.image import BlockImage
 from disks.newfile import new_file
 from disks.open import ImageFormat, open_image
@@ -18,6 +18,7 @@ from disks.vhd.fixed import FixedVhd
 from disks.vhd.layout import FOOTER_CHECKSUM_OFFSET, TYPE_DIFFERENCING
 from disks.vhd.record import with_checksum
 from disks.vhd.sparse import SparseVhd
+from tests.disks.conftest import make_child
 
 MakeVhd = Callable[..., Path]
 
@@ -61,6 +62,36 @@ def test_foreign_format_is_named(tmp_path: Path, magic: bytes, what: str) -> Non
     with pytest.raises(UnsupportedImageError, match=what) as caught:
         open_image(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["disk.img", "disk.raw", "disk", "disk.vhd.bak"])
+@pytest.mark.parametrize("where", [0, -512, -511])
+def test_a_footer_in_a_file_not_named_so_is_not_believed(tmp_path: Path, name: str, where: int) -> None:
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.truncate(1 << 20)
+        file.seek(where, os.SEEK_END if where else os.SEEK_SET)
+        file.write(b"conectix")
+    with pytest.raises(UnclearFormatError, match="format=raw or format=vhd"):
+        open_image(path)
+    image = open_image(path, image_format=ImageFormat.RAW)
+    assert image.size_bytes == 1 << 20
+    image.close()
+
+
+def test_a_guest_cannot_make_its_raw_disk_a_child_of_its_neighbour(make_vhd: MakeVhd, tmp_path: Path) -> None:
+    neighbour = make_vhd(1 << 20, name="neighbour.vhd")
+    forged = make_child(tmp_path / "forged.vhd", neighbour).rename(tmp_path / "guest.img")
+    with pytest.raises(UnclearFormatError):
+        open_image(forged)
+    open_image(forged, image_format=ImageFormat.VHD).close()
+
+
+@pytest.mark.parametrize("name", ["a.vhd", "a.VHD", "a.vpc", "a_0F.avhd"])
+def test_a_vhd_is_known_by_its_name_and_its_footer(make_vhd: MakeVhd, name: str) -> None:
+    image = open_image(make_vhd(1 << 20, name=name))
+    assert isinstance(image, SparseVhd)
+    image.close()
 
 
 def test_vhd_without_footer_is_not_taken_for_raw(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ def info(
 
 
 def _open(path: Path, rules: ParentRules) -> tuple[BlockImage, list[str]]:
-    """Open an image, if need be without its parent; return it with what is wrong with that."""
-    from disks.errors import HOST_ERRORS
+    """Open an image, if need be without its parent or its name; return it with what is wrong with that."""
+    from disks.errors import HOST_ERRORS, UnclearFormatError
     from disks.hostfile import HostFile
     from disks.open import open_image
     from disks.vhd.opening import open_level
@@ -64,7 +64,8 @@ def _open(path: Path, rules: ParentRules) -> tuple[BlockImage, list[str]]:
         except BaseException:
             file.close()
             raise problem from None
-        if isinstance(image, SparseVhd) and image.is_differencing:
+        is_child = isinstance(image, SparseVhd) and image.is_differencing
+        if is_child or isinstance(problem, UnclearFormatError):
             return image, [" ".join(str(problem).split())]
         image.close()
         raise
