@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from disks.errors import DiskError, ParentError
 from disks.vhd.parents import MAX_DEPTH, OWN_DIRECTORY, ParentRules
+from disks.words import how_to_allow, printable
 
 READABLE: Final = ("qcow2", "vmdk", "vdi", "vhdx", "qed", "parallels")
 WRITABLE: Final = ("qcow2", "vmdk", "vdi", "vhdx")
@@ -80,8 +81,8 @@ def _check_place(image: Path, name: str, roots: tuple[Path, ...]) -> None:
         raise ParentError(image, f"it stands on {name!r}, which is no plain file")
     real = (image.parent / name).resolve()
     if not any(real.is_relative_to(root) for root in roots):
-        hint = f"If you trust the image, allow it: --allow-root {real.parent}"
-        raise ParentError(image, f"it stands on {real}, outside the allowed directories", (), hint)
+        what = f"it stands on {printable(real)}, outside the allowed directories"
+        raise ParentError(image, what, (), how_to_allow(real))
 
 
 def _output(command: Sequence[str]) -> str:

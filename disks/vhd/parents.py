@@ -22,6 +22,7 @@ from disks.hostfile import HostFile
 from disks.vhd.header import DynamicHeader
 from disks.vhd.locators import Clue, clues, path_of
 from disks.vhd.record import timestamp
+from disks.words import how_to_allow, printable
 
 MAX_DEPTH: Final = 64
 _RAW_PARENT: Final = uuid.UUID(int=0)
@@ -131,12 +132,12 @@ def _admitted(clue: Clue, child: Path, rules: ParentRules, seen: set[Path]) -> P
     if not any(real.is_relative_to(root) for root in rules.allow_roots):
         # Nothing of the file is told, not even whether it is there
         raise _PlaceError(
-            f"{real} lies outside the allowed directories",
-            f"If you trust the image, allow it: --allow-root {real.parent}",
+            f"{printable(real)} lies outside the allowed directories",
+            how_to_allow(real),
         )
     status = real.lstat()
     if not stat.S_ISREG(status.st_mode):
-        raise _PlaceError(f"{real} is not a regular file")
+        raise _PlaceError(f"{printable(real)} is not a regular file")
     return real
 
 
@@ -199,14 +200,12 @@ def _reason(error: DiskError | OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, ImageFormatError):
-        return f"is no VHD ({error})"
-    return str(error)
+        return printable(f"is no VHD ({error})")
+    return printable(error)
 
 
 def _shown(clue: Clue) -> str:
-    """Return what an image says, fit for a terminal whatever it says."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in clue.text)
-    return f"{text} ({clue.field})"
+    return f"{printable(clue.text)} ({clue.field})"
 
 
 def _advice(child: Path) -> str:
