@@ -129,16 +129,17 @@ def _admitted(clue: Clue, child: Path, rules: ParentRules, seen: set[Path]) -> P
     if real in seen:
         return None
     seen.add(real)
-    if not any(real.is_relative_to(root) for root in rules.allow_roots):
-        # Nothing of the file is told, not even whether it is there
-        raise _PlaceError(
-            f"{printable(real)} lies outside the allowed directories",
-            how_to_allow(real),
-        )
+    _require_inside(real, rules)
     status = real.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise _PlaceError(f"{printable(real)} is not a regular file")
     return real
+
+
+def _require_inside(real: Path, rules: ParentRules) -> None:
+    """Refuse a place outside the roots; nothing of the file is told, not even whether it is there."""
+    if not any(real.is_relative_to(root) for root in rules.allow_roots):
+        raise _PlaceError(f"{printable(real)} lies outside the allowed directories", how_to_allow(real))
 
 
 def _open(
@@ -155,6 +156,7 @@ def _open(
         )
     file = HostFile.open(path, read_only=True, follow=False)
     try:
+        _require_inside(file.real_path, rules)  # a directory on the way may be a link by now
         warnings = _accepted(file, identify(file), header, rules, ancestry)
     except BaseException:
         file.close()

@@ -142,6 +142,27 @@ def test_a_symbolic_link_beside_the_child_does_not_lead_outside(
         open_image(home / child.name)
 
 
+def test_a_link_that_appears_while_the_parent_is_opened_does_not_lead_outside(
+    make_vhd: MakeVhd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases, outside = tmp_path / "home" / "bases", tmp_path / "outside"
+    bases.mkdir(parents=True)
+    child = make_child(tmp_path / "home" / "child.vhd", make_vhd(SIZE, name="home/bases/base.vhd"))
+    open_image(child).close()
+    honest = HostFile.open
+
+    def swap_first(path: Path, **options: bool) -> HostFile:
+        if path.name == "base.vhd" and not bases.is_symlink():
+            bases.rename(outside)
+            bases.symlink_to(outside)
+        return honest(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(HostFile, "open", swap_first)
+    with pytest.raises(ParentError, match="outside the allowed directories"):
+        open_image(child)
+    assert bases.is_symlink()
+
+
 def test_a_changed_time_of_the_parent_is_a_warning_only(make_chain: MakeChain) -> None:
     base, child = make_chain(2, SIZE)
     status = base.stat()
