@@ -81,15 +81,11 @@ def find_parent(
     `rules` already hold the roots; `identify` reads the identity of a VHD and raises ImageFormatError
     for anything else. The parent is open read-only and locked against writers.
     """
-    if header.parent_id == _RAW_PARENT and not rules.ignore_parent_id:
-        raise ParentError(
-            file.path, "its parent is a raw image (no identity), which is never opened as a parent"
-        )
-    if len(ancestry.files) >= MAX_DEPTH:
-        raise ParentError(file.path, f"the chain is deeper than {MAX_DEPTH} images")
+    _refuse_hopeless(file, header, rules, ancestry)
     tried: list[str] = []
     hints: list[str] = []
     seen: set[Path] = set()
+    busy: ImageBusyError | None = None
     for clue in clues(file, header, end):
         try:
             path = _admitted(clue, file.path, rules, seen)
@@ -99,16 +95,30 @@ def find_parent(
         except _PlaceError as error:
             tried.append(f"{_shown(clue)}: {error}")
             hints.append(error.hint)
-        except (ImageBusyError, ParentError):
+        except ImageBusyError as error:
+            busy = busy or error  # whose identity nobody may read now: another place may hold the parent
+        except ParentError:
             raise
         except (DiskError, OSError) as error:
             tried.append(f"{_shown(clue)}: {_reason(error)}")
+    if busy is not None:
+        raise busy
     raise ParentError(
         file.path,
         f"its parent {header.parent_id} is not found",
         tried or ["nothing: it names none"],
         next((hint for hint in hints if hint), _advice(file.path)),
     )
+
+
+def _refuse_hopeless(file: HostFile, header: DynamicHeader, rules: ParentRules, ancestry: Ancestry) -> None:
+    """Raise ParentError where no place is worth a look."""
+    if header.parent_id == _RAW_PARENT and not rules.ignore_parent_id:
+        raise ParentError(
+            file.path, "its parent is a raw image (no identity), which is never opened as a parent"
+        )
+    if len(ancestry.files) >= MAX_DEPTH:
+        raise ParentError(file.path, f"the chain is deeper than {MAX_DEPTH} images")
 
 
 class _PlaceError(DiskError):

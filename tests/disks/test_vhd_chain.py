@@ -205,6 +205,21 @@ def test_many_children_share_a_parent_that_nobody_may_write(make_chain: MakeChai
     open_image(base).close()
 
 
+def test_a_candidate_in_use_does_not_end_the_search(make_vhd: MakeVhd, tmp_path: Path) -> None:
+    (tmp_path / "bases").mkdir()
+    parent = make_vhd(SIZE, name="bases/base.vhd")
+    child = make_child(tmp_path / "child.vhd", parent)
+    child = child.rename(tmp_path / "bases" / "child.vhd")
+    # By its name the parent lies beside the child, by its relative locator in bases/bases
+    (tmp_path / "bases" / "bases").mkdir()
+    other = open_image(make_vhd(SIZE, name="bases/bases/base.vhd"))
+    open_image(child).close()
+    parent.unlink()
+    with pytest.raises(ImageBusyError):
+        open_image(child)
+    other.close()
+
+
 def test_a_chain_has_a_greatest_depth(make_chain: MakeChain) -> None:
     chain = make_chain(64, 1 << 20)
     open_image(chain[-1]).close()
