@@ -1,8 +1,8 @@
 """Images of other programs' formats, translated from and to raw by qemu-img.
 
 An image of these formats can name further files (a backing file, a data file, the extents of a
-VMDK), and images are downloaded: each file named must lie in an allowed directory before qemu-img
-is let at it.
+VMDK), and images are downloaded: each file named must be a plain file in an allowed directory before
+qemu-img is let at it. It opens the extents of a VMDK at once, so those names are read here first.
 
 Sources:
     [qemu-img] qemu-img(1): `convert`, `info --output=json`.
@@ -20,10 +20,14 @@ from typing import Any, Final
 
 from disks.errors import DiskError, ParentError
 from disks.vhd.parents import MAX_DEPTH, OWN_DIRECTORY, ParentRules
+from disks.vmdk import extent_names
+from disks.words import how_to_allow, printable
 
 READABLE: Final = ("qcow2", "vmdk", "vdi", "vhdx", "qed", "parallels")
 WRITABLE: Final = ("qcow2", "vmdk", "vdi", "vhdx")
 _TOOL: Final = "qemu-img"
+_PATIENCE_S: Final = 60.0  # for looking at headers
+_MOST_EXTENTS: Final = 4096  # of 2 GB each
 _PROTOCOL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -50,8 +54,10 @@ def inspect(path: Path, driver: str, rules: ParentRules = OWN_DIRECTORY) -> int:
     roots = rules.under(path).allow_roots
     image, size = path, None
     for _ in range(MAX_DEPTH):
+        if driver == "vmdk":
+            _check_extents(image, roots)
         command = [_TOOL, "info", "--output=json", "-f", driver, str(image.absolute())]
-        facts = json.loads(_output(command))
+        facts = json.loads(_output(command, _PATIENCE_S))
         size = size or int(facts["virtual-size"])
         for name in _references(facts):
             _check_place(path, name, roots)
@@ -62,6 +68,21 @@ def inspect(path: Path, driver: str, rules: ParentRules = OWN_DIRECTORY) -> int:
         if not driver:
             raise ParentError(path, f"its backing file {backing} has no format noted, and guessing is unsafe")
     raise ParentError(path, f"the chain of backing files is deeper than {MAX_DEPTH} images")
+
+
+def _check_extents(image: Path, roots: tuple[Path, ...]) -> None:
+    """Check the extents of a VMDK, which may be descriptors themselves."""
+    waiting, seen = [image], {image.resolve()}
+    while waiting:
+        descriptor = waiting.pop()
+        for name in extent_names(descriptor, is_extent=descriptor is not image):
+            _check_place(descriptor, name, roots)
+            extent = (descriptor.parent / name).resolve()
+            if extent not in seen and extent.exists():
+                seen.add(extent)
+                waiting.append(extent)
+        if len(seen) > _MOST_EXTENTS:
+            raise ParentError(image, f"it has more than {_MOST_EXTENTS} extents")
 
 
 def _references(facts: dict[str, Any]) -> Iterator[str]:
@@ -80,15 +101,26 @@ def _check_place(image: Path, name: str, roots: tuple[Path, ...]) -> None:
         raise ParentError(image, f"it stands on {name!r}, which is no plain file")
     real = (image.parent / name).resolve()
     if not any(real.is_relative_to(root) for root in roots):
-        hint = f"If you trust the image, allow it: --allow-root {real.parent}"
-        raise ParentError(image, f"it stands on {real}, outside the allowed directories", (), hint)
+        what = f"it stands on {printable(real)}, outside the allowed directories"
+        raise ParentError(image, what, (), how_to_allow(real))
+    if real.exists() and not (real.is_file() or real.is_block_device()):
+        raise ParentError(image, f"it stands on {printable(real)}, which is no plain file")
 
 
-def _output(command: Sequence[str]) -> str:
+def _output(command: Sequence[str], patience_s: float | None = None) -> str:
     require()
-    done = subprocess.run(  # noqa: S603 - our words and absolute paths
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - our words and absolute paths
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=patience_s,
+        )
+    except subprocess.TimeoutExpired:
+        raise DiskError(f"{' '.join(command)}: no answer after {patience_s:g} seconds") from None
     if done.returncode:
         said = done.stderr.strip() or f"status {done.returncode}"
         raise DiskError(f"{' '.join(command)}: {said}")

@@ -105,6 +105,11 @@ class HostFile:
         """What the host knows of the open file: identity, times, room taken."""
         return os.fstat(self._descriptor)
 
+    @property
+    def real_path(self) -> Path:
+        """Where the open file itself lies, whatever its name leads to by now; raise OSError without /proc."""
+        return Path(f"/proc/self/fd/{self._descriptor}").readlink()
+
     def set_times(self, status: os.stat_result) -> None:
         """Give the file the times it had: for changes that leave its contents as they were."""
         os.utime(self._descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))

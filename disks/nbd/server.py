@@ -22,7 +22,7 @@ from disks.nbd.transmission import Transmission
 
 MOST_CLIENTS: Final = 16
 PATIENCE_NS: Final = 10_000_000_000  # for a negotiation; also for what is under way at the end
-_LOOK_S: Final = 1.0  # between two looks at clients that are not ready yet
+_LOOK_S: Final = 1.0  # between two looks at clients that are not ready yet, or cannot be taken
 _SMALL_BYTES: Final = 64 << 10  # options and small writes; a client that sends no more gets no more
 _NOTHING: Final = memoryview(b"")
 
@@ -42,6 +42,7 @@ class NbdServer:
         self._now_ns = now_ns
         self._report = report
         self._clients: set[_Client] = set()
+        self._is_short = False  # the host had no descriptor left for a client that waits
         self._bug: BaseException | None = None
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
@@ -72,11 +73,12 @@ class NbdServer:
                 selector.register(self._listener, selectors.EVENT_READ)
                 selector.register(self._woken, selectors.EVENT_READ)
                 while not self._export.stopping and not (once and served and not self._clients):
-                    selector.select(_LOOK_S if any(not one.ready for one in list(self._clients)) else None)
+                    selector.select(self._patience())
                     with contextlib.suppress(BlockingIOError):
                         self._woken.recv(4096)
                     served = self._accept() or served
                     self._drop_the_slow()
+                    self._watch_listener(selector)
         finally:
             self._hang_up()
         if self._bug is not None:
@@ -88,13 +90,26 @@ class NbdServer:
         self._woken.close()
         self._wake.close()
 
+    def _patience(self) -> float | None:
+        is_looking = self._is_short or any(not one.ready for one in list(self._clients))
+        return _LOOK_S if is_looking else None
+
+    def _watch_listener(self, selector: selectors.BaseSelector) -> None:
+        """Leave the listener out while nobody can be taken: it stays readable, and would wake us for ever."""
+        is_watched = self._listener.fileno() in selector.get_map()
+        if self._is_short and is_watched:
+            selector.unregister(self._listener)
+        elif not self._is_short and not is_watched:
+            selector.register(self._listener, selectors.EVENT_READ)
+
     def _accept(self) -> bool:
         """Take all who wait; tell whether there were any."""
         found = False
         while True:
             try:
                 handle, _ = self._listener.accept()
-            except OSError:
+            except OSError as error:
+                self._is_short = not isinstance(error, BlockingIOError)
                 return found
             if len(self._clients) >= MOST_CLIENTS:
                 handle.close()

@@ -20,7 +20,7 @@ from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES
 from disks.vhd import layout
 from disks.vhd.check_rules import Findings
-from disks.vhd.footer import TYPE_NAMES, Footer
+from disks.vhd.footer import SIZED_BY_GEOMETRY, TYPE_NAMES, Footer
 from disks.vhd.geometry import MAX_CYLINDERS, Geometry
 from disks.vhd.header import CREATE_BLOCK_BYTES, MAX_BLOCK_BYTES, MIN_BLOCK_BYTES, DynamicHeader
 from disks.vhd.record import checksum
@@ -28,7 +28,6 @@ from disks.vhd.record import checksum
 _CREATORS: Final = (
     b"vpc ", b"vs  ", b"win ", b"d2v\0", b"qemu", b"qem2", b"vbox", b"tap\0", b"CTXS", b"wa\0\0",
 )  # fmt: skip
-_BY_GEOMETRY: Final = (b"vpc ", b"qemu")  # QEMU takes the size of their images from the geometry
 _HOSTS: Final = (b"Wi2k", b"Mac ")
 _TEMPORARY: Final = 1
 _CLOCK_SLACK_SECONDS: Final = 86_400  # time zones
@@ -154,7 +153,7 @@ def _check_geometry(fields: Container, findings: Findings, at: int) -> None:
         return
     missing = fields.current_size // SECTOR_BYTES - geometry.sectors
     slack = geometry.heads * geometry.sectors_per_track
-    if fields.creator_application in _BY_GEOMETRY:
+    if fields.creator_application in SIZED_BY_GEOMETRY:
         slack = 0
     if abs(missing) > slack or geometry.sectors == 0:
         found = "{}/{}/{}".format(*geometry) + f", {geometry.sectors * SECTOR_BYTES} bytes"

@@ -19,10 +19,11 @@ from disks.vhd import layout
 from disks.vhd.geometry import Geometry, geometry_for
 from disks.vhd.record import RecordCheck, timestamp, with_checksum
 
-# The creators whose current size every reader believes; for others QEMU multiplies the geometry.
+# The creators whose current size every reader believes; for some others QEMU multiplies the geometry.
 CREATOR_APPLICATION: Final = b"win "
 CREATOR_VERSION: Final = 0x000A_0000
 CREATOR_HOST: Final = b"Wi2k"
+SIZED_BY_GEOMETRY: Final = (b"vpc ", b"qemu")  # of these QEMU takes the size from the geometry
 
 TYPE_NAMES: Final = {
     layout.TYPE_FIXED: "fixed",

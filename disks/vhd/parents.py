@@ -10,7 +10,6 @@ Sources:
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 import uuid
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from disks.hostfile import HostFile
 from disks.vhd.header import DynamicHeader
 from disks.vhd.locators import Clue, clues, path_of
 from disks.vhd.record import timestamp
+from disks.words import how_to_allow, printable
 
 MAX_DEPTH: Final = 64
 _RAW_PARENT: Final = uuid.UUID(int=0)
@@ -81,15 +81,11 @@ def find_parent(
     `rules` already hold the roots; `identify` reads the identity of a VHD and raises ImageFormatError
     for anything else. The parent is open read-only and locked against writers.
     """
-    if header.parent_id == _RAW_PARENT and not rules.ignore_parent_id:
-        raise ParentError(
-            file.path, "its parent is a raw image (no identity), which is never opened as a parent"
-        )
-    if len(ancestry.files) >= MAX_DEPTH:
-        raise ParentError(file.path, f"the chain is deeper than {MAX_DEPTH} images")
+    _refuse_hopeless(file, header, rules, ancestry)
     tried: list[str] = []
     hints: list[str] = []
     seen: set[Path] = set()
+    busy: ImageBusyError | None = None
     for clue in clues(file, header, end):
         try:
             path = _admitted(clue, file.path, rules, seen)
@@ -99,16 +95,30 @@ def find_parent(
         except _PlaceError as error:
             tried.append(f"{_shown(clue)}: {error}")
             hints.append(error.hint)
-        except (ImageBusyError, ParentError):
+        except ImageBusyError as error:
+            busy = busy or error  # whose identity nobody may read now: another place may hold the parent
+        except ParentError:
             raise
         except (DiskError, OSError) as error:
             tried.append(f"{_shown(clue)}: {_reason(error)}")
+    if busy is not None:
+        raise busy
     raise ParentError(
         file.path,
         f"its parent {header.parent_id} is not found",
         tried or ["nothing: it names none"],
         next((hint for hint in hints if hint), _advice(file.path)),
     )
+
+
+def _refuse_hopeless(file: HostFile, header: DynamicHeader, rules: ParentRules, ancestry: Ancestry) -> None:
+    """Raise ParentError where no place is worth a look."""
+    if header.parent_id == _RAW_PARENT and not rules.ignore_parent_id:
+        raise ParentError(
+            file.path, "its parent is a raw image (no identity), which is never opened as a parent"
+        )
+    if len(ancestry.files) >= MAX_DEPTH:
+        raise ParentError(file.path, f"the chain is deeper than {MAX_DEPTH} images")
 
 
 class _PlaceError(DiskError):
@@ -129,16 +139,17 @@ def _admitted(clue: Clue, child: Path, rules: ParentRules, seen: set[Path]) -> P
     if real in seen:
         return None
     seen.add(real)
-    if not any(real.is_relative_to(root) for root in rules.allow_roots):
-        # Nothing of the file is told, not even whether it is there
-        raise _PlaceError(
-            f"{real} lies outside the allowed directories",
-            f"If you trust the image, allow it: --allow-root {shlex.quote(str(real.parent))}",
-        )
+    _require_inside(real, rules)
     status = real.lstat()
     if not stat.S_ISREG(status.st_mode):
-        raise _PlaceError(f"{real} is not a regular file")
+        raise _PlaceError(f"{printable(real)} is not a regular file")
     return real
+
+
+def _require_inside(real: Path, rules: ParentRules) -> None:
+    """Refuse a place outside the roots; nothing of the file is told, not even whether it is there."""
+    if not any(real.is_relative_to(root) for root in rules.allow_roots):
+        raise _PlaceError(f"{printable(real)} lies outside the allowed directories", how_to_allow(real))
 
 
 def _open(
@@ -155,6 +166,7 @@ def _open(
         )
     file = HostFile.open(path, read_only=True, follow=False)
     try:
+        _require_inside(file.real_path, rules)  # a directory on the way may be a link by now
         warnings = _accepted(file, identify(file), header, rules, ancestry)
     except BaseException:
         file.close()
@@ -200,14 +212,12 @@ def _reason(error: DiskError | OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, ImageFormatError):
-        return f"is no VHD ({error})"
-    return str(error)
+        return printable(f"is no VHD ({error})")
+    return printable(error)
 
 
 def _shown(clue: Clue) -> str:
-    """Return what an image says, fit for a terminal whatever it says."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in clue.text)
-    return f"{text} ({clue.field})"
+    return f"{printable(clue.text)} ({clue.field})"
 
 
 def _advice(child: Path) -> str:

@@ -25,7 +25,7 @@ from disks.newfile import Progress
 from disks.vhd import layout
 from disks.vhd.blocks import new_bitmap
 from disks.vhd.family import children_of
-from disks.vhd.footer import CREATOR_APPLICATION
+from disks.vhd.footer import CREATOR_APPLICATION, SIZED_BY_GEOMETRY
 from disks.vhd.geometry import geometry_for
 from disks.vhd.header import MAX_BLOCKS
 from disks.vhd.moving import Move, move_blocks
@@ -45,7 +45,6 @@ _PIECE_SECTORS: Final = 2048
 _ZEROS: Final = bytes(_PIECE_SECTORS * SECTOR_BYTES)
 _ALLOCATE_STEP_BYTES: Final = 64 << 20
 _ENTRY_BYTES: Final = 4
-_BY_GEOMETRY: Final = (b"vpc ", b"qemu")  # QEMU takes their size from the geometry
 
 
 class Resizing(NamedTuple):
@@ -177,7 +176,7 @@ def _resized(record: bytes, size_bytes: int) -> bytes:
     record = with_field(record, 48, size_bytes.to_bytes(8, "big"))  # [VHD] "Current Size"
     packed = geometry.cylinders.to_bytes(2, "big") + bytes((geometry.heads, geometry.sectors_per_track))
     record = with_field(record, 56, packed)  # [VHD] "Disk Geometry"
-    if record[28:32] in _BY_GEOMETRY:
+    if record[28:32] in SIZED_BY_GEOMETRY:
         record = with_field(record, 28, CREATOR_APPLICATION)
     return record
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
+import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from disks import foreign as foreign_module
 from disks.convert import DynamicTarget, FixedTarget, RawTarget
 from disks.errors import DiskError, ParentError
 from disks.open import open_image
@@ -98,6 +102,72 @@ def test_what_is_no_plain_file_is_refused_as_backing(foreign: Path, name: str) -
     run_tool("qemu-img", "rebase", "-u", "-f", "qcow2", "-b", name, "-F", "raw", foreign)
     with pytest.raises(DiskError), open_source(foreign):
         pass
+
+
+def vmdk_on(path: Path, extent: Path | str) -> Path:
+    """Write the descriptor of a VMDK of one flat extent."""
+    lines = ("# Disk DescriptorFile", "version=1", "CID=12345678", "parentCID=ffffffff")
+    path.write_text("\n".join([*lines, 'createType="monolithicFlat"', f'RW 2048 FLAT "{extent}" 0\n']))
+    return path
+
+
+def sparse_descriptor(path: Path, extent: Path) -> Path:
+    """Write a sparse extent of no capacity, which is a descriptor in disguise."""
+    text = vmdk_on(path, extent).read_bytes()
+    path.write_bytes(struct.pack("<4sIIQQQQ", b"KDMV", 1, 3, 0, 128, 1, 20).ljust(512, b"\0") + text)
+    return path
+
+
+@pytest.fixture
+def no_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail when qemu-img would be run."""
+
+    def refuse(command: Sequence[str], *_: object) -> str:
+        pytest.fail(f"{command} was run")
+
+    monkeypatch.setattr(foreign_module, "_output", refuse)
+
+
+@pytest.mark.usefixtures("no_tool")
+@pytest.mark.parametrize("write", [vmdk_on, sparse_descriptor])
+def test_an_extent_elsewhere_is_refused_before_qemu_img_is_run(
+    tmp_path: Path, write: Callable[[Path, Path], Path]
+) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (tmp_path / "secret").write_bytes(bytes(MIB))
+    bait = write(inbox / "bait.vmdk", tmp_path / "secret")
+    with pytest.raises(ParentError, match=f"--allow-root {tmp_path}"), open_source(bait):
+        pass
+
+
+@pytest.mark.usefixtures("no_tool")
+def test_an_extent_that_is_a_descriptor_is_looked_into(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    sparse_descriptor(inbox / "inner.vmdk", tmp_path / "secret")
+    outer = vmdk_on(inbox / "outer.vmdk", "inner.vmdk")
+    with pytest.raises(ParentError, match="secret, outside"), open_source(outer):
+        pass
+
+
+@pytest.mark.usefixtures("no_tool")
+def test_an_extent_that_is_no_plain_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "nbd:localhost:1", "a" * 600):
+        bait = vmdk_on(tmp_path / "bait.vmdk", name)
+        with pytest.raises(DiskError, match=r"plain file|more than 511"), open_source(bait):
+            pass
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("kind", ["monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse"])
+def test_a_vmdk_beside_its_extents_is_read(tmp_path: Path, kind: str) -> None:
+    path, raw = tmp_path / "disk.vmdk", tmp_path / "disk.img"
+    raw.write_bytes(b"\x5a" * MIB)
+    run_tool("qemu-img", "convert", "-O", "vmdk", "-o", f"subformat={kind}", "-f", "raw", raw, path)
+    with open_source(path) as source:
+        assert source.size_bytes == MIB
 
 
 @pytest.mark.oracle

@@ -142,6 +142,27 @@ def test_a_symbolic_link_beside_the_child_does_not_lead_outside(
         open_image(home / child.name)
 
 
+def test_a_link_that_appears_while_the_parent_is_opened_does_not_lead_outside(
+    make_vhd: MakeVhd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases, outside = tmp_path / "home" / "bases", tmp_path / "outside"
+    bases.mkdir(parents=True)
+    child = make_child(tmp_path / "home" / "child.vhd", make_vhd(SIZE, name="home/bases/base.vhd"))
+    open_image(child).close()
+    honest = HostFile.open
+
+    def swap_first(path: Path, **options: bool) -> HostFile:
+        if path.name == "base.vhd" and not bases.is_symlink():
+            bases.rename(outside)
+            bases.symlink_to(outside)
+        return honest(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(HostFile, "open", swap_first)
+    with pytest.raises(ParentError, match="outside the allowed directories"):
+        open_image(child)
+    assert bases.is_symlink()
+
+
 def test_a_changed_time_of_the_parent_is_a_warning_only(make_chain: MakeChain) -> None:
     base, child = make_chain(2, SIZE)
     status = base.stat()
@@ -182,6 +203,21 @@ def test_many_children_share_a_parent_that_nobody_may_write(make_chain: MakeChai
     for image in images:
         image.close()
     open_image(base).close()
+
+
+def test_a_candidate_in_use_does_not_end_the_search(make_vhd: MakeVhd, tmp_path: Path) -> None:
+    (tmp_path / "bases").mkdir()
+    parent = make_vhd(SIZE, name="bases/base.vhd")
+    child = make_child(tmp_path / "child.vhd", parent)
+    child = child.rename(tmp_path / "bases" / "child.vhd")
+    # By its name the parent lies beside the child, by its relative locator in bases/bases
+    (tmp_path / "bases" / "bases").mkdir()
+    other = open_image(make_vhd(SIZE, name="bases/bases/base.vhd"))
+    open_image(child).close()
+    parent.unlink()
+    with pytest.raises(ImageBusyError):
+        open_image(child)
+    other.close()
 
 
 def test_a_chain_has_a_greatest_depth(make_chain: MakeChain) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from disks.errors import DiskError, ParentError
 from disks.open import open_image
+from tests.disks.damage import in_header, put
 from vmm.cli.disk import app
 from vmm.cli.disk.whence import parse_range
+from vmm.cli.errors import one_line
 from vmm.errors import ConfigError, UsageError
 
 
@@ -237,3 +240,25 @@ def test_dry_run_alone_is_a_mistake(family: Path) -> None:
 @pytest.mark.parametrize("verb", ["chain", "whence", "check"])
 def test_help_has_examples(verb: str) -> None:
     assert "trapline disk" in run(verb, "--help")
+
+
+@pytest.mark.parametrize("verb", ["info", "check", "chain", "reparent"])
+def test_what_an_image_says_never_reaches_the_terminal_raw(
+    family: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "..\\..\\\x1b]0;owned\x07 x\\p.vhd".encode("utf-16-le")
+    in_header(64, "\x1b[2Jx".encode("utf-16-be").ljust(512, b"\0"))(family / "child.vhd")
+    in_header(576, struct.pack(">4sIIIQ", b"W2ru", 512, len(text), 0, 2048).ljust(192, b"\0"))(
+        family / "child.vhd"
+    )
+    put(2048, text.ljust(512, b"\0"))(family / "child.vhd")
+    with one_line():
+        result = invoke(verb, "child.vhd")
+        capsys.readouterr()
+        print(result.output)
+    told = "".join(capsys.readouterr())
+    assert "owned" in told or verb == "reparent"  # which finds the parent by its identity
+    assert "\x1b" not in told
+    assert "\x07" not in told
+    if "--allow-root" in told:
+        assert f"--allow-root '{family.parent.parent}/?]0;owned? x'" in told

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from disks.errors import DiskError, ParentError
+from disks.words import printable
 from vmm.cli import status
 from vmm.errors import UsageError, VmmError
 
@@ -25,12 +26,12 @@ class Failure:
 
 def print_error(message: str) -> None:
     """Print `trapline: error: …` on stderr, as one line."""
-    print(f"trapline: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"trapline: error: {printable(' '.join(message.split()))}", file=sys.stderr)
 
 
 def print_warning(message: str) -> None:
     """Print `trapline: warning: …` on stderr, as one line."""
-    print(f"trapline: warning: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"trapline: warning: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def _print_parent_error(error: ParentError) -> None:
@@ -38,7 +39,7 @@ def _print_parent_error(error: ParentError) -> None:
     first, *rest = str(error).splitlines()
     print_error(first)
     for line in rest:
-        print(f"  {' '.join(line.split())}", file=sys.stderr)
+        print(f"  {printable(' '.join(line.split()))}", file=sys.stderr)
 
 
 @contextmanager

@@ -34,10 +34,19 @@ class Served:
 
 
 @contextmanager
-def served(image_path: Path, *, read_only: bool = False, once: bool = False) -> Iterator[Served]:
-    """Serve an image while the block runs; the image is closed and the server's thread gone afterwards."""
+def served(
+    image_path: Path,
+    *,
+    read_only: bool = False,
+    once: bool = False,
+    kind: type[socket.socket] = socket.socket,
+) -> Iterator[Served]:
+    """Serve an image while the block runs; the image is closed and the server's thread gone afterwards.
+
+    `kind` is the class of the socket that listens.
+    """
     export = Export(open_image(image_path, read_only=read_only), image_path.name)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = kind(socket.AF_UNIX, socket.SOCK_STREAM)
     reports: list[str] = []
     with tempfile.TemporaryDirectory(prefix="nbd-") as folder:
         path = f"{folder}/s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -92,6 +93,36 @@ def test_more_clients_than_there_is_room_for_are_turned_away(make_vhd: MakeVhd) 
         assert all(ask(client, request(nbd.CMD_FLUSH)) == (0, b"") for client in clients)
         for client in clients:
             client.close()
+
+
+class Scarce(socket.socket):
+    """A listener on a host without a descriptor for another client, while `is_short`."""
+
+    is_short = True
+    asked = threading.Semaphore(0)
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.is_short:
+            self.asked.release()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept()
+
+
+def test_a_client_that_no_descriptor_is_left_for_waits_and_keeps_nobody_busy(
+    make_vhd: MakeVhd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOOK_S", 2 * GIVE_UP_S)
+    monkeypatch.setattr(Scarce, "asked", threading.Semaphore(0))
+    monkeypatch.setattr(Scarce, "is_short", True)
+    with served(make_vhd(SIZE), kind=Scarce) as server, server.connect() as client:
+        assert Scarce.asked.acquire(timeout=GIVE_UP_S)
+        assert not Scarce.asked.acquire(timeout=0.3)  # asked once, although the client still waits
+        monkeypatch.setattr(Scarce, "is_short", False)
+        os.write(server.server.wake_fd, b"\0")
+        client.sendall(BOTH_FLAGS + option(nbd.OPT_EXPORT_NAME))
+        receive(client, nbd.GREETING.size + nbd.EXPORT_REPLY.size)
+        with begun(server) as other:  # the listener is watched again
+            assert ask(other, read(0, 512), 512) == (0, bytes(512))
 
 
 def test_once_ends_when_the_last_client_has_gone(make_vhd: MakeVhd) -> None:

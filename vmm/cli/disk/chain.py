@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from disks.words import printable
 from vmm.cli.disk.options import AllowRoot, AsJson, IgnoreParentId, parent_rules, scaled
 from vmm.errors import ConfigError
 
@@ -127,7 +128,7 @@ def _print(family: Family) -> None:
         console.print(Text("  ".join([*left, *right]).rstrip(), style))
     for _, node in _walk(family.base, "", "", signs):
         if node.problem:
-            console.print(Text(f"{node.path}: {node.problem}", "yellow"))
+            console.print(Text(printable(f"{node.path}: {node.problem}"), "yellow"))
     if family.left_out:
         console.print(f"and {family.left_out} more images that stand on these")
 
@@ -138,7 +139,7 @@ def _cells(lead: str, node: Node, family: Family, home: Path) -> tuple[str, ...]
     blocks = "" if node.blocks is None else f"{node.blocks_used} of {node.blocks}"
     owned = node.owned_bytes
     return (
-        f"{lead}{name}{' *' * (node.level == 0)}",
+        f"{lead}{printable(name)}{' *' * (node.level == 0)}",
         node.type_name or "?",
         blocks,
         "" if owned is None else scaled(owned),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from disks.words import printable
 from vmm.cli.disk.options import AllowRoot, AsJson, DryRun, IgnoreParentId, parent_rules
 from vmm.cli.disk.progress import progress
 from vmm.errors import UsageError
@@ -120,12 +121,12 @@ def _print(levels: list[Level], fixes: list[Fix], refused: str | None, dry_run: 
     for fix in fixes:
         console.print(Text(f"{PLANNED if dry_run else REPAIRED}: {fix.text}", "green"))
     for level in levels:
-        console.print(Text(f"{level.path}: {summary(level)}", "bold"))
+        console.print(Text(f"{printable(level.path)}: {summary(level)}", "bold"))
         for finding in level.findings.listed:
             line = Text("  ")
             line.append(f"{finding.severity:8}", styles[finding.severity])
-            line.append(f"{finding.rule.name}, at {finding.offset:#x}: {finding.field}: ")
-            line.append(f"expected {finding.expected}, found {finding.found}")
+            line.append(f"{finding.rule.name}, at {finding.offset:#x}: {printable(finding.field)}: ")
+            line.append(printable(f"expected {finding.expected}, found {finding.found}"))
             console.print(line)
             console.print(Text(f"          {finding.rule.meaning}", "dim"))
         for rule, count in level.findings.unlisted.items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from disks.words import printable
 from vmm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ def parse_size(text: str) -> int:
 
 
 def human(key: str, value: object) -> str:
-    """Return a value for people: byte counts with a unit beside them."""
+    """Return a value for people: byte counts with a unit beside them, nothing a terminal would obey."""
     if not key.endswith("_bytes") or not isinstance(value, int) or value < 1024:
-        return str(value)
+        return printable(value)
     return f"{value} ({scaled(value)})"
 
 

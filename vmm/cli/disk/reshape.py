@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from disks.words import printable
 from vmm.cli.disk.options import AllowRoot, AsJson, DryRun, human, parent_rules, parse_size
 from vmm.cli.disk.progress import progress
 from vmm.errors import UsageError
@@ -166,4 +167,4 @@ def _report(facts: dict[str, object], warnings: list[str], as_json: bool) -> Non
     if facts["dry_run"]:
         typer.echo("nothing was changed (--dry-run)")
     for warning in warnings:
-        typer.echo(f"note: {warning}", err=True)
+        typer.echo(f"note: {printable(warning)}", err=True)

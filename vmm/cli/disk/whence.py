@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from disks.words import printable
 from vmm.cli.disk.options import AllowRoot, AsJson, IgnoreParentId, parent_rules
 from vmm.errors import ConfigError, UsageError
 
@@ -56,7 +57,7 @@ def whence(
             typer.echo(json.dumps([_facts(origin) for origin in origins(image, first, count)], indent=2))
             return
         for origin in origins(image, first, count):
-            typer.echo("\n".join(lines_of(origin)))
+            typer.echo("\n".join(map(printable, lines_of(origin))))
     finally:
         image.close()
 
