@@ -11,7 +11,7 @@ from disks.vhd.locators import names_for, texts_of
 from disks.vhd.opening import find_footer, read_parts
 from disks.vhd.reparent import NewParent, set_parent, set_timestamp
 from tests.disks.crash_recorder import RecordingFile
-from tests.disks.small_images import PER_BLOCK, blank, open_small
+from tests.disks.small_images import PER_BLOCK, blank, open_small, with_header_last
 
 OLD = NewParent(Path("old.vhd"), uuid.UUID(int=0x11), 1_000_000_000)
 NEW = NewParent(Path("a-parent-with-a-longer-name" * 4 + ".vhd"), uuid.UUID(int=0x22), 1_100_000_000)
@@ -87,6 +87,19 @@ def test_a_new_parent_survives_any_crash(
     set_parent(work, parent)
     assert crash_everywhere(start, work) > 50
     assert not open_small(work).own_warnings
+
+
+@pytest.mark.parametrize("parent", [NEW, FAR])
+def test_a_header_behind_the_blocks_survives_any_crash(parent: NewParent) -> None:
+    file = RecordingFile(blank(4, OLD.unique_id))
+    fill(file, (2, 0, 3))
+    start = with_header_last(bytes(file.contents))
+    work = TornFile(start)
+    set_parent(work, parent)
+    assert crash_everywhere(start, work) > 20
+    later = RecordingFile(bytes(work.contents))
+    set_timestamp(later, parent._replace(modified=parent.modified + 2))
+    assert crash_everywhere(bytes(work.contents), later) > 1
 
 
 def test_a_new_time_is_one_write_of_one_sector() -> None:
