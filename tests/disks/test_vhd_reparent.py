@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,21 @@ def test_texts_too_long_for_the_room_behind_the_table_go_behind_the_blocks() -> 
     texts = names_for(work.path.resolve(), FAR.path).texts
     fill(work, (1, 2))
     assert texts_of(work, read_parts(work, find_footer(work)).header, found.offset) == texts
+
+
+@pytest.mark.parametrize("room", [0x60, 0x1FF])
+def test_texts_whose_room_is_noted_in_few_bytes_survive_the_first_write(room: int) -> None:
+    work = RecordingFile(child_image((), OLD))
+    header = read_parts(work, find_footer(work)).header
+    locators = tuple(
+        replace(locator, data_space=room) if any(locator.platform_code) else locator
+        for locator in header.locators
+    )
+    work.write_at(512, replace(header, locators=locators).to_bytes())
+    before = said(work)
+    fill(work, (1,))
+    fill(work, (2,))
+    assert said(work) == before
 
 
 def test_an_interrupted_change_can_be_made_again() -> None:
