@@ -92,7 +92,7 @@ class SparseVhd(FileImage):
 
     def offsets(self, lba: int, sectors: int) -> list[tuple[int, int]]:
         """Return (sectors, offset) of the runs of a range that this level holds itself."""
-        return [(run.sectors, run.offset) for run in self.store.runs(lba, sectors) if run.offset is not None]
+        return self.store.offsets(lba, sectors)
 
     def read(self, lba: int, sectors: int) -> bytes:
         """Return whole sectors; holes cost no access to the file."""
