@@ -113,6 +113,10 @@ class SparseVhd(FileImage):
         if self._file.read_only:
             raise ReadOnlyError(self._file.path)
         check_range(self.footer.current_size, lba, sectors_in(data))
+        self.write_here(lba, data)
+
+    def write_here(self, lba: int, data: bytes | bytearray | memoryview) -> None:
+        """Store whole sectors in this level, whether what it stands on is there or not."""
         self.store.write(lba, data, self._cache.forget)
 
     def flush(self) -> None:
