@@ -15,6 +15,7 @@ from disks.image import SECTOR_BYTES
 from disks.newfile import Progress
 from disks.raw import RawImage
 from disks.vhd.fixed import FixedVhd
+from disks.vhd.layers import SURVEY_SECTORS
 from disks.vhd.sparse import SparseVhd
 
 AnyImage = RawImage | FixedVhd | SparseVhd
@@ -23,7 +24,6 @@ Write = Callable[[int, memoryview], None]  # bytes from the start of the disk, d
 _CELL_BYTES: Final = 512 << 10  # stays in a processor's cache between reading and writing
 _GRAIN_BYTES: Final = 4096  # zeros are looked for in such units, which hosts allocate in
 _ZERO_GRAIN: Final = bytes(_GRAIN_BYTES)
-_SURVEY_SECTORS: Final = 1 << 21  # 1 GiB of disk is resolved at once
 _LEAST_WITH_HOLE_BYTES: Final = 64 << 10  # for shorter extents the question costs more than it saves
 
 
@@ -76,9 +76,9 @@ def _held(image: AnyImage) -> Iterator[Piece]:
         yield Piece(0, min(image.file.size(), image.size_bytes), image.file, 0)
         return
     total = image.size_bytes // SECTOR_BYTES
-    for lba in range(0, total, _SURVEY_SECTORS):
+    for lba in range(0, total, SURVEY_SECTORS):
         at = lba * SECTOR_BYTES
-        for extent in image.resolve(lba, min(_SURVEY_SECTORS, total - lba)):
+        for extent in image.resolve(lba, min(SURVEY_SECTORS, total - lba)):
             length = extent.sectors * SECTOR_BYTES
             if extent.file is not None:
                 yield Piece(at, length, extent.file, extent.offset)

@@ -106,6 +106,13 @@ class BlockStore:
             found = found << length | part
         return found
 
+    def offsets(self, lba: int, sectors: int) -> list[tuple[int, int]]:
+        """Return (sectors, offset in the file) for each block of a range that lies in the file."""
+        return [
+            (length, self.table[block] * SECTOR_BYTES + self._bitmap_bytes + first * SECTOR_BYTES)
+            for block, first, length in self._spans(lba, sectors)
+        ]
+
     def first_held(self, lba: int, end: int) -> int:
         """Return the first sector from `lba` on that lies in a block present, or `end`."""
         block = self.table.next_present(lba // self._per_block, -(-end // self._per_block))

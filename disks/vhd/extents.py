@@ -1,7 +1,7 @@
-"""Who holds which sectors: extents, and a cache of them by block.
+"""Who holds which sectors: extents, and a cache of them by block, or by part of a large block.
 
-A read through ten levels asks no level but the one that owns the sectors: the answer for a block is
-worked out once, and stays good until the block is written, since parents are never written.
+A read through ten levels asks no level but the one that owns the sectors: the answer for a part is
+worked out once, and stays good until its block is written, since parents are never written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES
 
-_MAX_BLOCKS: Final = 4096
+_PART_SECTORS: Final = 4096  # 2 MiB; the largest blocks have 256 MiB, and may be held sector by sector
+_MAX_PARTS: Final = 4096
 _MAX_EXTENTS: Final = 1 << 18  # about 30 MiB
 
 
@@ -50,21 +51,22 @@ def append(found: list[Extent], extent: Extent) -> None:
 
 
 class ExtentCache:
-    """The extents of whole blocks, worked out by `resolve(first sector, sectors)` when asked for."""
+    """The extents of whole parts, worked out by `resolve(first sector, sectors)` when asked for."""
 
     def __init__(
         self, block_sectors: int, disk_sectors: int, resolve: Callable[[int, int], list[Extent]]
     ) -> None:
-        self._per_block = block_sectors
+        self._per_part = min(block_sectors, _PART_SECTORS)
+        self._parts_per_block = block_sectors // self._per_part
         self._disk_sectors = disk_sectors
         self._resolve = resolve
-        self._blocks: dict[int, tuple[list[int], list[Extent]]] = {}
+        self._parts: dict[int, tuple[list[int], list[Extent]]] = {}
         self._extents = 0
 
     def find(self, lba: int, sectors: int) -> list[Extent]:
         """Return the extents that make up the range, in order, neighbours merged."""
-        block, first = divmod(lba, self._per_block)
-        starts, extents = self._blocks.get(block) or self._load(block)
+        part, first = divmod(lba, self._per_part)
+        starts, extents = self._parts.get(part) or self._load(part)
         index = bisect_right(starts, first) - 1
         extent = extents[index]
         skipped = first - starts[index]
@@ -74,17 +76,22 @@ class ExtentCache:
 
     def forget(self, block: int) -> None:
         """Drop what is known of a block, since a write changes who holds it."""
-        known = self._blocks.pop(block, None)
+        first = block * self._parts_per_block
+        for part in range(first, first + self._parts_per_block):
+            self._forget_part(part)
+
+    def _forget_part(self, part: int) -> None:
+        known = self._parts.pop(part, None)
         if known is not None:
             self._extents -= len(known[1])
 
     def _find_across(self, lba: int, sectors: int) -> list[Extent]:
         found: list[Extent] = []
         while sectors:
-            block, first = divmod(lba, self._per_block)
-            starts, extents = self._blocks.get(block) or self._load(block)
+            part, first = divmod(lba, self._per_part)
+            starts, extents = self._parts.get(part) or self._load(part)
             for index in range(bisect_right(starts, first) - 1, len(starts)):
-                skipped = lba - block * self._per_block - starts[index]
+                skipped = lba - part * self._per_part - starts[index]
                 length = min(extents[index].sectors - skipped, sectors)
                 append(found, extents[index].part(skipped, length))
                 lba, sectors = lba + length, sectors - length
@@ -92,17 +99,15 @@ class ExtentCache:
                     break
         return found
 
-    def _load(self, block: int) -> tuple[list[int], list[Extent]]:
-        first = block * self._per_block
-        extents = self._resolve(first, min(self._per_block, self._disk_sectors - first))
-        while self._blocks and (
-            len(self._blocks) >= _MAX_BLOCKS or self._extents + len(extents) > _MAX_EXTENTS
-        ):
-            self.forget(next(iter(self._blocks)))
+    def _load(self, part: int) -> tuple[list[int], list[Extent]]:
+        first = part * self._per_part
+        extents = self._resolve(first, min(self._per_part, self._disk_sectors - first))
+        while self._parts and (len(self._parts) >= _MAX_PARTS or self._extents + len(extents) > _MAX_EXTENTS):
+            self._forget_part(next(iter(self._parts)))
         starts, at = [], 0
         for extent in extents:
             starts.append(at)
             at += extent.sectors
-        self._blocks[block] = starts, extents
+        self._parts[part] = starts, extents
         self._extents += len(extents)
         return starts, extents

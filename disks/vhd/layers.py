@@ -14,6 +14,7 @@ from disks.hostfile import ByteFile
 from disks.image import SECTOR_BYTES
 from disks.vhd.extents import Extent, append
 
+SURVEY_SECTORS: Final = 1 << 17  # 64 MiB: what is asked for at once by who goes through a disk
 _WINDOW_SECTORS: Final = 1 << 15
 
 

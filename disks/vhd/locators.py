@@ -85,13 +85,16 @@ def text_of(file: ByteFile, locator: Locator, end: int) -> str | None:
 
 
 def texts_end(header: DynamicHeader, end: int) -> int:
-    """Return where the last of the texts that lie in [0, end) ends: new blocks go behind it."""
+    """Return where the room of the last text in [0, end) ends, at most `end`: new blocks go behind it.
+
+    A room of less than 512 counts as sectors, and may pass `end` where bytes were meant.
+    """
     ends = (
         locator.data_offset + max(room_of(locator) or 0, locator.data_length)
         for locator in header.locators
-        if any(locator.platform_code)
+        if any(locator.platform_code) and locator.data_offset + locator.data_length <= end
     )
-    return max((at for at in ends if at <= end), default=0)
+    return min(end, max(ends, default=0))
 
 
 def _texts(file: ByteFile, header: DynamicHeader, code: bytes, end: int) -> list[str]:

@@ -76,7 +76,7 @@ def merge_into(upper: VhdImage, target: VhdImage, progress: Progress | None = No
         _copy(upper, target.write, None, progress)
         target.flush()
     else:
-        _copy(upper, target.store.write, target, progress)
+        _copy(upper, target.write_here, target, progress)
         target.store.close()  # the footer too is where it stays
 
 

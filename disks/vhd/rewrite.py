@@ -157,11 +157,12 @@ def places(front: int, blocks: tuple[int, int] | None, texts: Sequence[Text]) ->
     """Return where the texts go, behind the table if there is room, and where the footer goes.
 
     `front` is where header and table end, `blocks` where the first block begins and the last one ends.
+    The header may lie behind the first block, or behind all.
     """
     length = len(placed(texts, 0)[1])
     if blocks is None:
         return front, front + length
-    first, end = blocks
+    first, end = blocks[0], max(blocks[1], front)
     if front + length <= first:
         return front, end
     return end, end + length

@@ -14,18 +14,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from disks.errors import DiskError, UnsupportedImageError
 from disks.hostfile import HostFile
 from disks.image import SECTOR_BYTES
 from disks.open import open_image
 from disks.vhd.extents import Extent
+from disks.vhd.layers import SURVEY_SECTORS
 from disks.vhd.opening import open_level
 from disks.vhd.parents import ParentRules
 from disks.vhd.sparse import SparseVhd, VhdImage
-
-_WINDOW_SECTORS: Final = 1 << 17  # 64 MiB: what the most scattered image makes of it stays small
 
 
 class Level(NamedTuple):
@@ -108,9 +107,9 @@ def held(upper: VhdImage) -> Iterator[tuple[int, Extent]]:
     Zeros that were written are held too: they hide what lies below.
     """
     total = upper.size_bytes // SECTOR_BYTES
-    for start in range(0, total, _WINDOW_SECTORS):
+    for start in range(0, total, SURVEY_SECTORS):
         lba = start
-        for extent in upper.resolve(start, min(_WINDOW_SECTORS, total - start)):
+        for extent in upper.resolve(start, min(SURVEY_SECTORS, total - start)):
             if extent.file is not None:
                 yield lba, extent
             lba += extent.sectors

@@ -92,7 +92,7 @@ class SparseVhd(FileImage):
 
     def offsets(self, lba: int, sectors: int) -> list[tuple[int, int]]:
         """Return (sectors, offset) of the runs of a range that this level holds itself."""
-        return [(run.sectors, run.offset) for run in self.store.runs(lba, sectors) if run.offset is not None]
+        return self.store.offsets(lba, sectors)
 
     def read(self, lba: int, sectors: int) -> bytes:
         """Return whole sectors; holes cost no access to the file."""
@@ -113,6 +113,10 @@ class SparseVhd(FileImage):
         if self._file.read_only:
             raise ReadOnlyError(self._file.path)
         check_range(self.footer.current_size, lba, sectors_in(data))
+        self.write_here(lba, data)
+
+    def write_here(self, lba: int, data: bytes | bytearray | memoryview) -> None:
+        """Store whole sectors in this level, whether what it stands on is there or not."""
         self.store.write(lba, data, self._cache.forget)
 
     def flush(self) -> None:

@@ -15,12 +15,12 @@ from disks.errors import HOST_ERRORS
 from disks.hostfile import HostFile
 from disks.image import SECTOR_BYTES
 from disks.vhd.family import Member, members
+from disks.vhd.layers import SURVEY_SECTORS
 from disks.vhd.opening import open_vhd
 from disks.vhd.parents import ParentRules
 from disks.vhd.sparse import SparseVhd, VhdImage
 
 MAX_RELATIVES: Final = 500  # images beside the chain that are opened to be counted
-_STEP_SECTORS: Final = 1 << 21
 
 
 @dataclass
@@ -76,8 +76,8 @@ def shares_of(image: VhdImage) -> tuple[list[int], int]:
     """Return the bytes each level supplies to what the image shows, and those that nobody holds."""
     shares, zeros = [0] * len(image.levels), 0
     total = image.size_bytes // SECTOR_BYTES
-    for lba in range(0, total, _STEP_SECTORS):
-        for extent in image.resolve(lba, min(_STEP_SECTORS, total - lba)):
+    for lba in range(0, total, SURVEY_SECTORS):
+        for extent in image.resolve(lba, min(SURVEY_SECTORS, total - lba)):
             if extent.file is None:
                 zeros += extent.sectors * SECTOR_BYTES
             else:

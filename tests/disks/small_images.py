@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Final
@@ -11,7 +12,8 @@ from disks.sync import SyncPolicy
 from disks.vhd import layout
 from disks.vhd.footer import Footer
 from disks.vhd.header import DynamicHeader
-from disks.vhd.opening import open_level
+from disks.vhd.opening import find_footer, open_level, read_parts
+from disks.vhd.rewrite import leading_to
 from disks.vhd.sparse import SparseVhd
 from tests.disks.crash_recorder import RecordingFile
 
@@ -42,6 +44,19 @@ def filled(blocks: int, seed: int) -> tuple[bytes, bytes]:
         model[lba * 512 : lba * 512 + 512] = data
     image.close()
     return bytes(file.contents), bytes(model)
+
+
+def with_header_last(image: bytes) -> bytes:
+    """Return an image without texts, its table where its header was, and its header behind the blocks."""
+    file = RecordingFile(image)
+    found = find_footer(file)
+    header, _, table, _ = read_parts(file, found)
+    for _, block in table.used():
+        table[block] -= layout.HEADER_BYTES // 512
+    blocks = image[header.table_offset + header.table_bytes : found.offset]
+    header = replace(header, table_offset=layout.FOOTER_BYTES)
+    record = leading_to(found.record, header.table_offset + header.table_bytes + len(blocks))
+    return record + table.to_bytes() + blocks + header.to_bytes() + record
 
 
 def open_small(

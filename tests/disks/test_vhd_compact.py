@@ -11,7 +11,7 @@ from disks.vhd.compact import carry_out, plan_compaction
 from disks.vhd.opening import find_footer, read_parts
 from disks.vhd.reparent import set_parent
 from tests.disks.crash_recorder import RecordingFile
-from tests.disks.small_images import BASE_ID, BLOCK, PER_BLOCK, blank, filled, open_small
+from tests.disks.small_images import BASE_ID, BLOCK, PER_BLOCK, blank, filled, open_small, with_header_last
 from tests.disks.test_vhd_reparent import FAR, OLD, TornFile, said
 
 BLOCKS = 40
@@ -92,6 +92,17 @@ def test_compacting_a_dynamic_image_survives_any_crash(seed: int) -> None:
         assert contents_of(crashed) == model
         states += 1
     assert states > 20
+
+
+def test_a_header_behind_the_blocks_survives_any_crash_of_compacting() -> None:
+    start, model = sparse_image(4)
+    work = compacted(with_header_last(start))
+    assert contents_of(bytes(work.contents)) == model
+    states = 0
+    for _, crashed in work.crashes(most_subsets=8):
+        assert contents_of(crashed) == model
+        states += 1
+    assert states >= 3
 
 
 @pytest.mark.parametrize("texts_behind", [False, True])

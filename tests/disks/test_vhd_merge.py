@@ -16,10 +16,13 @@ from disks.open import open_image
 from disks.vhd.check import check_chain
 from disks.vhd.create import write_child
 from disks.vhd.fixed import FixedVhd
+from disks.vhd.merge import merge_into
 from disks.vhd.mergejob import MergeInto, MergeNew, MergeOrder, Outcome
 from disks.vhd.sparse import SparseVhd, VhdImage
 from tests.disks.conftest import make_child
+from tests.disks.crash_recorder import RecordingFile
 from tests.disks.scribbles import contents_of, scribble, seven_zip
+from tests.disks.small_images import BASE_ID, blank, open_small
 from tests.oracles import run_tool
 
 MakeVhd = Callable[..., Path]
@@ -98,6 +101,15 @@ def test_the_image_merged_into_reads_as_the_child_did(
     assert seven_zip(chain[-1]) == expected
     assert [path.read_bytes() for path in others] == before
     assert found_in(chain[-1]) == set()
+
+
+def test_the_image_merged_into_forgets_what_it_knew() -> None:
+    upper = open_small(RecordingFile(blank(2, BASE_ID)))
+    upper.store.write(3, b"\x07" * 512)
+    target = open_small(RecordingFile(blank(2)))
+    assert target.read(0, 4) == bytes(4 * 512)
+    merge_into(upper, target)
+    assert target.read(0, 4) == bytes(3 * 512) + b"\x07" * 512
 
 
 @pytest.mark.oracle

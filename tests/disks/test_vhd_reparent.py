@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from disks.vhd.locators import names_for, texts_of
 from disks.vhd.opening import find_footer, read_parts
 from disks.vhd.reparent import NewParent, set_parent, set_timestamp
 from tests.disks.crash_recorder import RecordingFile
-from tests.disks.small_images import PER_BLOCK, blank, open_small
+from tests.disks.small_images import PER_BLOCK, blank, open_small, with_header_last
 
 OLD = NewParent(Path("old.vhd"), uuid.UUID(int=0x11), 1_000_000_000)
 NEW = NewParent(Path("a-parent-with-a-longer-name" * 4 + ".vhd"), uuid.UUID(int=0x22), 1_100_000_000)
@@ -89,6 +90,19 @@ def test_a_new_parent_survives_any_crash(
     assert not open_small(work).own_warnings
 
 
+@pytest.mark.parametrize("parent", [NEW, FAR])
+def test_a_header_behind_the_blocks_survives_any_crash(parent: NewParent) -> None:
+    file = RecordingFile(blank(4, OLD.unique_id))
+    fill(file, (2, 0, 3))
+    start = with_header_last(bytes(file.contents))
+    work = TornFile(start)
+    set_parent(work, parent)
+    assert crash_everywhere(start, work) > 20
+    later = RecordingFile(bytes(work.contents))
+    set_timestamp(later, parent._replace(modified=parent.modified + 2))
+    assert crash_everywhere(bytes(work.contents), later) > 1
+
+
 def test_a_new_time_is_one_write_of_one_sector() -> None:
     start = child_image((1,))
     work = TornFile(start)
@@ -121,6 +135,21 @@ def test_texts_too_long_for_the_room_behind_the_table_go_behind_the_blocks() -> 
     texts = names_for(work.path.resolve(), FAR.path).texts
     fill(work, (1, 2))
     assert texts_of(work, read_parts(work, find_footer(work)).header, found.offset) == texts
+
+
+@pytest.mark.parametrize("room", [0x60, 0x1FF])
+def test_texts_whose_room_is_noted_in_few_bytes_survive_the_first_write(room: int) -> None:
+    work = RecordingFile(child_image((), OLD))
+    header = read_parts(work, find_footer(work)).header
+    locators = tuple(
+        replace(locator, data_space=room) if any(locator.platform_code) else locator
+        for locator in header.locators
+    )
+    work.write_at(512, replace(header, locators=locators).to_bytes())
+    before = said(work)
+    fill(work, (1,))
+    fill(work, (2,))
+    assert said(work) == before
 
 
 def test_an_interrupted_change_can_be_made_again() -> None:

@@ -15,7 +15,7 @@ from disks.vhd.geometry import geometry_for
 from disks.vhd.opening import find_footer, open_level, read_parts
 from disks.vhd.resize import check_resize, resize_dynamic, resize_fixed
 from tests.disks.crash_recorder import RecordingFile
-from tests.disks.small_images import BASE_ID, BLOCK, blank, filled, open_small
+from tests.disks.small_images import BASE_ID, BLOCK, blank, filled, open_small, with_header_last
 
 FIXED = 20 * 512
 
@@ -83,6 +83,14 @@ def test_growing_a_dynamic_disk_survives_any_crash(sectors: int, seed: int) -> N
     assert crash_everywhere(work, contents, grown) >= 5
     assert find_footer(work).warnings == ()
     assert work.read_at(512, 8) == b"cxsparse"
+
+
+@pytest.mark.parametrize("sectors", [8 * 12 + 1, 8 * 40])
+def test_a_header_behind_the_blocks_survives_any_crash_of_growing(sectors: int) -> None:
+    start, contents = filled(12, 1)
+    work = RecordingFile(with_header_last(start))
+    resize_dynamic(work, sectors * 512)
+    assert crash_everywhere(work, contents, contents.ljust(sectors * 512, b"\0")) >= 5
 
 
 def test_growing_an_empty_dynamic_disk_survives_any_crash() -> None:

@@ -41,7 +41,8 @@ def test_report_tells_sizes_and_the_depth_of_the_chain(raw: Path, tmp_path: Path
     assert "a chain of 2" in run("convert", child, tmp_path / "flat.img")
     found = json.loads(run("convert", "--json", child, tmp_path / "flat.vhd"))
     assert found["levels"] == [str(child), str(tmp_path / "base.vhd")]
-    assert (found["virtual_bytes"], found["held_bytes"], found["written_bytes"]) == (4 << 20, 4096, 4096)
+    assert (found["virtual_bytes"], found["written_bytes"]) == (4 << 20, 4096)
+    assert 4096 <= found["held_bytes"] <= 2 << 20  # of a block, what the host stores
     assert found["unique_id"] == facts(tmp_path / "flat.vhd")["unique_id"]
     assert found["commands"] == []
 
