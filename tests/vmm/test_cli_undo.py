@@ -15,7 +15,8 @@ import pytest
 
 from disks.errors import ImageBusyError
 from disks.open import open_image
-from disks.vhd.undo import open_undo, undo_path
+from disks.vhd.undo import open_undo
+from disks.vhd.undo_names import undo_path
 from tests.disks.conftest import make_child, make_vhd  # noqa: F401 - a fixture
 from tests.vmm.terminal_rig import Terminal
 from vmm.cli import status
@@ -104,7 +105,7 @@ def test_kept_when_asked_to_and_where_nobody_can_be_asked(
     assert sector_1(undo_path(disk)) == WRITTEN
     said = capfd.readouterr().err
     assert f"kept in {undo_path(disk)}; the next run with --undo goes on" in said
-    assert f"trapline disk merge {undo_path(disk)} commits them" in said
+    assert f"trapline disk merge --delete {undo_path(disk)} commits them" in said
 
 
 @pytest.mark.parametrize("action", ["commit", "discard"])

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from disks.errors import ParentError, UnsupportedImageError
+from disks.errors import DiskError, ParentError, UnsupportedImageError
 from disks.open import open_image
-from disks.vhd.undo import undo_path, written_bytes
+from disks.vhd.undo import written_bytes
+from disks.vhd.undo_names import committing_path, undo_path
 from tests.disks.conftest import make_child, make_vhd  # noqa: F401 - a fixture
 from vmm.cli.job import Job, RunOptions
 from vmm.cli.supervisor import check_disks
@@ -120,11 +121,21 @@ def test_a_disk_whose_undo_disk_waits_is_not_written(base: Path) -> None:
     write(machine(base, undo=True), 5, b"\x11" * 512)
     with pytest.raises(ConfigError, match="has an undo disk from an earlier run") as refused:
         Drives(machine(base))
-    assert f"trapline disk merge {undo_path(base)}" in str(refused.value)
+    assert f"trapline disk merge --delete {undo_path(base)}" in str(refused.value)
     drives = Drives(machine(base, snapshot=True))
     assert drives.images[0].read(5, 1) == bytes(512)
     drives.close()
     assert "is not seen without --undo" in drives.warnings[0]
+
+
+@pytest.mark.parametrize("drive", [{}, {"read_only": True}, {"snapshot": True}, {"parent_writable": True}])
+def test_a_half_committed_disk_is_not_run(base: Path, drive: dict[str, bool]) -> None:
+    write(machine(base, undo=True), 5, b"\x11" * 512)
+    undo_path(base).rename(committing_path(base))
+    configs = [machine(base, **drive)] + ([machine(base, undo=True)] if not drive else [])
+    for config in configs:
+        with pytest.raises(DiskError, match=f"disk merge --delete {committing_path(base)}"):
+            Drives(config)
 
 
 def test_undo_goes_on_where_the_last_run_ended(base: Path) -> None:

@@ -58,6 +58,7 @@ def settle(config: MachineConfig, code: int, *, orderly: bool) -> int:
 def _pending(config: MachineConfig) -> list[Pending]:
     """Return the undo disks that hold something; delete those that hold nothing."""
     from disks.vhd import undo
+    from disks.vhd.undo_names import undo_path
 
     found = []
     for drive in filter(config.has_undo_disk, config.hd):
@@ -66,7 +67,7 @@ def _pending(config: MachineConfig) -> list[Pending]:
         if written == 0:
             undo.discard(disk)
         elif written is not None:
-            found.append(Pending(disk, undo.undo_path(disk), written, drive.parent_writable))
+            found.append(Pending(disk, undo_path(disk), written, drive.parent_writable))
     return found
 
 
@@ -98,7 +99,7 @@ def _do(action: UndoAction | None, found: Pending, config: MachineConfig) -> boo
     if action == "keep":
         _tell(
             f"{found.size} are kept in {found.undo}; the next run with --undo goes on with them. "
-            f"trapline disk merge {found.undo} commits them, rm {found.undo} discards them"
+            f"trapline disk merge --delete {found.undo} commits them, rm {found.undo} discards them"
         )
         return True
     try:
@@ -111,8 +112,17 @@ def _do(action: UndoAction | None, found: Pending, config: MachineConfig) -> boo
             _tell(f"{found.size} of {found.disk} are discarded")
     except HOST_ERRORS as error:
         print_error(f"the undo disk {found.undo} is kept: {error}")
+        _tell_if_half_committed(found)
         return False
     return True
+
+
+def _tell_if_half_committed(found: Pending) -> None:
+    from disks.vhd import undo
+
+    path = undo.half_committed(found.disk)
+    if path is not None:
+        _tell(f"{found.disk}: {undo.how_to_finish(path)}")
 
 
 def _tell(text: str) -> None:
