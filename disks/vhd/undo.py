@@ -22,7 +22,7 @@ from disks.newfile import Progress, new_file
 from disks.open import open_image
 from disks.sync import SyncPolicy
 from disks.vhd.create import write_child
-from disks.vhd.family import member
+from disks.vhd.family import ParentInUseError, children_of, member, refuse_to_write_a_parent
 from disks.vhd.fixed import FixedVhd
 from disks.vhd.mergejob import MergeInto, MergeOrder
 from disks.vhd.opening import open_level
@@ -46,6 +46,11 @@ def open_undo(
     if not isinstance(image, SparseVhd) or image.parent is None or not image.parent.path.samefile(disk):
         image.close()
         raise _foreign(path, disk)
+    try:
+        refuse_to_write_a_parent(image)
+    except ParentInUseError as error:
+        image.close()
+        raise _with_children(path, error.children) from None
     return image
 
 
@@ -78,12 +83,18 @@ def commit(
 
 
 def discard(disk: Path) -> None:
-    """Delete the undo disk of `disk`; raise OSError or DiskError, ImageBusyError while it is in use."""
+    """Delete the undo disk of `disk`; raise OSError or DiskError, ImageBusyError while it is in use.
+
+    One that other images stand on is not deleted.
+    """
     refuse_half_committed(disk)
     path = undo_path(disk)
     file = HostFile.open(path, read_only=False)
     try:
         _require_undo(path, disk)
+        children = children_of(member(path).unique_id, [path.parent])
+        if children:
+            raise _with_children(path, children)
         path.unlink()
         sync_directory(path)
     finally:
@@ -138,6 +149,14 @@ def _make(disk: Path, path: Path, rules: ParentRules) -> None:
 def _require_undo(path: Path, disk: Path) -> None:
     if member(path).parent_id != member(disk).unique_id:
         raise _foreign(path, disk)
+
+
+def _with_children(path: Path, children: list[Path]) -> DiskError:
+    return DiskError(
+        f"{path}: is an undo disk, but {', '.join(map(str, children))} stands on it. Put that onto the disk "
+        f"itself (trapline disk merge --delete --reparent-children {path}, which commits the undo disk), or "
+        "delete it"
+    )
 
 
 def _foreign(path: Path, disk: Path) -> DiskError:

@@ -100,6 +100,16 @@ def test_a_disk_with_other_children_is_not_committed_to(make_vhd: MakeVhd, tmp_p
     assert sibling.exists()
 
 
+def test_an_undo_disk_that_images_stand_on_is_neither_written_nor_deleted(disk: Path, tmp_path: Path) -> None:
+    write_through(disk, 9, b"\x55" * 512)
+    above = make_child(tmp_path / "above.vhd", undo_path(disk))
+    expected = contents_of(above)
+    for use in (undo.open_undo, undo.discard, undo.commit):
+        with pytest.raises(DiskError, match=r"above\.vhd"):
+            use(disk)
+    assert contents_of(above) == expected
+
+
 def test_another_image_of_its_name_is_left_alone(make_vhd: MakeVhd) -> None:
     disk = make_vhd(SIZE)
     stranger = make_vhd(SIZE, name="disk.undo.vhd")

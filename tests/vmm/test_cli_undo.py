@@ -146,6 +146,16 @@ def test_an_undo_disk_that_holds_nothing_is_not_asked_about(
     assert capfd.readouterr().err == ""
 
 
+def test_an_empty_undo_disk_that_an_image_stands_on_is_kept(
+    disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    open_undo(disk).close()
+    make_child(disk.with_name("above.vhd"), undo_path(disk))
+    assert settle(config(disk), 0, orderly=True) == status.ERROR
+    assert undo_path(disk).exists()
+    assert "above.vhd" in capfd.readouterr().err
+
+
 def test_what_cannot_be_committed_is_kept_and_the_run_has_failed(
     disk: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
