@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from disks.hostfile import HostFile, sync_directory
 
 Progress = Callable[[int], None]  # told the bytes done so far
 
+_NO_LINKS_HERE: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _RESERVE_STEP_BYTES: Final = 64 << 20
 
 
@@ -33,9 +35,10 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[HostFile]:
         try:
             yield file
             file.sync()
-            if not replace:
-                refuse_existing(path)
-            draft.replace(path)
+            if replace:
+                draft.replace(path)
+            else:
+                _put_new(draft, path)
             sync_directory(path)
         except BaseException:
             draft.unlink(missing_ok=True)
@@ -45,6 +48,22 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[HostFile]:
     finally:
         if old is not None:
             old.close()
+
+
+def _put_new(draft: Path, path: Path) -> None:
+    """Give the draft its name unless that is taken, also if somebody takes it at this very moment."""
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        refuse_existing(path)
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS_HERE:
+            raise
+        refuse_existing(path)
+        draft.replace(path)
+    else:
+        draft.unlink()
 
 
 def reserve(file: HostFile, length: int, progress: Progress | None) -> None:

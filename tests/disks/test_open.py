@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from disks import newfile
 from disks.errors import DiskError, ImageBusyError, UnsupportedImageError
 from disks.image import BlockImage
 from disks.newfile import new_file
@@ -151,6 +153,42 @@ def test_failed_replacement_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), new_file(path, replace=True):
         raise KeyboardInterrupt
     assert path.read_bytes() == b"precious"
+
+
+def test_a_file_that_appears_at_the_last_moment_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk.img"
+
+    def look(looked_at: Path) -> None:
+        """Find nothing, whereupon the file appears."""
+        looked_at.write_bytes(b"precious")
+
+    def make() -> None:
+        with new_file(path):
+            monkeypatch.setattr(newfile, "refuse_existing", look)
+            look(path)
+
+    with pytest.raises(FileExistsError):
+        make()
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def without_links(patch: pytest.MonkeyPatch) -> None:
+    """Let the file system have no hard links."""
+
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    patch.setattr(Path, "hardlink_to", refuse)
+
+
+def test_a_file_appears_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_links(monkeypatch)
+    with new_file(tmp_path / "disk.img") as file:
+        file.write_at(0, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["disk.img"]
 
 
 def test_image_in_use_is_not_replaced(make_vhd: MakeVhd) -> None:
