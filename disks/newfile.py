@@ -11,6 +11,7 @@ from typing import Final
 
 from disks.errors import DiskError
 from disks.hostfile import HostFile, sync_directory
+from disks.vhd.family import refuse_to_replace_a_parent
 
 Progress = Callable[[int], None]  # told the bytes done so far
 
@@ -22,9 +23,12 @@ _RESERVE_STEP_BYTES: Final = 64 << 20
 def new_file(path: Path, *, replace: bool = False) -> Iterator[HostFile]:
     """Yield an empty file that becomes `path` when the block ends well and vanishes when it fails.
 
-    Raise DiskError if `path` exists and `replace` is false, ImageBusyError if it is in use.
+    Raise DiskError if `path` exists and `replace` is false, or if other images stand on it,
+    ImageBusyError if it is in use.
     """
-    if not replace:
+    if replace:
+        refuse_to_replace_a_parent(path)
+    else:
         refuse_existing(path)
     old = HostFile.open(path, read_only=False) if replace and path.exists() else None
     if not path.absolute().parent.is_dir():

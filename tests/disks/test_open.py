@@ -20,6 +20,7 @@ from disks.vhd.fixed import FixedVhd
 from disks.vhd.layout import FOOTER_CHECKSUM_OFFSET, TYPE_DIFFERENCING
 from disks.vhd.record import with_checksum
 from disks.vhd.sparse import SparseVhd
+from tests.disks.conftest import make_child
 
 MakeVhd = Callable[..., Path]
 
@@ -189,6 +190,15 @@ def test_a_file_appears_where_there_are_no_links(tmp_path: Path, monkeypatch: py
     with new_file(tmp_path / "disk.img") as file:
         file.write_at(0, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["disk.img"]
+
+
+def test_a_parent_is_not_replaced(make_vhd: MakeVhd, tmp_path: Path) -> None:
+    path = make_vhd(1 << 20)
+    before = path.read_bytes()
+    make_child(tmp_path / "child.vhd", path)
+    with pytest.raises(DiskError, match=r"is the parent of child\.vhd"), new_file(path, replace=True):
+        pass
+    assert path.read_bytes() == before
 
 
 def test_image_in_use_is_not_replaced(make_vhd: MakeVhd) -> None:
