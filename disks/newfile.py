@@ -20,9 +20,10 @@ _RESERVE_STEP_BYTES: Final = 64 << 20
 
 
 @contextmanager
-def new_file(path: Path, *, replace: bool = False) -> Iterator[HostFile]:
+def new_file(path: Path, *, replace: bool = False, like: Path | None = None) -> Iterator[HostFile]:
     """Yield an empty file that becomes `path` when the block ends well and vanishes when it fails.
 
+    It may be read by whoever may read what it replaces, or the file `like`.
     Raise DiskError if `path` exists and `replace` is false, or if other images stand on it,
     ImageBusyError if it is in use.
     """
@@ -35,7 +36,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[HostFile]:
         raise DiskError(f"{path}: no such directory: {path.parent}")
     draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        file = HostFile.create(draft)
+        file = HostFile.create(draft, old.status if old else like.stat() if like else None)
         try:
             yield file
             file.sync()

@@ -140,7 +140,7 @@ def _make(disk: Path, path: Path, rules: ParentRules) -> None:
     try:
         if not isinstance(parent, FixedVhd | SparseVhd):
             raise without_undo(disk)
-        with new_file(path) as file:
+        with new_file(path, like=disk) as file:
             write_child(file, path, parent)
     finally:
         parent.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,6 +200,20 @@ def test_a_parent_is_not_replaced(make_vhd: MakeVhd, tmp_path: Path) -> None:
     with pytest.raises(DiskError, match=r"is the parent of child\.vhd"), new_file(path, replace=True):
         pass
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(0o600, 0o600), (0o640, 0o640), (0o666, 0o666), (0o444, 0o644)]
+)
+def test_a_new_file_is_no_more_public_than_what_it_replaces(tmp_path: Path, mode: int, expected: int) -> None:
+    path = tmp_path / "disk.img"
+    path.touch()
+    path.chmod(mode)
+    with new_file(tmp_path / "other.img", like=path) as file:
+        assert stat.S_IMODE(file.status.st_mode) == expected
+    with new_file(path, replace=True):
+        pass
+    assert stat.S_IMODE(path.stat().st_mode) == expected
 
 
 def test_image_in_use_is_not_replaced(make_vhd: MakeVhd) -> None:

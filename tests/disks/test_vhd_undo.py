@@ -58,6 +58,13 @@ def test_writes_go_to_it_and_stay_there(disk: Path) -> None:
     assert contents_of(undo_path(disk))[9 * 512 : 11 * 512] == b"\x55" * 512 + b"\x66" * 512
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_who_may_not_read_the_disk_may_not_read_its_undo_disk(disk: Path, mode: int) -> None:
+    disk.chmod(mode)
+    write_through(disk, 9, b"\x55" * 512)
+    assert stat.S_IMODE(undo_path(disk).stat().st_mode) == mode
+
+
 def test_commit_puts_them_into_the_disk(disk: Path) -> None:
     write_through(disk, 9, b"\x55" * 512)
     write_through(disk, 3, bytes(512))
