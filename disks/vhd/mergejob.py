@@ -35,7 +35,8 @@ class MergeOrder:
     """What is asked for.
 
     `search` are directories, besides those of the images, where images that stand on these are looked
-    for. `force` merges although such images are spoilt (or replaces the new file).
+    for. `force` merges although such images are spoilt (or replaces the new file). With `dry_run` nothing
+    is opened for writing, and the job can only be asked what it would do.
     """
 
     child: Path
@@ -44,6 +45,7 @@ class MergeOrder:
     force: bool = False
     reparent_children: bool = False
     delete: bool = False
+    dry_run: bool = False
 
 
 @dataclass
@@ -89,7 +91,7 @@ class Job:
     def _claim_children(self, parent: Path, size_bytes: int) -> None:
         """Open the images that will be put onto another parent, and see that they can be."""
         for path in self.outcome.children if self._order.reparent_children else ():
-            file = HostFile.open(path, read_only=False)
+            file = HostFile.open(path, read_only=self._order.dry_run)
             self._claimed.append(file)
             size, old_size = open_level(file).size_bytes, self._levels[0].size_bytes
             names_for(path, parent)
@@ -115,7 +117,7 @@ class MergeInto(Job):
         if cut == 0:
             raise DiskError(f"{into}: is the child itself; name an image it stands on")
         _refuse_shorter(levels, cut + 1)
-        super().__init__(order, levels, open_span(levels, cut, writable=True))
+        super().__init__(order, levels, open_span(levels, cut, writable=not order.dry_run))
         assert self._span.lower is not None
         self._target = self._span.lower
         self._cut = cut
