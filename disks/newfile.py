@@ -27,15 +27,15 @@ def new_file(path: Path, *, replace: bool = False, like: Path | None = None) -> 
     Raise DiskError if `path` exists and `replace` is false, or if other images stand on it,
     ImageBusyError if it is in use.
     """
-    if replace:
-        refuse_to_replace_a_parent(path)
-    else:
+    if not replace:
         refuse_existing(path)
     old = HostFile.open(path, read_only=False) if replace and path.exists() else None
     if not path.absolute().parent.is_dir():
         raise DiskError(f"{path}: no such directory: {path.parent}")
     draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        if old is not None:
+            refuse_to_replace_a_parent(path)
         file = HostFile.create(draft, old.status if old else like.stat() if like else None)
         try:
             yield file
