@@ -51,7 +51,15 @@ def settle(config: MachineConfig, code: int, *, orderly: bool) -> int:
         # After a hang-up nobody is there to answer
         may_ask = code != status.SIGNAL_BASE + signal.SIGHUP and os.isatty(0) and os.isatty(2)
         action = _ask(pending) if may_ask else "keep"
-    good = [_do(action, found, config) for found in pending]
+    good = []
+    for number, found in enumerate(pending, 1):
+        try:
+            good.append(_do(action, found, config))
+        except KeyboardInterrupt:
+            _tell_failed(found, "stopped")
+            for other in pending[number:]:
+                _do("keep", other, config)
+            return status.SIGNAL_BASE + signal.SIGINT
     return code if all(good) else code or status.ERROR
 
 
@@ -111,17 +119,19 @@ def _do(action: UndoAction | None, found: Pending, config: MachineConfig) -> boo
             undo.discard(found.disk)
             _tell(f"{found.size} of {found.disk} are discarded")
     except HOST_ERRORS as error:
-        print_error(f"the undo disk {found.undo} is kept: {error}")
-        _tell_if_half_committed(found)
+        _tell_failed(found, str(error))
         return False
     return True
 
 
-def _tell_if_half_committed(found: Pending) -> None:
+def _tell_failed(found: Pending, why: str) -> None:
     from disks.vhd import undo
 
     path = undo.half_committed(found.disk)
-    if path is not None:
+    if path is None:
+        print_error(f"the undo disk {found.undo} is kept: {why}")
+    else:
+        print_error(f"the undo disk {path} is kept: {why}")
         _tell(f"{found.disk}: {undo.how_to_finish(path)}")
 
 
