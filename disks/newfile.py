@@ -1,11 +1,16 @@
-"""Making an image file: it appears whole or not at all."""
+"""Making an image file: it appears whole or not at all.
+
+It is made under another name, `.NAME.PID.partial`. What a process that was killed left of one is removed when
+the next file of that name is made.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +41,7 @@ def new_file(path: Path, *, replace: bool = False, like: Path | None = None) -> 
     try:
         if old is not None:
             refuse_to_replace_a_parent(path)
+        _sweep(path)
         file = HostFile.create(draft, old.status if old else like.stat() if like else None)
         try:
             yield file
@@ -53,6 +59,25 @@ def new_file(path: Path, *, replace: bool = False, like: Path | None = None) -> 
     finally:
         if old is not None:
             old.close()
+
+
+def _sweep(path: Path) -> None:
+    """Remove the drafts of `path` whose makers are gone."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.partial")
+    try:
+        neighbours = list(path.absolute().parent.iterdir())
+    except OSError:  # a directory that can be written and not listed
+        return
+    for draft in neighbours:
+        found = pattern.fullmatch(draft.name)
+        if found is None or Path("/proc", found[1]).exists():
+            continue
+        with suppress(OSError, DiskError):  # in use by a process we cannot see, or not ours to remove
+            file = HostFile.open(draft, read_only=False, follow=False)
+            try:
+                draft.unlink()
+            finally:
+                file.close()
 
 
 def _put_new(draft: Path, path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from disks import newfile
 from disks.errors import DiskError, ImageBusyError, UnsupportedImageError
+from disks.hostfile import HostFile
 from disks.image import BlockImage
 from disks.newfile import new_file
 from disks.open import ImageFormat, open_image
@@ -147,6 +150,25 @@ def test_failed_creation_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(DiskError), new_file(tmp_path / "disk.vhd") as file:
         write_dynamic(file, 1000)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_draft_of_a_killed_process_goes_when_the_file_is_made_again(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from disks.newfile import new_file\n"
+        "with new_file(Path(sys.argv[1])) as file: os.kill(os.getpid(), 9)"
+    )
+    path = tmp_path / "disk.img"
+    subprocess.run([sys.executable, "-c", script, path], check=False, timeout=60)
+    assert [left.suffix for left in tmp_path.iterdir()] == [".partial"]
+    others = [tmp_path / ".disk.img.x.partial", tmp_path / ".disk2.img.999999999.partial"]
+    in_use = tmp_path / ".disk.img.999999999.partial"
+    for other in (*others, in_use):
+        other.touch()
+    user = HostFile.open(in_use, read_only=True)
+    with new_file(path):
+        pass
+    user.close()
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others, in_use])
 
 
 def test_failed_replacement_keeps_the_old_file(tmp_path: Path) -> None:
