@@ -21,6 +21,7 @@ from disks.vhd.family import refuse_to_replace_a_parent
 Progress = Callable[[int], None]  # told the bytes done so far
 
 _NO_LINKS_HERE: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+_MOST_OF_A_NAME: Final = 60  # memfd_create(2) takes 249 bytes
 _RESERVE_STEP_BYTES: Final = 64 << 20
 
 
@@ -59,6 +60,23 @@ def new_file(path: Path, *, replace: bool = False, like: Path | None = None) -> 
     finally:
         if old is not None:
             old.close()
+
+
+@contextmanager
+def no_file(path: Path, *, replace: bool = False) -> Iterator[HostFile]:
+    """Yield what `new_file` would, in memory, and refuse what it would: nothing comes of it."""
+    if not replace:
+        refuse_existing(path)
+    elif path.exists():
+        HostFile.open(path, read_only=True).close()
+        refuse_to_replace_a_parent(path)
+    if not path.absolute().parent.is_dir():
+        raise DiskError(f"{path}: no such directory: {path.parent}")
+    file = HostFile(path, os.memfd_create(path.name[:_MOST_OF_A_NAME]), read_only=False)
+    try:
+        yield file
+    finally:
+        file.close()
 
 
 def _sweep(path: Path) -> None:
