@@ -31,8 +31,8 @@ class OpenDrive(NamedTuple):
 
 
 def parent_rules(machine: MachineConfig) -> ParentRules:
-    """Return where the parents of the machine's disks may lie."""
-    return ParentRules(tuple(map(Path, machine.allow_roots)))
+    """Return where the parents of the machine's disks may lie, and who they may be."""
+    return ParentRules(tuple(map(Path, machine.allow_roots)), machine.ignore_parent_id)
 
 
 def open_drive(drive: DriveConfig, machine: MachineConfig, *, raw: bool = False) -> OpenDrive:

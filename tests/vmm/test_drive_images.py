@@ -6,16 +6,21 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
+from typer.testing import CliRunner
 
 from disks.errors import DiskError, ParentError, UnsupportedImageError
 from disks.open import open_image
+from disks.vhd.parents import ParentRules
 from disks.vhd.undo import written_bytes
 from disks.vhd.undo_names import committing_path, undo_path
 from tests.disks.conftest import make_child, make_vhd  # noqa: F401 - a fixture
+from vmm.cli import build_app, supervisor
 from vmm.cli.job import Job, RunOptions
 from vmm.cli.supervisor import check_disks
 from vmm.config import DriveConfig, MachineConfig
+from vmm.drive_images import parent_rules
 from vmm.errors import ConfigError, UsageError
 from vmm.power_on import Drives
 
@@ -81,6 +86,33 @@ def test_a_parent_can_be_read_and_its_writing_can_be_insisted_on(
 def test_an_image_that_nothing_stands_on_is_written(base: Path, make_vhd: MakeVhd) -> None:  # noqa: F811
     make_child(base.with_name("x.vhd"), make_vhd(SIZE, name="other.vhd"))
     write(machine(base), 0, b"\x11" * 512)
+
+
+def test_another_parent_is_taken_where_asked_for(
+    base: Path,
+    child: Path,
+    make_vhd: MakeVhd,  # noqa: F811
+) -> None:
+    make_vhd(SIZE, name="other.vhd").replace(base)
+    with pytest.raises(ParentError, match="is image"):
+        Drives(machine(child))
+    config = msgspec.structs.replace(machine(child), ignore_parent_id=True)
+    assert "though its identity differs" in write(config, 5, b"\x11" * 512)[0]
+
+
+def test_the_command_hands_on_where_parents_lie_and_who_they_are(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+
+    def supervised(job: Job, process: object = None) -> int:
+        jobs.append(job)
+        return 0
+
+    monkeypatch.setattr(supervisor, "supervise", supervised)
+    words = ["run", "--hd", str(base), "--allow-root", str(base.parent), "--ignore-parent-id"]
+    assert CliRunner().invoke(build_app(["run"]), words).exit_code == 0
+    assert parent_rules(jobs[0].config) == ParentRules((base.parent,), ignore_parent_id=True)
 
 
 def test_a_parent_elsewhere_needs_its_root(base: Path, tmp_path: Path) -> None:
