@@ -25,6 +25,7 @@ from disks.errors import DiskError, ImageBusyError, ReadOnlyError
 _NO_LOCKS_HERE: Final = (errno.ENOLCK, errno.ENOTSUP)
 _CREATE_MODE: Final = 0o666
 _MAX_OFFSET: Final = (1 << 63) - 1  # off_t
+_OWNERS_MODE: Final = 0o600
 
 
 class ByteFile(Protocol):
@@ -84,10 +85,23 @@ class HostFile:
         return cls._checked(path, descriptor, read_only, lock)
 
     @classmethod
-    def create(cls, path: Path) -> HostFile:
-        """Make a new, empty, locked file; raise FileExistsError rather than touch an old one."""
+    def create(cls, path: Path, like: os.stat_result | None = None) -> HostFile:
+        """Make a new, empty, locked file; raise FileExistsError rather than touch an old one.
+
+        Who may read or write the file with the status `like`, and nobody else, may do so with the new one;
+        its owner always may.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return cls._checked(path, os.open(path, flags, _CREATE_MODE), read_only=False, lock=True)
+        if like is None:
+            return cls._checked(path, os.open(path, flags, _CREATE_MODE), read_only=False, lock=True)
+        mode = like.st_mode & _CREATE_MODE | _OWNERS_MODE
+        file = cls._checked(path, os.open(path, flags, _OWNERS_MODE), read_only=False, lock=True)
+        file.set_mode(mode)
+        return file
+
+    def set_mode(self, mode: int) -> None:
+        """Let the file be read and written by whom the permission bits name."""
+        os.fchmod(self._descriptor, mode & _CREATE_MODE)
 
     @classmethod
     def _checked(cls, path: Path, descriptor: int, read_only: bool, lock: bool) -> HostFile:

@@ -113,7 +113,7 @@ def translate(source: Source, path: Path, target: Target | str, watcher: Watcher
                 watcher.command(words)
                 foreign.run(words)
             if isinstance(target, str):
-                _put(scratch / path.name, file.path)
+                _put(scratch / path.name, file)
                 return 0
             with closing(RawImage(HostFile.open(raw, read_only=True))) as image:
                 return write_contents(image, file, target, watcher.progress)
@@ -133,11 +133,12 @@ def _directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def _put(made: Path, draft: Path) -> None:
+def _put(made: Path, draft: HostFile) -> None:
     """Let the durable file `made` take the place of the draft of `new_file`."""
     with closing(HostFile.open(made, read_only=False)) as file:
+        file.set_mode(draft.status.st_mode)
         file.sync()
-    made.replace(draft)
+    made.replace(draft.path)
 
 
 def _refuse_itself(source: Source, path: Path) -> None:

@@ -116,7 +116,8 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     `parallel` is the file that a printer at the parallel port prints on; None: there is no printer.
     `entry` is the mode in which a kernel starts; each `initrd` may have arguments after its path.
     `apic` gives the machine a local APIC, an I/O APIC, and an MP table that tells of them.
-    `allow_roots` are directories where parents of differencing VHDs may lie, besides the disk's own.
+    `allow_roots` are directories where parents of differencing VHDs may lie, besides the disk's own;
+    `ignore_parent_id` takes parents of another identity than the child names.
     With `undo` hard disks are not written but their undo disks, which the command settles at the end.
     """
 
@@ -144,6 +145,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     snapshot: bool = False
     undo: UndoAction | None = None
     allow_roots: tuple[str, ...] = ()
+    ignore_parent_id: bool = False
 
     def with_places(self) -> MachineConfig:
         """Return the same machine, every drive with its place: disks from 0 up, CDs from 2 up."""

@@ -17,7 +17,8 @@ from disks.vhd.family import ParentInUseError, refuse_to_write_a_parent
 from disks.vhd.fixed import FixedVhd
 from disks.vhd.parents import ParentRules
 from disks.vhd.sparse import SparseVhd
-from disks.vhd.undo import open_undo, undo_path, without_undo
+from disks.vhd.undo import open_undo, refuse_half_committed, without_undo
+from disks.vhd.undo_names import undo_path
 from vmm.config import DriveConfig, MachineConfig
 from vmm.errors import ConfigError
 
@@ -30,8 +31,8 @@ class OpenDrive(NamedTuple):
 
 
 def parent_rules(machine: MachineConfig) -> ParentRules:
-    """Return where the parents of the machine's disks may lie."""
-    return ParentRules(tuple(map(Path, machine.allow_roots)))
+    """Return where the parents of the machine's disks may lie, and who they may be."""
+    return ParentRules(tuple(map(Path, machine.allow_roots)), machine.ignore_parent_id)
 
 
 def open_drive(drive: DriveConfig, machine: MachineConfig, *, raw: bool = False) -> OpenDrive:
@@ -44,6 +45,8 @@ def open_drive(drive: DriveConfig, machine: MachineConfig, *, raw: bool = False)
     sync, rules = SyncPolicy(drive.sync), parent_rules(machine)
     if not raw and machine.has_undo_disk(drive):
         return _with_undo_disk(drive, image_format, sync, rules)
+    if not raw:
+        refuse_half_committed(Path(drive.path))
     read_only = drive.read_only or snapshot
     image = open_image(drive.path, read_only=read_only, image_format=image_format, sync=sync, parents=rules)
     try:
@@ -72,7 +75,7 @@ def _refuse_parent(image: BlockImage, path: str) -> None:
         if undo in error.children:
             raise ConfigError(
                 f"{path}: has an undo disk from an earlier run. Go on with it (--undo), or settle it: "
-                f"trapline disk merge {undo} writes it into the disk, rm {undo} discards it"
+                f"trapline disk merge --delete {undo} writes it into the disk, rm {undo} discards it"
             ) from None
         raise ConfigError(
             f"{error}. Give the machine a child of its own (trapline disk create NEW.vhd --parent {path}), "

@@ -53,6 +53,7 @@ ALLOWED: Final = {
     "snapshot": "true or false",
     "undo": '"ask", "commit", "keep" or "discard"',
     "allow_roots": "a list of directories where parents of differencing VHDs may lie",
+    "ignore_parent_id": "true or false; true takes a parent whose identity is not the one expected",
 }
 """What each key may hold, by its path without list positions."""
 
@@ -117,6 +118,7 @@ class MachineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     snapshot: bool = False
     undo: c.UndoAction | None = None
     allow_roots: list[str] = []
+    ignore_parent_id: bool = False
 
 
 Table = TypeVar("Table", bound=msgspec.Struct)
@@ -166,6 +168,7 @@ class _Reader:
             snapshot=top.snapshot,
             undo=top.undo,
             allow_roots=self._paths(top.allow_roots),
+            ignore_parent_id=top.ignore_parent_id,
         )
 
     def _convert(self, values: dict[str, Any], table: type[Table], prefix: str) -> Table:

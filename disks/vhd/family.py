@@ -93,3 +93,13 @@ def refuse_to_write_a_parent(image: BlockImage) -> None:
         return
     if children:
         raise ParentInUseError(image.path, children)
+
+
+def refuse_to_replace_a_parent(path: Path) -> None:
+    """Raise DiskError for an existing file that is a VHD and that images in its directory stand on."""
+    try:
+        children = children_of(member(path).unique_id, [path.resolve().parent])
+    except HOST_ERRORS:  # no VHD, or nobody can know
+        return
+    if children:
+        raise DiskError(f"{ParentInUseError(path, children)}. Choose another name, or delete it first")

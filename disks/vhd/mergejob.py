@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Final, Self
@@ -23,8 +23,9 @@ from disks.vhd.merge import Volume, is_merged, merge_into, volume, write_span
 from disks.vhd.opening import open_level
 from disks.vhd.parents import OWN_DIRECTORY, ParentRules
 from disks.vhd.reparent import NewParent, set_parent, set_timestamp
-from disks.vhd.span import Level, Span, chain_of, index_of, lowest, open_span
+from disks.vhd.span import Level, Span, chain_of, index_of, open_span
 from disks.vhd.sparse import SparseVhd, VhdImage
+from disks.vhd.undo_names import mark, unmark
 
 _FLATTEN: Final = "Flatten it instead: trapline disk convert {} NEW.vhd"
 
@@ -34,7 +35,8 @@ class MergeOrder:
     """What is asked for.
 
     `search` are directories, besides those of the images, where images that stand on these are looked
-    for. `force` merges although such images are spoilt (or replaces the new file).
+    for. `force` merges although such images are spoilt (or replaces the new file). With `dry_run` nothing
+    is opened for writing, and the job can only be asked what it would do.
     """
 
     child: Path
@@ -43,6 +45,7 @@ class MergeOrder:
     force: bool = False
     reparent_children: bool = False
     delete: bool = False
+    dry_run: bool = False
 
 
 @dataclass
@@ -88,7 +91,7 @@ class Job:
     def _claim_children(self, parent: Path, size_bytes: int) -> None:
         """Open the images that will be put onto another parent, and see that they can be."""
         for path in self.outcome.children if self._order.reparent_children else ():
-            file = HostFile.open(path, read_only=False)
+            file = HostFile.open(path, read_only=self._order.dry_run)
             self._claimed.append(file)
             size, old_size = open_level(file).size_bytes, self._levels[0].size_bytes
             names_for(path, parent)
@@ -108,15 +111,13 @@ class MergeInto(Job):
     Raise DiskError where the merge would spoil other images, or cannot be done.
     """
 
-    when_stopped = "the child reads as before, and the same command finishes the merge"
-
     def __init__(self, order: MergeOrder, into: Path | None = None) -> None:
         levels = chain_of(order.child, order.rules)
         cut = index_of(levels, into) if into is not None else 1
         if cut == 0:
             raise DiskError(f"{into}: is the child itself; name an image it stands on")
         _refuse_shorter(levels, cut + 1)
-        super().__init__(order, levels, open_span(levels, cut, writable=True))
+        super().__init__(order, levels, open_span(levels, cut, writable=not order.dry_run))
         assert self._span.lower is not None
         self._target = self._span.lower
         self._cut = cut
@@ -129,27 +130,46 @@ class MergeInto(Job):
             self.__exit__()
             raise
 
+    @property
+    def when_stopped(self) -> str:
+        """What is to be said when `run` does not end."""
+        child = self._order.child
+        how = "the same command" if child == self.outcome.child else f"trapline disk merge --delete {child}"
+        return f"the child reads as before, {self._target.path} alone may not; {how} finishes the merge"
+
     def run(self, progress: Progress | None = None) -> None:
         """Merge, then do what was ordered: again, after an interruption, it does the rest."""
+        self._mark_undo_disk()
         before = _blocks_of(self._target)
         try:
             merge_into(self._span.upper, self._target, progress)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            why = f"no room on the host for what {self._order.child} holds; that image is unharmed"
-            raise DiskError(f"{self._target.path}: {why}. Make room and merge again") from error
+            child = self._order.child
+            why = f"no room on the host for what {child} holds; only {child} has the contents whole: keep it"
+            raise DiskError(
+                f"{self._target.path}: {why}. Make room and merge again: trapline disk merge {child}"
+            ) from error
         self.outcome.volume = self.outcome.volume.with_blocks(_blocks_of(self._target) - before)
         self._reparent(self._target.path, self._target.footer.unique_id)
         if self._order.delete:
             self._delete()
         else:
             self._note_time()
+            unmark(self._order.child, self._levels[1].path)
 
     def foretell(self) -> None:
         """Fill the outcome with what `run` would do."""
         super().foretell()
         self.outcome.deleted = self._doomed() if self._order.delete else []
+
+    def _mark_undo_disk(self) -> None:
+        """Give an undo disk the name by which nobody discards it any more, before the first write."""
+        child = mark(self._order.child, self._levels[1].path)
+        if child != self._order.child:
+            self._order = replace(self._order, child=child)
+            self._levels = [self._levels[0]._replace(path=child), *self._levels[1:]]
 
     def _look_around(self) -> None:
         """Find the images that stand on those of the span; refuse what would break them."""
@@ -190,7 +210,7 @@ class MergeInto(Job):
 
     def _note_time(self) -> None:
         """Note in the image right above the target when that was written, to spare a warning."""
-        path = lowest(self._span.upper).path
+        path = self._levels[self._cut - 1].path
         self._span.upper.close()
         try:
             file = HostFile.open(path, read_only=False)

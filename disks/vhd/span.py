@@ -113,8 +113,3 @@ def held(upper: VhdImage) -> Iterator[tuple[int, Extent]]:
             if extent.file is not None:
                 yield lba, extent
             lba += extent.sectors
-
-
-def lowest(upper: VhdImage) -> VhdImage:
-    """Return the level right above the cut."""
-    return upper.levels[-1]

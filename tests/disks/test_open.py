@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from disks import newfile
 from disks.errors import DiskError, ImageBusyError, UnclearFormatError, UnsupportedImageError
+from disks.hostfile import HostFile
 from disks.image import BlockImage
 from disks.newfile import new_file
 from disks.open import ImageFormat, open_image
@@ -176,12 +182,90 @@ def test_failed_creation_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_draft_of_a_killed_process_goes_when_the_file_is_made_again(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from disks.newfile import new_file\n"
+        "with new_file(Path(sys.argv[1])) as file: os.kill(os.getpid(), 9)"
+    )
+    path = tmp_path / "disk.img"
+    subprocess.run([sys.executable, "-c", script, path], check=False, timeout=60)
+    assert [left.suffix for left in tmp_path.iterdir()] == [".partial"]
+    others = [tmp_path / ".disk.img.x.partial", tmp_path / ".disk2.img.999999999.partial"]
+    in_use = tmp_path / ".disk.img.999999999.partial"
+    for other in (*others, in_use):
+        other.touch()
+    user = HostFile.open(in_use, read_only=True)
+    with new_file(path):
+        pass
+    user.close()
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others, in_use])
+
+
 def test_failed_replacement_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "disk.img"
     path.write_bytes(b"precious")
     with pytest.raises(KeyboardInterrupt), new_file(path, replace=True):
         raise KeyboardInterrupt
     assert path.read_bytes() == b"precious"
+
+
+def test_a_file_that_appears_at_the_last_moment_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk.img"
+
+    def look(looked_at: Path) -> None:
+        """Find nothing, whereupon the file appears."""
+        looked_at.write_bytes(b"precious")
+
+    def make() -> None:
+        with new_file(path):
+            monkeypatch.setattr(newfile, "refuse_existing", look)
+            look(path)
+
+    with pytest.raises(FileExistsError):
+        make()
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def without_links(patch: pytest.MonkeyPatch) -> None:
+    """Let the file system have no hard links."""
+
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    patch.setattr(Path, "hardlink_to", refuse)
+
+
+def test_a_file_appears_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_links(monkeypatch)
+    with new_file(tmp_path / "disk.img") as file:
+        file.write_at(0, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["disk.img"]
+
+
+def test_a_parent_is_not_replaced(make_vhd: MakeVhd, tmp_path: Path) -> None:
+    path = make_vhd(1 << 20)
+    before = path.read_bytes()
+    make_child(tmp_path / "child.vhd", path)
+    with pytest.raises(DiskError, match=r"is the parent of child\.vhd"), new_file(path, replace=True):
+        pass
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(0o600, 0o600), (0o640, 0o640), (0o666, 0o666), (0o444, 0o644)]
+)
+def test_a_new_file_is_no_more_public_than_what_it_replaces(tmp_path: Path, mode: int, expected: int) -> None:
+    path = tmp_path / "disk.img"
+    path.touch()
+    path.chmod(mode)
+    with new_file(tmp_path / "other.img", like=path) as file:
+        assert stat.S_IMODE(file.status.st_mode) == expected
+    with new_file(path, replace=True):
+        pass
+    assert stat.S_IMODE(path.stat().st_mode) == expected
 
 
 def test_image_in_use_is_not_replaced(make_vhd: MakeVhd) -> None:

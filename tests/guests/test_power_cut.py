@@ -20,7 +20,7 @@ import pytest
 from disks.newfile import new_file
 from disks.open import open_image
 from disks.vhd.create import write_dynamic
-from disks.vhd.undo import undo_path
+from disks.vhd.undo_names import undo_path
 from tests.disks.conftest import make_child
 from tests.disks.scribbles import contents_of, scribble
 from tests.guests.assets.chains import breaches, digests

@@ -68,6 +68,51 @@ def test_fixed_image_takes_its_room_unless_sparse(tmp_path: Path) -> None:
     assert sparse["allocated_bytes"] < full["allocated_bytes"]
 
 
+KINDS = {
+    "dynamic": ("a.vhd", "64M"),
+    "fixed": ("--type", "fixed", "a.vhd", "2M"),
+    "raw": ("a.img", "1M"),
+    "child": ("--parent", "base.vhd", "a.vhd"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_json_says_what_was_made_and_a_dry_run_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("create", "base.vhd", "3M")
+    words = KINDS[kind]
+    told = json.loads(run("create", "--json", "--dry-run", *words))
+    assert [path.name for path in tmp_path.iterdir()] == ["base.vhd"]
+    assert "nothing was written (--dry-run)" in run("create", "--dry-run", *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["base.vhd"]
+    made = json.loads(run("create", "--json", *words))
+    assert (told.pop("dry_run"), made.pop("dry_run")) == (True, False)
+    identity = made.pop("unique_id", None)
+    assert told == made
+    found = facts(Path(made["path"]))
+    assert found.get("unique_id") == identity
+    for key in ("format", "virtual_bytes", "file_bytes"):
+        assert made[key] == found[key]
+
+
+def test_a_dry_run_refuses_what_would_be_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.vhd"
+    run("create", path, "1M")
+    run("create", "--parent", path, tmp_path / "child.vhd")
+    before = path.read_bytes()
+    for words, why in (
+        ([path, "1M"], "exists already"),
+        (["--force", path, "1M"], r"is the parent of child\.vhd"),
+        ([tmp_path / "no" / "b.vhd", "1M"], "no such directory"),
+        ([tmp_path / "b.vhd", "3T"], "2040 GiB"),
+    ):
+        with pytest.raises(DiskError, match=why):
+            run("create", "--dry-run", *words)
+    assert path.read_bytes() == before
+
+
 def test_info_counts_blocks(tmp_path: Path) -> None:
     path = tmp_path / "a.vhd"
     run("create", "--block-size", "512K", path, "3M")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import sys
 from pathlib import Path
@@ -221,6 +222,16 @@ def test_a_repair_is_shown_before_it_is_made(family: Path) -> None:
         "base.vhd: clean",
     ]
     assert path.read_bytes() == good
+
+
+def test_a_repair_keeps_the_time_that_children_note(family: Path) -> None:
+    base = family / "base.vhd"
+    damaged = bytearray(base.read_bytes())
+    damaged[100] ^= 0xFF  # the copy of the footer
+    base.write_bytes(damaged)
+    os.utime(base, (1_700_000_000, 1_700_000_000))
+    assert "repaired: write the copy" in run("check", "--repair", "base.vhd")
+    assert base.stat().st_mtime == 1_700_000_000
 
 
 def test_a_repair_that_needs_a_decision_is_refused(family: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from disks.errors import DiskError
+from disks.hostfile import HostFile
 from disks.newfile import Progress, new_file
 from disks.open import open_image
 from disks.vhd.create import write_child, write_dynamic
@@ -102,6 +103,23 @@ def test_a_dry_run_says_what_would_be_done_and_changes_no_byte(
     assert (found["dry_run"], found["merged_bytes"], found["new_blocks"]) == (True, 4608, 1)
     assert found["reparented"] == ([str(chain[2])] if options else [])
     assert found["deleted"] == ([str(chain[1])] if options else [])
+
+
+def test_a_dry_run_opens_nothing_for_writing(chain: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[bool] = []
+    open_file = HostFile.open
+
+    def noted(path: Path, *, read_only: bool, follow: bool = True, lock: bool = True) -> HostFile:
+        opened.append(read_only)
+        return open_file(path, read_only=read_only, follow=follow, lock=lock)
+
+    monkeypatch.setattr(HostFile, "open", noted)
+    facts("--dry-run", "--reparent-children", chain[1])
+    facts(
+        "--dry-run", "--reparent-children", chain[1], "--from", chain[1], "--to", chain[0].with_name("n.vhd")
+    )
+    assert opened
+    assert all(opened)
 
 
 def test_a_dry_run_of_a_new_image_makes_no_file(chain: list[Path]) -> None:

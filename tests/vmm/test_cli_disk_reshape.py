@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from disks.errors import DiskError
+from disks.errors import DiskError, ParentError
 from disks.open import open_image
 from tests.disks.conftest import make_child
 from vmm.cli.disk import app
@@ -58,6 +58,19 @@ def test_compact_keeps_what_children_note_of_the_time(disk: Path) -> None:
     child = make_child(disk.with_name("child.vhd"), disk)
     run("compact", disk)
     assert json.loads(run("info", "--json", child))["warnings"] == []
+
+
+def test_another_parent_is_taken_where_asked_for(disk: Path, tmp_path: Path) -> None:
+    child = make_child(tmp_path / "child.vhd", disk)
+    run("create", "--force", tmp_path / "other.vhd", "8M")
+    (tmp_path / "other.vhd").replace(disk)
+    assert "is image" in run("compact", "--dry-run", child)
+    assert "though its identity differs" in run("compact", "--dry-run", child, "--ignore-parent-id")
+    new = tmp_path / "new.vhd"
+    with pytest.raises(ParentError, match="is image"):
+        run("create", "--parent", child, new)
+    run("create", "--parent", child, new, "--ignore-parent-id")
+    assert new.exists()
 
 
 def test_compact_of_a_fixed_disk_names_the_way_out(tmp_path: Path) -> None:

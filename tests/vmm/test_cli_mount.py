@@ -151,6 +151,17 @@ def test_once_ends_with_the_last_client(disk: Path, folder: Path) -> None:
     assert contents_of(disk)[:512] == b"\x5a" * 512
 
 
+def test_a_parent_is_not_written_unless_insisted_on(disk: Path, folder: Path) -> None:
+    make_child(folder / "child.vhd", disk)
+    before = disk.read_bytes()
+    with pytest.raises(ConfigError, match=r"is the parent of child\.vhd.*--parent-writable"):
+        mount(disk, "--socket", folder / "s")
+    assert disk.read_bytes() == before
+    for choice in ("--read-only", "--snapshot", "--parent-writable"):
+        with mounted(disk, "--socket", folder / "s", choice) as running:
+            assert running.end() == (0, "")
+
+
 def test_a_snapshot_takes_writes_and_forgets_them(disk: Path, folder: Path) -> None:
     before = disk.read_bytes()
     with mounted(disk, "--socket", folder / "s", "--snapshot") as running:

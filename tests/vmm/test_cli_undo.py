@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -15,7 +16,9 @@ import pytest
 
 from disks.errors import ImageBusyError
 from disks.open import open_image
-from disks.vhd.undo import open_undo, undo_path
+from disks.vhd import mergejob
+from disks.vhd.undo import open_undo
+from disks.vhd.undo_names import committing_path, undo_path
 from tests.disks.conftest import make_child, make_vhd  # noqa: F401 - a fixture
 from tests.vmm.terminal_rig import Terminal
 from vmm.cli import status
@@ -104,7 +107,7 @@ def test_kept_when_asked_to_and_where_nobody_can_be_asked(
     assert sector_1(undo_path(disk)) == WRITTEN
     said = capfd.readouterr().err
     assert f"kept in {undo_path(disk)}; the next run with --undo goes on" in said
-    assert f"trapline disk merge {undo_path(disk)} commits them" in said
+    assert f"trapline disk merge --delete {undo_path(disk)} commits them" in said
 
 
 @pytest.mark.parametrize("action", ["commit", "discard"])
@@ -145,6 +148,16 @@ def test_an_undo_disk_that_holds_nothing_is_not_asked_about(
     assert capfd.readouterr().err == ""
 
 
+def test_an_empty_undo_disk_that_an_image_stands_on_is_kept(
+    disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    open_undo(disk).close()
+    make_child(disk.with_name("above.vhd"), undo_path(disk))
+    assert settle(config(disk), 0, orderly=True) == status.ERROR
+    assert undo_path(disk).exists()
+    assert "above.vhd" in capfd.readouterr().err
+
+
 def test_what_cannot_be_committed_is_kept_and_the_run_has_failed(
     disk: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +166,48 @@ def test_what_cannot_be_committed_is_kept_and_the_run_has_failed(
     assert settle(config(disk, "commit"), 0, orderly=True) == status.ERROR
     assert sector_1(undo_path(disk)) == WRITTEN
     assert f"trapline: error: the undo disk {undo_path(disk)} is kept: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (OSError(errno.EIO, "Input/output error"), status.ERROR)]
+)
+def test_a_commit_that_does_not_end_says_how_it_is_finished(
+    disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+) -> None:
+    def stop(*_: object) -> None:
+        raise error
+
+    write_undo(disk)
+    with monkeypatch.context() as patch:
+        patch.setattr(mergejob, "merge_into", stop)
+        assert settle(config(disk, "commit"), 0, orderly=True) == code
+    half = committing_path(disk)
+    said = capfd.readouterr().err
+    assert f"trapline: error: the undo disk {half} is kept: " in said
+    assert f"Finish the commit first: trapline disk merge --delete {half}\n" in said
+    assert sector_1(half) == WRITTEN
+
+
+def test_ctrl_c_in_a_commit_keeps_the_other_undo_disks(
+    disk: Path,
+    make_vhd: MakeVhd,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    second = make_vhd(SIZE, name="second.vhd")
+    write_undo(disk)
+    write_undo(second)
+    monkeypatch.setattr(mergejob, "merge_into", stop)
+    both = MachineConfig(hd=(DriveConfig(path=str(disk)), DriveConfig(path=str(second))), undo="commit")
+    assert settle(both.check(), 0, orderly=True) == 130
+    assert f"kept in {undo_path(second)}" in capfd.readouterr().err
 
 
 def test_an_undo_disk_in_use_is_kept(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,15 +6,21 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
+from typer.testing import CliRunner
 
-from disks.errors import ParentError, UnsupportedImageError
+from disks.errors import DiskError, ParentError, UnsupportedImageError
 from disks.open import open_image
-from disks.vhd.undo import undo_path, written_bytes
+from disks.vhd.parents import ParentRules
+from disks.vhd.undo import written_bytes
+from disks.vhd.undo_names import committing_path, undo_path
 from tests.disks.conftest import make_child, make_vhd  # noqa: F401 - a fixture
+from vmm.cli import build_app, supervisor
 from vmm.cli.job import Job, RunOptions
 from vmm.cli.supervisor import check_disks
 from vmm.config import DriveConfig, MachineConfig
+from vmm.drive_images import parent_rules
 from vmm.errors import ConfigError, UsageError
 from vmm.power_on import Drives
 
@@ -82,6 +88,33 @@ def test_an_image_that_nothing_stands_on_is_written(base: Path, make_vhd: MakeVh
     write(machine(base), 0, b"\x11" * 512)
 
 
+def test_another_parent_is_taken_where_asked_for(
+    base: Path,
+    child: Path,
+    make_vhd: MakeVhd,  # noqa: F811
+) -> None:
+    make_vhd(SIZE, name="other.vhd").replace(base)
+    with pytest.raises(ParentError, match="is image"):
+        Drives(machine(child))
+    config = msgspec.structs.replace(machine(child), ignore_parent_id=True)
+    assert "though its identity differs" in write(config, 5, b"\x11" * 512)[0]
+
+
+def test_the_command_hands_on_where_parents_lie_and_who_they_are(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+
+    def supervised(job: Job, process: object = None) -> int:
+        jobs.append(job)
+        return 0
+
+    monkeypatch.setattr(supervisor, "supervise", supervised)
+    words = ["run", "--hd", str(base), "--allow-root", str(base.parent), "--ignore-parent-id"]
+    assert CliRunner().invoke(build_app(["run"]), words).exit_code == 0
+    assert parent_rules(jobs[0].config) == ParentRules((base.parent,), ignore_parent_id=True)
+
+
 def test_a_parent_elsewhere_needs_its_root(base: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     child = make_child(tmp_path / "mine" / "child.vhd", base)
@@ -120,11 +153,21 @@ def test_a_disk_whose_undo_disk_waits_is_not_written(base: Path) -> None:
     write(machine(base, undo=True), 5, b"\x11" * 512)
     with pytest.raises(ConfigError, match="has an undo disk from an earlier run") as refused:
         Drives(machine(base))
-    assert f"trapline disk merge {undo_path(base)}" in str(refused.value)
+    assert f"trapline disk merge --delete {undo_path(base)}" in str(refused.value)
     drives = Drives(machine(base, snapshot=True))
     assert drives.images[0].read(5, 1) == bytes(512)
     drives.close()
     assert "is not seen without --undo" in drives.warnings[0]
+
+
+@pytest.mark.parametrize("drive", [{}, {"read_only": True}, {"snapshot": True}, {"parent_writable": True}])
+def test_a_half_committed_disk_is_not_run(base: Path, drive: dict[str, bool]) -> None:
+    write(machine(base, undo=True), 5, b"\x11" * 512)
+    undo_path(base).rename(committing_path(base))
+    configs = [machine(base, **drive)] + ([machine(base, undo=True)] if not drive else [])
+    for config in configs:
+        with pytest.raises(DiskError, match=f"disk merge --delete {committing_path(base)}"):
+            Drives(config)
 
 
 def test_undo_goes_on_where_the_last_run_ended(base: Path) -> None:

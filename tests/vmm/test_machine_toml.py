@@ -27,6 +27,7 @@ rtc = 2005-10-17T08:00:00
 snapshot = true
 undo = "keep"
 allow_roots = ["bases", "/srv/bases"]
+ignore_parent_id = true
 
 [kernel]
 image = "vmlinuz"
@@ -76,6 +77,7 @@ def test_every_key_is_taken_and_paths_are_relative_to_the_file(tmp_path: Path) -
         snapshot=True,
         undo="keep",
         allow_roots=(here("bases"), "/srv/bases"),
+        ignore_parent_id=True,
         kernel=here("vmlinuz"),
         initrd=(here("initrd.gz"),),
         append="console=ttyS0",

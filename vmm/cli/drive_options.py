@@ -62,6 +62,15 @@ AllowRootOption = Annotated[
         rich_help_panel=DRIVES,
     ),
 ]
+IgnoreParentIdOption = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-parent-id",
+        metavar="",
+        help="Take a parent of a VHD whose identity is not the one expected.",
+        rich_help_panel=DRIVES,
+    ),
+]
 
 
 def chosen_undo(undo: bool, action: UndoName | None) -> str | None:

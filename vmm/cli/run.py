@@ -15,6 +15,7 @@ from vmm.cli.dialogue import Dialogue
 from vmm.cli.drive_options import (
     AllowRootOption,
     HdOption,
+    IgnoreParentIdOption,
     SnapshotOption,
     UndoActionOption,
     UndoOption,
@@ -175,6 +176,7 @@ def run(
     undo: UndoOption = False,
     undo_action: UndoActionOption = None,
     allow_root: AllowRootOption = None,
+    ignore_parent_id: IgnoreParentIdOption = False,
     bios: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="A BIOS image instead of our firmware.", rich_help_panel=BOOTING),
@@ -300,6 +302,7 @@ def run(
             "snapshot": True if snapshot else None,
             "undo": chosen_undo(undo, undo_action),
             "allow_roots": base.allow_roots + tuple(allow_root or ()),
+            "ignore_parent_id": True if ignore_parent_id else None,
             "bios": bios,
             "vgabios": vgabios,
             "kernel": kernel,

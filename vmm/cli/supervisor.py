@@ -90,7 +90,7 @@ def _post_mortem(number: int, pages: mmap.mmap, job: Job, stream: TextIO) -> Non
 def check_disks(job: Job) -> list[str]:
     """Open every disk image of `job` read-only, with the chain behind it, and return a line about each."""
     from disks.errors import DiskError
-    from disks.vhd.undo import undo_path
+    from disks.vhd.undo_names import undo_path
     from vmm.drive_images import look_at
 
     lines = []

@@ -51,13 +51,22 @@ def settle(config: MachineConfig, code: int, *, orderly: bool) -> int:
         # After a hang-up nobody is there to answer
         may_ask = code != status.SIGNAL_BASE + signal.SIGHUP and os.isatty(0) and os.isatty(2)
         action = _ask(pending) if may_ask else "keep"
-    good = [_do(action, found, config) for found in pending]
+    good = []
+    for number, found in enumerate(pending, 1):
+        try:
+            good.append(_do(action, found, config))
+        except KeyboardInterrupt:
+            _tell_failed(found, "stopped")
+            for other in pending[number:]:
+                _do("keep", other, config)
+            return status.SIGNAL_BASE + signal.SIGINT
     return code if all(good) else code or status.ERROR
 
 
 def _pending(config: MachineConfig) -> list[Pending]:
     """Return the undo disks that hold something; delete those that hold nothing."""
     from disks.vhd import undo
+    from disks.vhd.undo_names import undo_path
 
     found = []
     for drive in filter(config.has_undo_disk, config.hd):
@@ -66,7 +75,7 @@ def _pending(config: MachineConfig) -> list[Pending]:
         if written == 0:
             undo.discard(disk)
         elif written is not None:
-            found.append(Pending(disk, undo.undo_path(disk), written, drive.parent_writable))
+            found.append(Pending(disk, undo_path(disk), written, drive.parent_writable))
     return found
 
 
@@ -98,7 +107,7 @@ def _do(action: UndoAction | None, found: Pending, config: MachineConfig) -> boo
     if action == "keep":
         _tell(
             f"{found.size} are kept in {found.undo}; the next run with --undo goes on with them. "
-            f"trapline disk merge {found.undo} commits them, rm {found.undo} discards them"
+            f"trapline disk merge --delete {found.undo} commits them, rm {found.undo} discards them"
         )
         return True
     try:
@@ -110,9 +119,20 @@ def _do(action: UndoAction | None, found: Pending, config: MachineConfig) -> boo
             undo.discard(found.disk)
             _tell(f"{found.size} of {found.disk} are discarded")
     except HOST_ERRORS as error:
-        print_error(f"the undo disk {found.undo} is kept: {error}")
+        _tell_failed(found, str(error))
         return False
     return True
+
+
+def _tell_failed(found: Pending, why: str) -> None:
+    from disks.vhd import undo
+
+    path = undo.half_committed(found.disk)
+    if path is None:
+        print_error(f"the undo disk {found.undo} is kept: {why}")
+    else:
+        print_error(f"the undo disk {path} is kept: {why}")
+        _tell(f"{found.disk}: {undo.how_to_finish(path)}")
 
 
 def _tell(text: str) -> None:

@@ -68,11 +68,13 @@ def _repair(path: Path, dry_run: bool) -> tuple[list[Fix], str | None]:
 
     file = HostFile.open(path, read_only=dry_run)
     try:
-        level = dissect(file)
-        check_data(file, level, None, None)
+        level, status = dissect(file), file.status
+        with progress(f"looking for repairs of {path.name}", status.st_size) as done:
+            check_data(file, level, None, done)
         fixes = plan(level)
-        if not dry_run:
+        if fixes and not dry_run:
             apply(file, fixes)
+            file.set_times(status)  # what stands on the image notes its time, and a guest sees no change
         return fixes, hindrance(level)
     finally:
         file.close()

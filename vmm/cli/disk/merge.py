@@ -92,7 +92,7 @@ def merge(
     if new is not None and (into is not None or delete):
         raise UsageError("--to makes a new file and leaves the others alone: no --into, no --delete")
     rules = parent_rules(allow_root, ignore_parent_id)
-    order = MergeOrder(child, rules, tuple(search or ()), force, reparent_children, delete)
+    order = MergeOrder(child, rules, tuple(search or ()), force, reparent_children, delete, dry_run)
     job = MergeNew(order, first, new) if new and first else MergeInto(order, into)
     with job:
         _perform(job, dry_run)

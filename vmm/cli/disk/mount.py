@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from vmm.cli.disk.options import AllowRoot, IgnoreParentId, human, parent_rules
-from vmm.errors import UsageError
+from vmm.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from disks.image import BlockImage
     from disks.nbd.export import Export
     from disks.nbd.server import NbdServer
+    from disks.vhd.parents import ParentRules
     from vmm.cli.disk.nbd_sockets import Place
 
 MOUNT_EXAMPLES: Final = (
@@ -44,6 +45,9 @@ def mount(
     snapshot: Annotated[
         bool, typer.Option("--snapshot", help="Let clients write, and forget at the end what they wrote.")
     ] = False,
+    parent_writable: Annotated[
+        bool, typer.Option("--parent-writable", help="Let clients write though other images stand on it.")
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="End when the last client has gone.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, on one line, when clients can connect.")
@@ -56,7 +60,8 @@ def mount(
 
     if read_only and snapshot:
         raise UsageError("--read-only and --snapshot contradict each other; give one of them")
-    export = Export(_open(path, read_only, snapshot, allow_root, ignore_parent_id), path.name)
+    rules = parent_rules(allow_root, ignore_parent_id)
+    export = Export(_open(path, read_only, snapshot, parent_writable, rules), path.name)
     try:
         with (
             _server(export, _listen(socket, tcp)) as (place, server),
@@ -72,16 +77,32 @@ def mount(
 
 
 def _open(
-    path: Path, read_only: bool, snapshot: bool, allow_root: list[Path] | None, ignore_parent_id: bool
+    path: Path, read_only: bool, snapshot: bool, parent_writable: bool, rules: ParentRules
 ) -> BlockImage:
     from disks.open import open_image
     from disks.overlay import SnapshotImage
 
-    rules = parent_rules(allow_root, ignore_parent_id)
     image = open_image(path, read_only=read_only or snapshot, parents=rules)
     for warning in getattr(image, "warnings", ()):
         _say(f"warning: {warning}")
-    return SnapshotImage(image) if snapshot else image
+    if snapshot:
+        return SnapshotImage(image)
+    if not read_only and not parent_writable:
+        _refuse_parent(image, path)
+    return image
+
+
+def _refuse_parent(image: BlockImage, path: Path) -> None:
+    from disks.vhd.family import ParentInUseError, refuse_to_write_a_parent
+
+    try:
+        refuse_to_write_a_parent(image)
+    except ParentInUseError as error:
+        image.close()
+        raise ConfigError(
+            f"{error}. Mount a child of its own (trapline disk create NEW.vhd --parent {path}), or give "
+            "--read-only or --snapshot; --parent-writable lets clients write it all the same"
+        ) from None
 
 
 def _listen(socket: Path | None, tcp: str | None) -> Place:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from disks.words import printable
-from vmm.cli.disk.options import AllowRoot, AsJson, DryRun, human, parent_rules, parse_size
+from vmm.cli.disk.options import AllowRoot, AsJson, DryRun, IgnoreParentId, human, parent_rules, parse_size
 from vmm.cli.disk.progress import progress
 from vmm.errors import UsageError
 
@@ -35,6 +35,7 @@ def compact(
     dry_run: DryRun = False,
     as_json: AsJson = False,
     allow_root: AllowRoot = None,
+    ignore_parent_id: IgnoreParentId = False,
 ) -> None:
     """Drop what an image need not hold, and give the room back to the host.
 
@@ -44,8 +45,9 @@ def compact(
     """
     from disks.vhd.compact import compact as compact_image
 
+    rules = parent_rules(allow_root, ignore_parent_id)
     with progress(f"compacting {path.name}", 2 * path.stat().st_size) as told:
-        done, warnings = compact_image(path, parent_rules(allow_root), dry_run=dry_run, progress=told)
+        done, warnings = compact_image(path, rules, dry_run=dry_run, progress=told)
     facts: dict[str, object] = {
         "path": str(path),
         "dry_run": dry_run,
