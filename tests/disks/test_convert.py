@@ -149,9 +149,10 @@ def test_any_writes_to_any_level_come_out_as_a_bytearray_holds_them(
         if level < 2:
             top = make_child(folder / f"{level + 1}.vhd", top)
 
-    converted(top, folder / "out", TARGETS[target]())
+    out = folder / ("out.img" if target == "raw" else "out.vhd")
+    converted(top, out, TARGETS[target]())
 
-    assert contents_of(folder / "out") == model
+    assert contents_of(out) == model
 
 
 def test_zeros_take_no_room_and_holes_none_either(tmp_path: Path) -> None:
