@@ -7,8 +7,17 @@ from pathlib import Path
 
 
 def printable(text: object) -> str:
-    """Return the text with a `?` for everything that does not print: escape sequences, line ends."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
+    """Return the text with a `?` for everything that does not print: escape sequences, line ends.
+
+    Bytes of a name that are no UTF-8, which Python keeps as lone surrogates, show as `\\udcff`.
+    """
+    return "".join(map(_letter, str(text)))
+
+
+def _letter(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    return f"\\u{ord(letter):04x}" if "\ud800" <= letter <= "\udfff" else "?"
 
 
 def how_to_allow(file: Path) -> str:
