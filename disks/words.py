@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def printable(text: object) -> str:
-    """Return the text with a `?` for everything that does not print: escape sequences, line ends.
+    r"""Return the text with a `?` for everything that does not print: escape sequences, line ends.
 
-    Bytes of a name that are no UTF-8, which Python keeps as lone surrogates, show as `\\udcff`.
+    Bytes of a name that are no UTF-8, which Python keeps as lone surrogates, show as `\udcff`.
     """
     return "".join(map(_letter, str(text)))
 
