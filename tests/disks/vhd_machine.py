@@ -51,7 +51,8 @@ TARGETS: Final = {
     "dynamic": DynamicTarget(),
     "small": DynamicTarget(512 << 10),
 }
-ODD: Final = {"parent-odd", "leak"}  # warnings a sound history may leave: a parent renamed, a disk shrunk
+# warnings a sound history may leave: a parent renamed, a disk shrunk, a block wholly written with zeros
+ODD: Final = {"parent-odd", "leak", "qemu-poison"}
 
 
 @dataclass(eq=False)
