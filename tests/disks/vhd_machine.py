@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from disks.convert import DynamicTarget, FixedTarget, RawTarget, convert
+from disks.convert import DynamicTarget, FixedTarget, RawTarget, Target, convert
 from disks.copying import AnyImage
 from disks.errors import DiskError
 from disks.newfile import new_file
@@ -45,11 +45,11 @@ MOST_LEVELS: Final = 5
 GROUP: Final = 8  # sectors; libvhdi takes all of a group for held where one is
 PICK: Final = st.integers(0, 255)
 SEED: Final = st.integers(0, 1 << 16)
-TARGETS: Final = {
-    "raw": RawTarget(),
-    "fixed": FixedTarget(sparse=True),
-    "dynamic": DynamicTarget(),
-    "small": DynamicTarget(512 << 10),
+TARGETS: Final[dict[str, Callable[[], Target]]] = {  # made anew for each image: each has an identity
+    "raw": RawTarget,
+    "fixed": lambda: FixedTarget(sparse=True),
+    "dynamic": DynamicTarget,
+    "small": lambda: DynamicTarget(512 << 10),
 }
 # warnings a sound history may leave: a parent renamed, a disk shrunk, a block wholly written with zeros
 ODD: Final = {"parent-odd", "leak", "qemu-poison"}
@@ -262,7 +262,7 @@ class Histories(RuleBasedStateMachine):
         image = open_image(source.path, read_only=True)
         assert isinstance(image, AnyImage)
         with closing(image):
-            convert(image, path, TARGETS[kind])
+            convert(image, path, TARGETS[kind]())
         if kind == "raw":
             assert path.read_bytes() == source.contents
             path.unlink()
