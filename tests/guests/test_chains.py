@@ -145,8 +145,9 @@ def linux(guest: LinuxGuest, engine: str, disk: Path, *commands: str) -> str:
     return answers
 
 
+@pytest.mark.verify
 @pytest.mark.oracle
-@pytest.mark.parametrize("fixture", ["linux_i386", pytest.param("linux_amd64", marks=pytest.mark.verify)])
+@pytest.mark.parametrize("fixture", ["linux_i386", "linux_amd64"])
 def test_debian_on_a_child_of_a_child(
     fixture: str, accelerated: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
