@@ -13,13 +13,9 @@ from hypothesis import strategies as st
 
 from disks.errors import DiskError, ImageFormatError
 from disks.open import open_image
-from disks.vhd.layout import FOOTER_CHECKSUM_OFFSET, HEADER_CHECKSUM_OFFSET
-from disks.vhd.record import with_checksum
+from tests.disks.damage import BLOCK, STRIDE, TABLE, in_footers, in_header, put
 
 MakeVhd = Callable[..., Path]
-BLOCK = 512 << 10
-STRIDE = 512 + BLOCK
-TABLE = 1536
 FIRST_BLOCK = 2048 // 512
 
 
@@ -32,27 +28,6 @@ def used(make_vhd: MakeVhd) -> Path:
     image.write(1024, b"\x02" * 512)
     image.close()
     return path
-
-
-def patch(path: Path, offset: int, data: bytes) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(data)
-
-
-def patch_header(path: Path, offset: int, data: bytes) -> None:
-    header = bytearray(path.read_bytes()[512:1536])
-    header[offset : offset + len(data)] = data
-    patch(path, 512, with_checksum(bytes(header), HEADER_CHECKSUM_OFFSET))
-
-
-def patch_footers(path: Path, offset: int, data: bytes) -> None:
-    contents = path.read_bytes()
-    footer = bytearray(contents[-512:])
-    footer[offset : offset + len(data)] = data
-    record = with_checksum(bytes(footer), FOOTER_CHECKSUM_OFFSET)
-    patch(path, len(contents) - 512, record)
-    patch(path, 0, record)
 
 
 def refusal(path: Path) -> ImageFormatError:
@@ -74,7 +49,7 @@ def refusal(path: Path) -> ImageFormatError:
     ],
 )
 def test_bat_entry_that_cannot_be_is_refused(used: Path, entry: int, expected: str) -> None:
-    patch(used, TABLE, struct.pack(">I", entry))
+    put(TABLE, struct.pack(">I", entry))(used)
     error = refusal(used)
     assert error.field.startswith("BAT entry")
     assert expected in str(error.expected)
@@ -82,7 +57,7 @@ def test_bat_entry_that_cannot_be_is_refused(used: Path, entry: int, expected: s
 
 
 def test_offset_of_a_refused_bat_entry_is_that_of_the_entry(used: Path) -> None:
-    patch(used, TABLE + 8, struct.pack(">I", 1))
+    put(TABLE + 8, struct.pack(">I", 1))(used)
     assert refusal(used).offset == TABLE + 8
 
 
@@ -104,7 +79,7 @@ def test_offset_of_a_refused_bat_entry_is_that_of_the_entry(used: Path) -> None:
     ],
 )
 def test_header_field_that_cannot_be_is_refused(used: Path, offset: int, value: bytes, field: str) -> None:
-    patch_header(used, offset, value)
+    in_header(offset, value)(used)
     assert refusal(used).field == field
 
 
@@ -122,21 +97,21 @@ def test_header_field_that_cannot_be_is_refused(used: Path, offset: int, value: 
     ],
 )
 def test_footer_field_that_cannot_be_is_refused(used: Path, offset: int, value: bytes, field: str) -> None:
-    patch_footers(used, offset, value)
+    in_footers(offset, value)(used)
     assert refusal(used).field == field
 
 
 def test_blocks_without_number_are_refused_before_any_is_read(used: Path) -> None:
-    patch_footers(used, 48, struct.pack(">Q", 2040 << 30))
-    patch_header(used, 28, struct.pack(">I", 0x3FC0_0000))
-    patch_header(used, 32, struct.pack(">I", 4096))
+    in_footers(48, struct.pack(">Q", 2040 << 30))(used)
+    in_header(28, struct.pack(">I", 0x3FC0_0000))(used)
+    in_header(32, struct.pack(">I", 4096))(used)
     footer = used.read_bytes()[:512]
-    patch(used, (8 << 30) - 512, footer)
+    put((8 << 30) - 512, footer)(used)
     assert refusal(used).field == "header block size"
 
 
 def test_header_with_a_wrong_checksum_is_refused(used: Path) -> None:
-    patch(used, 512 + 700, b"x")
+    put(512 + 700, b"x")(used)
     assert refusal(used).field == "header checksum"
 
 
@@ -148,7 +123,7 @@ def test_truncated_fixed_image_is_refused(make_vhd: MakeVhd) -> None:
 
 
 def test_damaged_footer_lets_the_image_be_read_only(used: Path) -> None:
-    patch(used, used.stat().st_size - 512, b"garbage")
+    put(used.stat().st_size - 512, b"garbage")(used)
     with pytest.raises(DiskError, match="reading only"):
         open_image(used)
     image = open_image(used, read_only=True)
@@ -158,7 +133,7 @@ def test_damaged_footer_lets_the_image_be_read_only(used: Path) -> None:
 
 
 def test_damaged_footer_copy_is_only_warned_of(used: Path) -> None:
-    patch(used, 0, b"garbage")
+    put(0, b"garbage")(used)
     image = open_image(used)
     assert "copy" in image.warnings[0]  # type: ignore[attr-defined]
     image.close()
@@ -182,8 +157,8 @@ def test_any_damage_is_refused_or_harmless(used: Path, damages: list[tuple[int, 
     path = used.with_name("damaged.vhd")
     path.write_bytes(used.read_bytes())
     for offset, data in damages:
-        patch(path, offset, data)
-    patch(path, 512, with_checksum(path.read_bytes()[512:1536], HEADER_CHECKSUM_OFFSET))
+        put(offset, data)(path)
+    in_header(0, b"")(path)  # only the checksum
     with contextlib.suppress(DiskError):
         image = open_image(path, read_only=True)
         for lba in (0, 1024, image.size_bytes // 512 - 1):

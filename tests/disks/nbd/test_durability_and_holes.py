@@ -16,7 +16,6 @@ from tests.disks.nbd.dialogue import (
     NOISE,
     SIZE,
     Dialogue,
-    dynamic,
     error_of,
     go,
     modern,
@@ -26,16 +25,6 @@ from tests.disks.nbd.dialogue import (
     write,
     zeroes,
 )
-
-
-@pytest.fixture
-def file() -> RecordingFile:
-    return dynamic()
-
-
-@pytest.fixture
-def image(file: RecordingFile) -> BlockImage:
-    return opened(file)
 
 
 def blocks_of(image: BlockImage) -> int:

@@ -30,17 +30,6 @@ from tests.disks.nbd.dialogue import (
     zeroes,
 )
 
-
-@pytest.fixture
-def file() -> RecordingFile:
-    return dynamic()
-
-
-@pytest.fixture
-def image(file: RecordingFile) -> BlockImage:
-    return opened(file)
-
-
 # -- reading and writing
 
 

@@ -14,6 +14,7 @@ from vmm.cli.disk.create import FORMAT_OF_SUFFIX, TypeName
 from vmm.cli.disk.options import (
     AllowRoot,
     AsJson,
+    BlockSize,
     DryRun,
     Force,
     IgnoreParentId,
@@ -76,10 +77,7 @@ def convert(
         TypeName | None,
         typer.Option("--type", help="VHD: dynamic leaves zeros out (default), fixed does not."),
     ] = None,
-    block_size: Annotated[
-        str | None,
-        typer.Option("--block-size", metavar="SIZE", help="Blocks of a dynamic VHD: 2M (default) or 512K."),
-    ] = None,
+    block_size: BlockSize = None,
     sparse: Annotated[
         bool, typer.Option("--sparse", help="Fixed VHD: take room on the host only for what is not zeros.")
     ] = False,

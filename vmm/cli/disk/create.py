@@ -13,6 +13,7 @@ import typer
 from vmm.cli.disk.options import (
     AllowRoot,
     AsJson,
+    BlockSize,
     DryRun,
     Force,
     IgnoreParentId,
@@ -68,10 +69,7 @@ def create(
     disk_format: Annotated[
         FormatName | None, typer.Option("--format", help="Default: vhd for .vhd, raw for .img and .raw.")
     ] = None,
-    block_size: Annotated[
-        str | None,
-        typer.Option("--block-size", metavar="SIZE", help="Blocks of a dynamic VHD: 2M (default) or 512K."),
-    ] = None,
+    block_size: BlockSize = None,
     sparse: Annotated[
         bool, typer.Option("--sparse", help="Fixed VHD: take room on the host only when written.")
     ] = False,

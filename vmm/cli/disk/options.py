@@ -26,6 +26,10 @@ AllowRoot = Annotated[
 IgnoreParentId = Annotated[
     bool, typer.Option("--ignore-parent-id", help="Take a parent whose identity is not the one expected.")
 ]
+BlockSize = Annotated[
+    str | None,
+    typer.Option("--block-size", metavar="SIZE", help="Blocks of a dynamic VHD: 2M (default) or 512K."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
