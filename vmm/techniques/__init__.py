@@ -1,0 +1,1 @@
+"""Techniques of virtualization: who runs the guest's kernel, what leaves it, and what that costs."""
