@@ -1,1 +1,1 @@
-"""Techniques of virtualization: who runs the guest's kernel, what leaves it, and what that costs."""
+"""Techniques of virtualization: ways to run one guest on one processor, with a monitor in between or none."""
