@@ -59,6 +59,14 @@ MECHANISMS: Final = {
         CROSSING, "the monitor saves the guest and takes up its own state, and back", P4,
         "[AA] [D] half of the 2000 a software monitor adds to a system call, which crosses twice",
     ),
+    "resume": Mechanism(
+        CROSSING, "the monitor puts the guest's state back and lets it go on", P4,
+        "[AA] [D] as world-switch: what a crossing costs beyond the processor's own part",
+    ),
+    "interrupt-entry": Mechanism(
+        NATIVE_FAULT, "an interrupt's way into a ring-0 handler and back by IRET", P4,
+        "[AA] [V] as fault-entry, 889: the same gate",
+    ),
     "injection": Mechanism(
         SOFTWARE_FAULT - NATIVE_FAULT - 2 * CROSSING,
         "a frame on the guest's stack and its handler from its own table", P4,
