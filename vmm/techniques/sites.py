@@ -38,6 +38,8 @@ def find_sites(code: bytes, bits: int, *, first_only: bool = False) -> tuple[Sit
     at = 0
     while at < len(code):
         instruction = decode(code[at : at + MAX_LENGTH], bits, 0)
+        if instruction.mnemonic == "(bad)":
+            break  # what follows is not known to be an instruction
         name = robin_irvine(instruction.code, bits)
         if name is not None:
             found.append(
