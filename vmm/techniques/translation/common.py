@@ -10,12 +10,14 @@ from typing import Final
 
 from vmm.clock import host_ns
 from vmm.cpu import registers as r
+from vmm.cpu.decode import instruction_name, robin_irvine
 from vmm.cpu.emulate import Outcome, emulate
 from vmm.cpu.engine import INTERCEPT_VECTOR, Action
 from vmm.cpu.intercepts import EXIT_CODES, GROUPS
 from vmm.cpu.paging import GuestFault
-from vmm.techniques.deprivileged import Deprivileged
-from vmm.techniques.naming import instruction_name
+from vmm.cpu.segmentation import code_bits
+from vmm.techniques.deprivileged import EMULATED, Deprivileged
+from vmm.techniques.exits import ExitRow
 
 _READS: Final = (*GROUPS["descriptor-reads"], "cr0-read")
 _FLAGS: Final = ("pushf", "popf")
@@ -48,7 +50,7 @@ class Translation(Deprivileged):
         if vector not in _OURS:
             return super().on_intercept(vector, code)
         began = host_ns()
-        name = instruction_name(code, self.vcpu)
+        name = instruction_name(code, code_bits(self.vcpu))
         try:
             outcome = emulate(self.vcpu, self.services, code or None)
             assert outcome is not Outcome.UNHANDLED
@@ -64,6 +66,12 @@ class Translation(Deprivileged):
         super().after_emulation(name, outcome)
         if name in _FLAG_CHANGES:
             self._follow_iopl()
+
+    def emulation_row(self, name: str, code: bytes) -> ExitRow:
+        """What would not have trapped by itself was made to."""
+        if robin_irvine(code, 32) is None:
+            return super().emulation_row(name, code)
+        return self.exits.row("patched." + name, EMULATED)
 
     def _follow_iopl(self) -> None:
         wanted = bool(self.vcpu.flags.value & r.IOPL)

@@ -20,14 +20,10 @@ from vmm.cpu.segmentation import code_bits
 from vmm.errors import ConfigError
 from vmm.memory import MONITOR_BASE, Memory
 from vmm.techniques.hidden import OutOfPagesError
-from vmm.techniques.sites import Site, find_sites
+from vmm.techniques.sites import find_sites
 from vmm.techniques.translation.common import Translation
 
 _HLT: Final = 0xF4
-# What ring 1 may run as it is: INT traps by itself, loads go by the shadow descriptors, and a
-# selector in DS, ES, FS or GS is the one the guest loaded
-_HARMLESS: Final = frozenset({"INT n", "POP"})
-_CS_SS: Final = ("cs", "ss")
 SCANNED: Final = ("scan",)
 
 
@@ -71,7 +67,7 @@ class Patch(Translation):
         self._scan.count += 1
         real = self.vcpu.real
         for site in find_sites(code, code_bits(real)):
-            if needs_patch(site):
+            if site.goes_wrong:
                 self._patch(real.code_address(site.offset))
 
     def _patch(self, linear: int) -> None:
@@ -109,15 +105,3 @@ class Patch(Translation):
         self._split.fetch_from(frame >> 12, None)
         self.engine.invalidate_code(copy.page, PAGE_SIZE)
         self.hidden.free(copy.page)
-
-
-def needs_patch(site: Site) -> bool:
-    """Whether a sensitive instruction would go wrong at ring 1 without a fault of its own."""
-    if site.name in _HARMLESS:
-        return False
-    if site.name == "PUSH":
-        return site.text.endswith(_CS_SS)
-    if site.name == "MOV":
-        return site.text.endswith(tuple(f", {name}" for name in _CS_SS))
-    return True
-
