@@ -72,7 +72,7 @@ def compare(
     initrd: InitrdOption = None,
     append: AppendOption = None,
     whole: Annotated[
-        bool, typer.Option("--all", help="Show the entries that are equal everywhere too.")
+        bool, typer.Option("--all", help="Show entries that are equal everywhere and rare exits too.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

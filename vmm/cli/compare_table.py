@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 STAR: Final = " *"
 NONE: Final = "-"
 LONGEST_CELL: Final = 12
+MOST_REASONS: Final = 24
 Rows = list[tuple[str, list[str]]]
 
 
@@ -42,7 +43,7 @@ def _table(columns: Sequence[Column], utf8: bool, whole: bool) -> Table:
         table.add_column(name, justify="right", no_wrap=True, min_width=widest)
     sections = (
         ("RESULTS", array_rows(columns, whole=whole)),
-        ("EXITS", exit_rows(columns)),
+        ("EXITS", exit_rows(columns, whole=whole)),
         ("IN ALL", total_rows(columns, utf8)),
     )
     for title, rows in sections:
@@ -88,17 +89,21 @@ def _short(value: str) -> str:
     return value if len(value) <= LONGEST_CELL else f"{value[: LONGEST_CELL - 1]}~"
 
 
-def exit_rows(columns: Sequence[Column]) -> Rows:
-    """Return a row a reason, most frequent first."""
-    reasons: dict[str, int] = {}
-    for column in columns:
-        for reason, count in column.outcome.exits.items():
-            reasons[reason] = reasons.get(reason, 0) + count.count
-    none = ExitCount()
-    rows = []
-    for reason in sorted(reasons, key=lambda reason: (-reasons[reason], reason)):
-        counts = [column.outcome.exits.get(reason, none).count for column in columns]
-        rows.append((reason, [f"{count:,}" if count else NONE for count in counts]))
+def exit_rows(columns: Sequence[Column], *, whole: bool) -> Rows:
+    """Return a row a reason, most frequent first; rare ones together unless `whole` is asked for."""
+    reasons = {reason for column in columns for reason in column.outcome.exits}
+    counts = {
+        reason: [column.outcome.exits.get(reason, ExitCount()).count for column in columns]
+        for reason in reasons
+    }
+    order = sorted(counts, key=lambda reason: (-max(counts[reason]), reason))
+    shown = order if whole or len(order) <= MOST_REASONS + 1 else order[:MOST_REASONS]
+    rows = [(reason, [f"{count:,}" if count else NONE for count in counts[reason]]) for reason in shown]
+    rest = order[len(shown) :]
+    if rest:
+        sums = [sum(column) for column in zip(*(counts[reason] for reason in rest), strict=True)]
+        label = f"{len(rest)} rarer reasons (--all)"
+        rows.append((label, [f"{count:,}" if count else NONE for count in sums]))
     return rows
 
 

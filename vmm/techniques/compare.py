@@ -20,7 +20,7 @@ from vmm.trace.events import ExitCount
 NS_PER_US: Final = 1000
 _ENTRY: Final = re.compile(r"\w+\[(\d+)\] (.+?) = (\S+)(?: <- .*)?")
 _CHECK: Final = re.compile(r"(ok|not ok) (\d+) - (.+)")
-_MNEMONICS: Final = {"RET": ("RET", "RETF", "IRET"), "INT N": ("INT",)}  # [RI]'s row, as entries say it
+MNEMONIC_LETTERS: Final = 3
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -164,16 +164,17 @@ def _differences(bare: Sequence[Entry], array: Sequence[Entry], outcome: Outcome
 
 
 def _cause(entry: Entry, findings: Sequence[Finding]) -> Finding | None:
-    """Return the violation behind a difference: the likeliest of those of its time, then of all."""
-    words = set(re.findall(r"[A-Z]+", entry.name))
+    """Return the violation behind a difference.
+
+    The likeliest is one whose instruction the entry is about, of its own time before any other; then any
+    of its time; then the last one before, since a site is named only the first time it runs.
+    """
+    words = {word for word in re.findall(r"[A-Z]+", entry.name) if len(word) >= MNEMONIC_LETTERS}
     meanwhile = findings[entry.first : entry.last]
-
-    def is_named(finding: Finding) -> bool:
-        name = finding.name.upper()
-        return bool(words.intersection(_MNEMONICS.get(name, (name,))))
-
     for candidates in (meanwhile, findings):
         for finding in candidates:
-            if is_named(finding):
+            mnemonic = finding.instruction.partition(" ")[0].upper()
+            if any(mnemonic.startswith(word) or mnemonic.endswith(word) for word in words):
                 return finding
-    return meanwhile[0] if meanwhile else None
+    before = findings[: entry.last]
+    return meanwhile[0] if meanwhile else before[-1] if before else None

@@ -35,6 +35,11 @@ CATALOGUE: Final = {
 
 _INTERCEPTED: Final = re.compile(r"(intercept|vmexit)\.([cd]r)(\d+)-(read|write)")
 _EMULATED: Final = re.compile(r"(emulate|patched)\.mov-(from|to)-([cd]r)(\d+)")
+_SEGMENT: Final = re.compile(r"(emulate|patched)\.(mov-from|mov-to|push|pop)-([c-gs]s)")
+_RELATIVES: Final = {
+    **dict.fromkeys(("les", "lfs", "lgs", "lss"), "lds"),
+    **dict.fromkeys(("int1", "int3", "into"), "int"),
+}
 _FAMILIES: Final = {
     "emulate": ("emulated", "It raised #GP outside ring 0; the monitor carried it out."),
     "patched": ("replaced", "Translation put the monitor in its place."),
@@ -56,7 +61,13 @@ def find_reason(key: str) -> Reason:
     if match := _EMULATED.fullmatch(key):
         family, way, kind, number = match.groups()
         return _numbered(key, f"{family}.mov-{way}-{kind}", int(number), f"MOV {way} {kind.upper()}{number}")
+    if match := _SEGMENT.fullmatch(key):
+        family, move, register = match.groups()
+        entry = CATALOGUE[f"{family}.{move}-seg"]
+        return entry._replace(key=key, title=entry.title.replace("a segment register", register.upper()))
     group, _, name = key.partition(".")
+    if relative := CATALOGUE.get(f"{group}.{_RELATIVES.get(name)}"):
+        return relative._replace(key=key, title=f"{name.upper()}, {relative.title.rpartition(', ')[2]}")
     if name and group in _FAMILIES:
         what, why = _FAMILIES[group]
         return Reason(key, f"{name.upper()}, {what}", None, None, None, why)
