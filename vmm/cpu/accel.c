@@ -1008,6 +1008,9 @@ void accel_written(struct accel *a, uint64_t physical, uint64_t ram_offset, uint
     }
 }
 
+/* A byte for each page of RAM: whether code was ever fetched from it. */
+uint8_t *accel_code_pages(struct accel *a) { return a->code_pages; }
+
 const size_t accel_sizes[2] = {sizeof(struct host), sizeof(struct shared)};
 
 struct entry { const char *name; void *function; };

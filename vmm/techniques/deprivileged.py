@@ -70,6 +70,7 @@ class Deprivileged(Technique):
         self.hidden = HiddenMemory(memory)
         self.vcpu = VirtualCpu(self.engine, self._on_cr)
         self.pager = ShadowPager(self.hidden, self.vcpu, self.engine)
+        self.vcpu.lookup = self.pager.lookup
         self.descriptors = ShadowDescriptors(self.hidden, self.pager, self.vcpu)
         self.services = GuestServices(self)
         self.running = False  # in protected mode, the monitor in between
