@@ -13,7 +13,7 @@ from vmm.cpu.paging import probe
 from vmm.cpu.view import EngineView
 from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
-from vmm.techniques.base import Technique
+from vmm.techniques.base import Place, Technique
 from vmm.trace.events import Exit, ExitCount, Mode
 
 _SIMPLE: Final = {
@@ -135,6 +135,22 @@ class ExitReporter:
         physical = probe(view, stack)
         vector = 0 if physical is None else self._memory.read(physical, 1)[0]
         return f"INT {vector:02x}h served" if vector else "power-on self-test done"
+
+    def technique_exit(self, reason: str, place: Place, detail: str, host_ns: int) -> None:
+        """Report what a technique did about one exit."""
+        self._tracer.emit(
+            Exit(
+                time_ns=self._engine.wiring.now_ns(),
+                cs=place.cs,
+                ip=place.ip,
+                cpl=place.cpl,
+                mode=place.mode,
+                reason=reason,
+                detail=detail,
+                code=place.code,
+                host_ns=host_ns,
+            )
+        )
 
     def note(self, reason: str, detail: str = "") -> None:
         """Report what the run loop itself does: HLT, a reset."""

@@ -165,7 +165,8 @@ class PortableEngine(Engine):
             else Kind.EXCEPTION
         )
         self.remember(kind, vector, state.error_code)
-        if self._ledger.trace is not None:  # before anything is done: CS:EIP is still where it happened
+        monitored = self.monitored  # then the technique counts and reports
+        if self._ledger.trace is not None and not monitored:  # CS:EIP is still where it happened
             self._ledger.trace(kind, vector, state.error_code, 0, 0)
         detail = 0 if software else vector & 0xFF if kind is Kind.EXCEPTION else vector - INTERCEPT_VECTOR
         action = self.wiring.on_event(vector, b"")
@@ -173,7 +174,8 @@ class PortableEngine(Engine):
         if action is Action.DELIVER:
             self._deliver(self._injected or self._event(vector, software))
             self._injected = None
-        self._ledger.count(kind, self._host_ns() - began, detail)
+        if not monitored:
+            self._ledger.count(kind, self._host_ns() - began, detail)
         self.commit()
         self._events_left -= 1
         if self._events_left <= 0:

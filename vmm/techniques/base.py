@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 from vmm.cpu.processor import Processor
 from vmm.memory import Memory
 from vmm.techniques.exits import ExitBook, Finding
+from vmm.trace.events import Mode
 
-Report = Callable[[str, str], None]  # reason, what was done
+
+class Place(NamedTuple):
+    """Where the guest was when it was left, as it believes. `code`: the bytes there, or none."""
+
+    cs: int
+    ip: int
+    cpl: int
+    mode: Mode
+    code: bytes
+
+
+Report = Callable[[str, Place, str, int], None]  # reason, place, what was done, host ns
 
 
 class Technique(ABC):
@@ -36,11 +49,6 @@ class Technique(ABC):
     def interruptible(self) -> bool:
         """Whether the guest lets interrupts come, as it believes: what ends its HLT."""
         return self.processor.real_interruptible
-
-    @property
-    def stands_between(self) -> bool:
-        """Whether the engine's own events are this technique's, and reported by it."""
-        return False
 
 
 class Bare(Technique):

@@ -10,6 +10,7 @@ from vmm.trace.events import ExitCount
 class ExitRow(msgspec.Struct):
     """One reason: how often, what the host spent, and the mechanisms of `cost.py` each exit goes through."""
 
+    reason: str
     mechanisms: tuple[str, ...]
     count: int = 0
     host_ns: int = 0
@@ -42,7 +43,7 @@ class ExitBook:
         """Return the row of `reason`, to be counted in; made at the first call."""
         row = self._rows.get(reason)
         if row is None:
-            row = self._rows[reason] = ExitRow(mechanisms)
+            row = self._rows[reason] = ExitRow(reason, mechanisms)
         return row
 
     def rows(self) -> dict[str, ExitRow]:
