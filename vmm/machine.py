@@ -358,7 +358,7 @@ class Machine:
         """Return the processor's registers by name."""
         if self._last is not None:
             return self._last[1]
-        return named_registers(self.processor.live.fetch())
+        return named_registers(self.technique.view)
 
     def trace_exits(self, tracer: Tracer | None) -> None:
         """Have `tracer.emit` called with an `Exit` after each exit from now on; None ends that."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vmm.cpu.processor import Processor
+from vmm.cpu.state import CpuView
 from vmm.memory import Memory
 from vmm.techniques.exits import ExitBook, Finding
 from vmm.trace.events import Mode
@@ -44,6 +45,11 @@ class Technique(ABC):
     @abstractmethod
     def start(self) -> None:
         """Take the processor as a reset (or a loader) left it."""
+
+    @property
+    def view(self) -> CpuView:
+        """The processor the guest believes to have."""
+        return self.processor.live.fetch()
 
     @property
     def interruptible(self) -> bool:

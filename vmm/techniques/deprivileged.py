@@ -34,7 +34,7 @@ from vmm.cpu.paging import MASK_32, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
 from vmm.cpu.software_int import read_code, software_int_bytes
-from vmm.cpu.state import HF_INHIBIT_IRQ
+from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
 from vmm.memory import Memory
 from vmm.techniques.base import Place, Technique
 from vmm.techniques.exits import ExitRow
@@ -153,6 +153,11 @@ class Deprivileged(Technique):
         self.pager.written(address, length)
 
     @property
+    def view(self) -> CpuView:
+        """The virtual processor."""
+        return self.vcpu if self.running else super().view
+
+    @property
     def interruptible(self) -> bool:
         """The guest's IF."""
         if not self.running:
@@ -186,7 +191,7 @@ class Deprivileged(Technique):
             self._leaving = False
             self.hand_back()
         if place is not None and self.report is not None and self._last is not None:
-            self.report(self._last.reason, place, self._done(vector), host_ns() - began)
+            self.report(self._last.reason, place, self._done(), host_ns() - began)
         return _RESUME
 
     def _place(self, code: bytes) -> Place:
@@ -197,18 +202,14 @@ class Deprivileged(Technique):
         self._last = None
         return Place(cs.selector, vcpu.rip, vcpu.cpl, mode, code or read_code(vcpu, at, MAX_LENGTH))
 
-    def _done(self, vector: int) -> str:
+    def _done(self) -> str:
         """Say what the monitor did, for a trace."""
         vcpu = self.vcpu
         if self._last is self._fill:
             return f"shadow entry made for {vcpu.state.cr[2] & MASK_32:08x}h"
         if self._last is not None and self._last.reason.startswith(("reflect", "inject")):
             return f"the guest's handler is at {vcpu.segs[r.CS].selector:04x}:{vcpu.rip:08x}"
-        return (
-            f"emulated on the virtual processor, vector {vector:x}h"
-            if vector < INTERCEPT_VECTOR
-            else "emulated"
-        )
+        return "emulated on the virtual processor"
 
     def _on_vector(self, vector: int, code: bytes, began: int) -> None:
         state = self.vcpu.state
