@@ -38,6 +38,11 @@ class Technique(ABC):
         return self.processor.real_interruptible
 
     @property
+    def counts_its_own(self) -> bool:
+        """Whether its exits are all there is: an exception that the guest gets by itself is none."""
+        return False
+
+    @property
     def stands_between(self) -> bool:
         """Whether the engine's own events are this technique's, and reported by it."""
         return False

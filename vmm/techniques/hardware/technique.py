@@ -105,7 +105,12 @@ class Hardware(Technique):
 
     @property
     def stands_between(self) -> bool:
-        """Exits are this technique's to count and report."""
+        """Exits are this technique's to report."""
+        return True
+
+    @property
+    def counts_its_own(self) -> bool:
+        """What the guest handles in its own rings is no exit."""
         return True
 
     def start(self) -> None:
