@@ -2,8 +2,8 @@
 
 A request is `engine setup source`. The source is `blind:SEED`, `generated:SEED`, `known:NAME` or
 `file:PATH`; the setup words joined by `+`: `host` or `virtual` for the clock, `exits` or
-`instructions` to trace, `apic` for a machine with APICs, a technique by its full name. A fresh machine runs it; the answer is how
-that ended, in JSON. The parent, `runner.py`, watches the time and the process.
+`instructions` to trace, `apic` for a machine with APICs, a technique by its full name. A fresh machine
+runs it; the answer is how that ended, in JSON. The parent, `runner.py`, watches the time and the process.
 """
 
 from __future__ import annotations

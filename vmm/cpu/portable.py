@@ -49,9 +49,9 @@ from vmm.cpu.ledger import ExitLedger
 from vmm.cpu.paging import GuestFault
 from vmm.cpu.portable_io import PortableIo
 from vmm.cpu.reset import CR0_AFTER_RESET, write_reset_state
-from vmm.cpu.software_int import is_int1, software_int_bytes
+from vmm.cpu.software_int import is_int1, read_code, software_int_bytes
 from vmm.cpu.state import CpuState
-from vmm.cpu.syscall_entry import entry_bytes, syscall, sysenter
+from vmm.cpu.syscall_entry import ReadMsr, entry_bytes, syscall, sysenter
 from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
 
@@ -64,7 +64,6 @@ NS_PER_INSTRUCTION: Final = 3
 _CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_X86_REG_CR4}
 _SHUTDOWN: Final = 0x17F
 SLICE_EVENTS: Final = 100  # a slice ends after so many, too: a guest may fault for ever, running nothing
-_HF2_NMI_BLOCKED: Final = 4
 
 
 class PortableEngine(Engine):
@@ -238,7 +237,7 @@ class PortableEngine(Engine):
     def _on_sysenter(self, uc: Any, data: Any) -> None:  # noqa: ANN401
         self._enter_kernel(Kind.SYSENTER, sysenter)
 
-    def _enter_kernel(self, kind: Kind, entry: Callable[[EngineView, int], None]) -> None:
+    def _enter_kernel(self, kind: Kind, entry: Callable[[EngineView, ReadMsr, int], None]) -> None:
         began = self._host_ns()
         view = self.fetch()
         length = entry_bytes(view)
@@ -248,7 +247,7 @@ class PortableEngine(Engine):
             self.commit()
             return
         try:
-            entry(view, length)
+            entry(view, self.read_msr, view.rip + length)
             self._ledger.account(kind, view.regs[r.RAX], 0, 0, began)
         except GuestFault as fault:
             self._deliver(Event(fault.vector, fault.error_code))
@@ -352,9 +351,9 @@ class PortableEngine(Engine):
             self._deliver(event)
         elif state.hflags & s.HF_INHIBIT_IRQ:
             return
-        elif self._nmi and not state.hflags2 & _HF2_NMI_BLOCKED:
+        elif self._nmi and not state.hflags2 & s.HF2_NMI_BLOCKED:
             self._nmi = False
-            state.hflags2 |= _HF2_NMI_BLOCKED
+            state.hflags2 |= s.HF2_NMI_BLOCKED
             self._interrupt(Kind.NMI, r.NMI)
         elif self._line and state.eflags & r.IF:
             self._interrupt(Kind.INTERRUPT, self.wiring.acknowledge())
@@ -396,7 +395,7 @@ class PortableEngine(Engine):
         if kind in (VMCB_EVENT_INTERRUPT, VMCB_EVENT_NMI):
             self._interrupt_told = False
             if kind == VMCB_EVENT_NMI:
-                view.state.hflags2 |= _HF2_NMI_BLOCKED
+                view.state.hflags2 |= s.HF2_NMI_BLOCKED
             self.remember(Kind.NMI if kind else Kind.INTERRUPT, vector, 0)
             self._deliver(Event(vector, external=True))
         elif kind == VMCB_EVENT_SOFTWARE:
@@ -422,7 +421,7 @@ class PortableEngine(Engine):
 
     def _assisted_event(self, state: CpuState) -> int | None:
         shadow = state.hflags & s.HF_INHIBIT_IRQ
-        if self._nmi and not shadow and not state.hflags2 & _HF2_NMI_BLOCKED:
+        if self._nmi and not shadow and not state.hflags2 & s.HF2_NMI_BLOCKED:
             self._nmi = False
             return EVENT_NMI
         if self._line and not self._interrupt_told:
@@ -452,7 +451,7 @@ class PortableEngine(Engine):
         waiting, self._block = self._block, None
         view = self.fetch()
         if waiting is not None and view.code_address() == waiting[0] and view.cpl != 3:
-            self.wiring.on_event(EVENT_BLOCK, b"")
+            self.wiring.on_event(EVENT_BLOCK, read_code(view, *waiting))
             self.commit()
 
     def _tell_of_interrupt(self, flags: ctypes.c_uint32) -> None:
@@ -462,9 +461,9 @@ class PortableEngine(Engine):
             self._raise(event)
         elif state.hflags & s.HF_INHIBIT_IRQ:
             return
-        elif self._nmi and not state.hflags2 & _HF2_NMI_BLOCKED:
+        elif self._nmi and not state.hflags2 & s.HF2_NMI_BLOCKED:
             self._nmi = False
-            state.hflags2 |= _HF2_NMI_BLOCKED
+            state.hflags2 |= s.HF2_NMI_BLOCKED
             if self.wiring.on_event(EVENT_NMI, b"") is Action.DELIVER:
                 self._deliver(Event(r.NMI, external=True))
         elif (
@@ -507,7 +506,7 @@ class PortableEngine(Engine):
     @property
     def nmi_pending(self) -> bool:
         """Whether the latch is set and no NMI handler runs."""
-        return self._nmi and not self.fetch().state.hflags2 & _HF2_NMI_BLOCKED
+        return self._nmi and not self.fetch().state.hflags2 & s.HF2_NMI_BLOCKED
 
     def inject(self, vector: int, error_code: int = 0) -> None:
         """Queue one exception."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vmm.config import MachineConfig
 from vmm.techniques.base import Bare, Technique
 from vmm.techniques.hardware.technique import HardwareNested, HardwareShadow
+from vmm.techniques.translation.patch import Patch
 from vmm.techniques.trap import Trap
 
 
@@ -13,6 +14,7 @@ def technique_of(config: MachineConfig) -> type[Technique]:
     kinds: dict[str, type[Technique]] = {
         "bare": Bare,
         "trap": Trap,
+        "translation-patch": Patch,
         "hardware-nested": HardwareNested,
         "hardware-shadow": HardwareShadow,
     }

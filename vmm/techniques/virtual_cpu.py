@@ -101,6 +101,10 @@ class VirtualCpu:
     def rip(self, value: int) -> None:
         self.state.rip = value
 
+    def code_address(self, offset: int = 0) -> int:
+        """Return the linear address of CS:RIP + `offset`."""
+        return self.real.code_address(offset)
+
     @property
     def cpl(self) -> int:
         """The ring the guest believes to be in."""
@@ -118,8 +122,8 @@ class VirtualCpu:
         self.real.rflags = value & ~VIRTUAL_FLAGS | r.IF
 
     def interrupt_flags(self) -> int:
-        """IF, IOPL and VM only: all that most decisions need."""
-        return self.flags.value | self.state.eflags & r.VM
+        """RFLAGS without the flags kept lazily: the arithmetic ones and DF."""
+        return self.state.eflags & ~VIRTUAL_FLAGS | self.flags.value
 
     def set_if(self, on: bool) -> None:
         """Set or clear the guest's IF."""

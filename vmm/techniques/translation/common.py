@@ -1,0 +1,58 @@
+"""What both kinds of binary translation share: ring 3 runs directly, and what it may not see is intercepted.
+
+In ring 3 the sensitive instructions are few. SGDT, SIDT, SLDT, STR and SMSW are caught by the processor's
+own intercepts; PUSHF and POPF matter only where the guest has given ring 3 an IOPL, and are caught then.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmm.cpu import registers as r
+from vmm.cpu.decode import robin_irvine
+from vmm.cpu.emulate import Outcome
+from vmm.cpu.intercepts import GROUPS
+from vmm.techniques.deprivileged import EMULATED, Deprivileged
+from vmm.techniques.exits import ExitRow
+
+_READS: Final = (*GROUPS["descriptor-reads"], "cr0-read")
+_FLAGS: Final = ("pushf", "popf")
+_FLAG_CHANGES: Final = frozenset({"iret", "popf"})
+
+
+class Translation(Deprivileged):
+    """The base of both."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self._flags_armed = False
+
+    def take_over(self) -> None:
+        """Arm the intercepts for ring 3."""
+        super().take_over()
+        self.arm(True, *_READS)
+        self._follow_iopl()
+
+    def hand_back(self) -> None:
+        """Disarm them."""
+        super().hand_back()
+        self.arm(False, *_READS, *_FLAGS)
+        self._flags_armed = False
+
+    def after_emulation(self, name: str, outcome: Outcome) -> None:
+        """Follow IOPL too."""
+        super().after_emulation(name, outcome)
+        if name in _FLAG_CHANGES:
+            self._follow_iopl()
+
+    def emulation_row(self, name: str, code: bytes) -> ExitRow:
+        """What would not have trapped by itself was made to."""
+        if robin_irvine(code, 32) is None:
+            return super().emulation_row(name, code)
+        return self.exits.row("patched." + name, EMULATED)
+
+    def _follow_iopl(self) -> None:
+        wanted = bool(self.vcpu.flags.value & r.IOPL)
+        if wanted != self._flags_armed:
+            self._flags_armed = wanted
+            self.arm(wanted, *_FLAGS)
