@@ -30,6 +30,10 @@ _SIMPLE: Final = {
     Kind.SYSENTER: "sysenter",
     Kind.HLT: "hlt",
 }
+# What is no exit where the guest has the processor to itself, or counted by the technique
+_GUESTS_OWN: Final = frozenset(
+    {Kind.EXCEPTION, Kind.SOFTWARE_INT, Kind.INTERRUPT, Kind.NMI, Kind.SYSCALL, Kind.SYSENTER, Kind.INTERCEPT}
+)
 _SHUTDOWN: Final = 0x17F
 _CODE_BYTES: Final = 15
 _INT_N: Final = 0xCD
@@ -90,6 +94,8 @@ class ExitCounts:
         """Return counts and host time by reason."""
         found: dict[str, ExitCount] = {}
         for (kind, detail), count in self._engine.counts().items():
+            if kind in _GUESTS_OWN and self._technique.counts_its_own:
+                continue
             vector = detail + 0x100 if kind is Kind.INTERCEPT else detail
             entry = found.setdefault(reason_of(kind, vector), ExitCount())
             entry.count += count.count

@@ -75,6 +75,14 @@ class Shared(ctypes.Structure):
         ("block", ctypes.c_uint64),
         ("block_bytes", ctypes.c_uint32),
         ("block_waits", ctypes.c_uint32),
+        ("vmcb", ctypes.c_void_p),
+        ("assisted", ctypes.c_uint32),
+        ("window_wanted", ctypes.c_uint32),
+        ("interrupt_told", ctypes.c_uint32),
+        ("unused2", ctypes.c_uint32),
+        ("root", ctypes.c_uint64),
+        ("empty_root", ctypes.c_uint64),
+        ("stray_cr3", ctypes.c_uint64),
     ]
 
 

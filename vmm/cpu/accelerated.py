@@ -237,6 +237,24 @@ class AcceleratedEngine(Engine):
         self.shared.virtual_flags = None if flags is None else ctypes.addressof(flags)
         self.shared.monitored = self.monitored = flags is not None
 
+    def set_assisted(self, on: bool) -> None:
+        """Tell accel.c."""
+        self.shared.vmcb = self.memory_map.hidden_host
+        self.shared.assisted, self.shared.interrupt_told = on, 0
+
+    def want_window(self) -> None:
+        """Tell accel.c."""
+        self.shared.window_wanted = 1
+
+    def guard_root(self, root: int, empty: int) -> None:
+        """Tell accel.c."""
+        self.shared.empty_root, self.shared.root = empty, root
+
+    @property
+    def stray_cr3(self) -> int:
+        """Ask accel.c."""
+        return int(self.shared.stray_cr3)
+
     def watch_blocks(self, on: bool) -> None:
         """Tell accel.c."""
         if on and not self._edge_hook:

@@ -56,6 +56,11 @@ class Technique(ABC):
         """Whether the guest lets interrupts come, as it believes: what ends its HLT."""
         return self.processor.real_interruptible
 
+    @property
+    def counts_its_own(self) -> bool:
+        """Whether its exits are all there is: an exception that the guest gets by itself is none."""
+        return False
+
 
 class Bare(Technique):
     """The physical machine: no monitor below the guest. The reference."""
