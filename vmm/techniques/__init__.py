@@ -1,0 +1,1 @@
+"""Techniques of virtualization: how a machine runs its guest."""
