@@ -41,6 +41,9 @@ ImageFormatName = Literal["raw", "vhd"]
 SyncName = Literal["always", "on-flush", "never"]
 UndoAction = Literal["ask", "commit", "keep", "discard"]
 EntryMode = Literal["auto", "16", "32", "64"]
+TechniqueName = Literal["bare", "trap", "translation", "hardware", "para"]
+TranslationMode = Literal["patch", "cache"]
+PagingMode = Literal["shadow", "nested"]
 SerialKind = Literal["stdio", "file", "pty", "null"]
 
 ENGINES: Final = ("auto", "portable", "accelerated")
@@ -51,6 +54,9 @@ SYNC_POLICIES: Final = ("always", "on-flush", "never")
 UNDO_ACTIONS: Final = ("ask", "commit", "keep", "discard")
 DRIVE_OPTIONS: Final = {"format": IMAGE_FORMATS, "sync": SYNC_POLICIES, "parent-writable": ("yes", "no")}
 BOOT_DEVICES: Final = ("floppy", "cd", "hd")
+TECHNIQUES: Final = ("bare", "trap", "translation", "hardware", "para")
+TRANSLATIONS: Final = ("patch", "cache")
+PAGINGS: Final = ("shadow", "nested")
 ENTRIES: Final = ("auto", "16", "32", "64")
 CPU_MODELS: Final = ("core2duo", "pentium3")  # those of vmm/cpu/cpuid.py, which loads the engine
 
@@ -118,6 +124,8 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     `apic` gives the machine a local APIC, an I/O APIC, and an MP table that tells of them.
     `allow_roots` are directories where parents of differencing VHDs may lie, besides the disk's own;
     `ignore_parent_id` takes parents of another identity than the child names.
+    `technique` is what stands between the guest and the processor; `translation` and `paging` say more
+    about binary translation and hardware assistance.
     With `undo` hard disks are not written but their undo disks, which the command settles at the end.
     """
 
@@ -140,6 +148,9 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     parallel: str | None = None
     clock: ClockSource = "host"
     engine: Engine = "auto"
+    technique: TechniqueName = "bare"
+    translation: TranslationMode = "cache"
+    paging: PagingMode = "nested"
     msr: MsrPolicy = "fault"
     rtc_base_s: int | None = None
     snapshot: bool = False
@@ -152,6 +163,13 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         taken = {drive.index for drive in (*self.hd, *self.cd) if drive.index is not None}
         hd = _place(self.hd, (0, 1, 2, 3), taken)
         return msgspec.structs.replace(self, hd=hd, cd=_place(self.cd, (2, 3, 1, 0), taken))
+
+    @property
+    def full_technique(self) -> str:
+        """The technique's name in tables: with the mode of those that have two."""
+        modes = {"translation": self.translation, "hardware": self.paging}
+        mode = modes.get(self.technique)
+        return self.technique if mode is None else f"{self.technique}-{mode}"
 
     def has_undo_disk(self, drive: DriveConfig) -> bool:
         """Whether what is written to a hard disk goes to an undo disk."""
@@ -171,6 +189,9 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             ("clock", self.clock, CLOCKS),
             ("engine", self.engine, ENGINES),
             ("msr", self.msr, MSR_POLICIES),
+            ("technique", self.technique, TECHNIQUES),
+            ("translation", self.translation, TRANSLATIONS),
+            ("paging", self.paging, PAGINGS),
             ("entry", self.entry, ENTRIES),
             ("undo", self.undo or "ask", UNDO_ACTIONS),
             *(("boot", device, BOOT_DEVICES) for device in self.boot),

@@ -13,6 +13,7 @@ from vmm.cpu.paging import probe
 from vmm.cpu.view import EngineView
 from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
+from vmm.techniques.base import Technique
 from vmm.trace.events import Exit, ExitCount, Mode
 
 _SIMPLE: Final = {
@@ -80,8 +81,8 @@ def code_at(view: EngineView, memory: Memory, offset: int = 0) -> bytes:
 class ExitCounts:
     """The exit table: the engine's counters, the firmware's share of them, and what the run loop adds."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, technique: Technique) -> None:
+        self._engine, self._technique = engine, technique
         self.firmware = ExitCount()
         self.hlt = ExitCount()
 
@@ -99,6 +100,7 @@ class ExitCounts:
             found["io.out"].host_ns -= self.firmware.host_ns
         if self.hlt.count and "hlt" not in found:
             found["hlt"] = self.hlt
+        found |= self._technique.exits.table()
         return {reason: entry for reason, entry in found.items() if entry.count}
 
 

@@ -21,7 +21,6 @@ from vmm.board import Board, Fittings, Outside
 from vmm.bus import PortBus
 from vmm.clock import NEVER_NS, HostTime, MachineClock, host_ns, wall_clock_s
 from vmm.config import MachineConfig
-from vmm.cpu import registers as r
 from vmm.cpu.engine import StopReason
 from vmm.cpu.named import named_registers
 from vmm.cpu.processor import Processor, ProcessorOptions
@@ -32,6 +31,7 @@ from vmm.memory import SHADOW_END, Memory, no_engine
 from vmm.outputs import Output
 from vmm.power_on import LEGACY_BIOS, ROM_END, Drives, cmos_contents, read_rom
 from vmm.start import starter_for
+from vmm.techniques.registry import technique_of
 from vmm.trace.events import ExitCount
 
 if TYPE_CHECKING:
@@ -46,11 +46,13 @@ Until = Callable[[], bool] | str | bytes | None
 
 @dataclass(frozen=True)
 class RunResult:
-    """Why a run ended: `exit`, `until`, `timeout`, `triple-fault`, `halted` (for ever) or `no-boot`."""
+    """Why a run ended: `exit`, `until`, `timeout`, `triple-fault`, `halted` (for ever), `no-boot`,
+    or `unsupported` by the technique.
+    """
 
     reason: str
     exit_code: int | None = None  # what the guest wrote to port F4h
-    detail: str = ""  # no-boot: what was tried, and why not
+    detail: str = ""  # no-boot, unsupported: what was tried, and why not
 
 
 class Machine:
@@ -81,6 +83,9 @@ class Machine:
     def _build(self, tracer: Tracer | None, ring: ExitRing) -> None:
         config = self.config
         self.memory = Memory(config.memory_bytes)
+        kind = technique_of(config)
+        if kind.hidden_bytes:
+            self.memory.add_monitor(kind.hidden_bytes)
         self.bus = PortBus()
         self._host_time = HostTime()
         source = self._virtual_now_ns if self._virtual else self._host_time
@@ -120,7 +125,9 @@ class Machine:
         now = None if self._virtual else source
         self.processor = Processor(self.memory, self.bus, self.board.acknowledge, now, options, ring)
         self.clock.on_earlier = self.processor.live.deadline_moved
-        self._counts = ExitCounts(self.processor.live)
+        self.technique = kind(self.processor, self.memory)
+        self.technique.on_unsupported = lambda why: self._end(RunResult("unsupported", detail=why))
+        self._counts = ExitCounts(self.processor.live, self.technique)
         self._reporter: ExitReporter | None = None
         self.trace_exits(tracer)
         self.starter.connect()
@@ -141,6 +148,7 @@ class Machine:
         self.memory.ram[SHADOW_END - len(rom) : SHADOW_END] = rom
         self.memory.on_write(SHADOW_END - len(rom), len(rom))
         self.starter.start()
+        self.technique.start()
 
     # -- what the board reports
 
@@ -246,7 +254,7 @@ class Machine:
         if self._reporter is not None and self.processor.engine_name == "accelerated":
             self._reporter.note("hlt", "asleep")
         live = self.processor.live
-        if live.fetch().state.eflags & r.IF or live.nmi_pending:
+        if self.technique.interruptible or live.nmi_pending:
             self._asleep = True
         else:
             self._end(RunResult("halted"))

@@ -24,6 +24,7 @@ SHADOW_END: Final = 0x100000
 SHADOW_SEGMENT: Final = 0x4000
 BIOS_SEGMENT: Final = 0xF0000  # one 64-KiB segment, [440FX] PAM0
 _MASKS: Final = {1: 0xFF, 4: 0xFFFF_FFFF}
+MONITOR_BASE: Final = 1 << 39  # the monitor's own pages: beyond 32 bits, within what QEMU's page walk takes
 TOP_OF_RAM_MAX: Final = 0xE000_0000  # PCI devices and ROM live above
 
 
@@ -102,6 +103,7 @@ class Memory:
         self.ram = memoryview(self._mapping)
         self._host = _host_address(self._mapping)
         self._roms: list[tuple[int, mmap.mmap]] = []
+        self.monitor: mmap.mmap | None = None
         self.windows: list[Window] = []
         self.apertures: list[Aperture] = []
         self._shadow_writable = [True] * ((SHADOW_END - SHADOW_FIRST) // SHADOW_SEGMENT)
@@ -115,6 +117,10 @@ class Memory:
         rom = mmap.mmap(-1, len(data))
         rom[:] = data
         self._roms.append((address, rom))
+
+    def add_monitor(self, length: int) -> None:
+        """Map pages of the monitor's own at MONITOR_BASE, which `read` and `write` never reach."""
+        self.monitor = mmap.mmap(-1, length)
 
     def add_window(self, address: int, length: int, device: PortDevice) -> None:
         """Let `device` answer accesses to `length` bytes at `address`."""
@@ -138,6 +144,8 @@ class Memory:
         if self.ram_bytes > SHADOW_END:
             runs.append((SHADOW_END, self.ram_bytes - SHADOW_END))
         blocks = [Block(address, length, self._host + address, True) for address, length in runs]
+        if self.monitor is not None:
+            blocks.append(Block(MONITOR_BASE, len(self.monitor), _host_address(self.monitor), True))
         return blocks + [Block(a, len(rom), _host_address(rom), False) for a, rom in self._roms]
 
     # -- the host bridge's PAM registers

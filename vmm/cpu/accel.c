@@ -117,6 +117,11 @@ struct shared {
     uint32_t virtual_clock, failed, interrupt_line, stopping, triple_fault, unused;
     struct record *ring;
     uint64_t ring_mask, ring_next;
+    uint32_t monitored;                /* a technique stands between guest and machine: see `monitored_window` */
+    uint32_t watch_blocks;             /* tell of each block translated outside ring 3, before it runs */
+    uint32_t *virtual_flags;           /* where the IF that counts is; NULL: in EFLAGS */
+    uint64_t block;                    /* linear address of the block that waits to be told of */
+    uint32_t block_bytes, block_waits;
 };
 
 struct accel {
@@ -125,6 +130,7 @@ struct accel {
     PyObject *trace;                   /* trace(kind, a, b, c, host_ns), or NULL */
     tlb_fill_fn tlb_fill;
     uint8_t *code_pages;
+    uint8_t **fetch_pages;             /* by page of RAM: what is fetched in its place, or NULL */
     struct port *ports;
     PyObject *error[3];
     int delivering, external;          /* the vector QEMU is delivering, or -1; 1: not a software interrupt */
@@ -336,8 +342,8 @@ static void deliver(struct accel *a)
     AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* QEMU leaves it set after INT3 */
 }
 
-/* Copy the bytes at CS:EIP, to the end of the page, so that Python need not walk the page tables for them. */
-static long read_code(struct accel *a, char *code)
+/* Copy `most` bytes at CS:EIP, to the end of the page, so that Python need not walk the page tables for them. */
+static long read_code(struct accel *a, char *code, long most)
 {
     uint64_t linear = linear_ip(a, 0);
     uint32_t attributes;
@@ -345,18 +351,26 @@ static long read_code(struct accel *a, char *code)
     if (physical == (uint64_t)-1 || physical >> 12 >= a->h.ram_pages)
         return 0;
     uint64_t offset = linear & 0xfff;
-    long length = offset <= 0xff1 ? 15 : 0x1000 - offset;
+    long length = offset + most <= 0x1000 ? most : (long)(0x1000 - offset);
     memcpy(code, a->h.ram + physical + offset, length);
     return length;
 }
 
-/* Ask the event router what to do about a vector. */
+/* Events that are no vectors of the processor's own: SVM exit codes + 100h, and three of ours. */
+enum { EVENT_INTERRUPT = 0x160, EVENT_NMI = 0x161, EVENT_BLOCK = 0x5f0, EVENT_SYSENTER, EVENT_SYSCALL };
+enum { CODE_BYTES = 15 };
+
+/* Ask the event router what to do about a vector. It sees the instruction where that may decide. */
 static uint64_t call_event(struct accel *a, uint32_t vector)
 {
-    char code[16];
+    char code[0x1000];
     if (a->s.failed)
         return ACTION_RESUME;
-    long length = vector >= 0x100 ? read_code(a, code) : 0;
+    long length = 0;
+    if (vector == EVENT_BLOCK)
+        length = read_code(a, code, a->s.block_bytes < sizeof code ? a->s.block_bytes : sizeof code);
+    else if (vector >= 0x100 || vector == 6 || vector == 13)
+        length = read_code(a, code, CODE_BYTES);
     PyObject *args[2] = {PyLong_FromUnsignedLongLong(vector), PyBytes_FromStringAndSize(code, length)};
     PyObject *r = PyObject_Vectorcall(a->h.on_event, args, 2, NULL);
     Py_DecRef(args[0]);
@@ -452,6 +466,53 @@ static void deliver_external(struct accel *a, int vector)
     a->delivering = -1;
 }
 
+/*
+ * The window under a technique: what would be delivered is told of instead, and the technique decides.
+ * ACTION_DELIVER has an interrupt or NMI delivered as if nobody stood between.
+ */
+static bool monitored_window(struct accel *a, int request, bool shadow)
+{
+    void *env = a->h.env;
+    if (a->s.block_waits) {
+        a->s.block_waits = 0;
+        call_event(a, EVENT_BLOCK);
+        return true;
+    }
+    if (shadow)
+        return false;
+    if ((request & INTERRUPT_NMI) && !(AT(uint32_t, env, ENV_HFLAGS2) & HF2_NMI_BLOCKED)) {
+        AT(uint32_t, a->h.cpu, CPU_INTERRUPT_REQUEST) &= ~INTERRUPT_NMI;
+        AT(uint32_t, env, ENV_HFLAGS2) |= HF2_NMI_BLOCKED;
+        remember(a, KIND_NMI, 2, 0);
+        if (call_event(a, EVENT_NMI) == ACTION_DELIVER)
+            deliver_external(a, 2);
+        return true;
+    }
+    uint32_t flags = a->s.virtual_flags ? *a->s.virtual_flags : AT(uint32_t, env, ENV_EFLAGS);
+    if (a->s.interrupt_line && (flags & EFLAGS_IF)) {
+        if (call_event(a, EVENT_INTERRUPT) == ACTION_DELIVER) {
+            uint64_t vector = call(a, a->h.acknowledge, 0, NULL, 0x100);
+            if (vector <= 0xff)
+                deliver_external(a, (int)vector);
+        }
+        return true;
+    }
+    return false;
+}
+
+/* An exception queued by Python goes to whom it would go, had the processor raised it. */
+static void raise_injected(struct accel *a)
+{
+    uint32_t vector = (uint32_t)a->s.inject_vector;
+    if (!a->s.monitored || !(a->s.route[vector >> 6 & 3] >> (vector & 63) & 1)) {
+        deliver(a);
+        return;
+    }
+    AT(uint32_t, a->h.env, ENV_ERROR_CODE) = (uint32_t)a->s.inject_error;
+    a->s.inject_vector = -1;
+    call_event(a, vector);
+}
+
 /* CPUClass.cpu_exec_interrupt: the interrupt window, exactly where the hardware has it. */
 static bool on_interrupt_window(void *cpu, int request)
 {
@@ -459,7 +520,7 @@ static bool on_interrupt_window(void *cpu, int request)
     void *env = a->h.env;
     uint32_t *pending = &AT(uint32_t, cpu, CPU_INTERRUPT_REQUEST);
     if (a->s.inject_vector >= 0) {
-        deliver(a);
+        raise_injected(a);
         return true;
     }
     if (__atomic_load_n(&a->s.stopping, __ATOMIC_SEQ_CST)) {
@@ -467,6 +528,8 @@ static bool on_interrupt_window(void *cpu, int request)
         return false;
     }
     bool shadow = AT(uint32_t, env, ENV_HFLAGS) & HF_INHIBIT_IRQ; /* of STI and of loads of SS */
+    if (a->s.monitored)
+        return monitored_window(a, request, shadow);
     if ((request & INTERRUPT_NMI) && !shadow && !(AT(uint32_t, env, ENV_HFLAGS2) & HF2_NMI_BLOCKED)) {
         int64_t began = host_ns();
         *pending &= ~INTERRUPT_NMI;
@@ -498,6 +561,8 @@ static const uint32_t open_bus[5] = {0, 0xff, 0xffff, 0, 0xffffffff};
 static void check_io(struct accel *a, uint32_t port, int size)
 {
     uint64_t flags = AT(uint64_t, a->h.env, ENV_EFLAGS);
+    if (a->s.monitored && (AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) == 1)
+        return; /* a guest's kernel, for whom this is ring 0 */
     if ((AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) > (flags >> 12 & 3) || (flags & EFLAGS_VM))
         a->h.check_io[size >> 1](a->h.env, port);
 }
@@ -583,6 +648,13 @@ static bool on_tlb_fill(void *cpu, uint64_t address, int size, int access, int m
     uint64_t page = e->physical >> 12;
     if (page >= a->h.ram_pages)
         return true;
+    if (access == FETCH && a->fetch_pages[page]) { /* a split view: this entry serves fetches only */
+        e->read = e->write = -1;
+        e->addend = (uint64_t)a->fetch_pages[page] - (address & ~0xfffull);
+        return true;
+    }
+    if (a->fetch_pages[page])
+        e->code = -1;
     if (access == FETCH) {
         a->s.fetch_fills++;
         if (!a->code_pages[page]) {
@@ -646,12 +718,23 @@ static void fault(struct accel *a, int vector, unsigned length)
     inject(a, vector, 0);
 }
 
+/* Let a technique enter the kernel. It sees EIP at the instruction, and leaves it where the guest goes on. */
+static void tell_of_entry(struct accel *a, uint32_t event, unsigned length)
+{
+    call_event(a, event);
+    AT(uint64_t, a->h.env, ENV_EIP) -= length;
+}
+
 static void on_syscall(void *uc, void *opaque)
 {
     struct accel *a = opaque;
     void *env = a->h.env;
     int64_t began = host_ns();
     unsigned length = entry_length(a);
+    if (a->s.monitored) {
+        tell_of_entry(a, EVENT_SYSCALL, length);
+        return;
+    }
     if (!(AT(uint64_t, env, ENV_EFER) & 1)) {
         fault(a, 6, length);
         return;
@@ -682,6 +765,10 @@ static void on_sysenter(void *uc, void *opaque)
     uint32_t selector = AT(uint32_t, env, ENV_SYSENTER_CS);
     bool long_mode = AT(uint32_t, env, ENV_HFLAGS) & HF_LMA;
     unsigned length = entry_length(a);
+    if (a->s.monitored) {
+        tell_of_entry(a, EVENT_SYSENTER, length);
+        return;
+    }
     if (!(selector & 0xfffc)) {
         fault(a, 13, length);
         return;
@@ -692,6 +779,22 @@ static void on_sysenter(void *uc, void *opaque)
     enter_ring0(env, selector, long_mode);
     AT(uint64_t, env, ENV_REGS + 8 * 4) = AT(uint64_t, env, ENV_SYSENTER_ESP);
     AT(uint64_t, env, ENV_EIP) = AT(uint64_t, env, ENV_SYSENTER_EIP) - length;
+}
+
+/* ---- blocks, before they first run */
+
+struct uc_tb { uint64_t pc; uint16_t icount, size; };
+
+/* The block has been translated and will be entered: its own exit check leads to `monitored_window` first. */
+static void on_edge(void *uc, struct uc_tb *block, struct uc_tb *previous, void *opaque)
+{
+    struct accel *a = opaque;
+    if (!a->s.watch_blocks || (AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) == 3)
+        return;
+    a->s.block = block->pc;
+    a->s.block_bytes = block->size;
+    a->s.block_waits = 1;
+    kick(a);
 }
 
 static int on_rdtsc(void *uc, void *opaque)
@@ -771,6 +874,7 @@ struct accel *accel_open(const struct host *host)
     a->s.inject_vector = a->delivering = -1;
     a->s.host_base_ns = host_ns();
     a->code_pages = calloc(host->ram_pages ? host->ram_pages : 1, 1);
+    a->fetch_pages = calloc(host->ram_pages ? host->ram_pages : 1, sizeof *a->fetch_pages);
     a->ports = calloc(0x10000, sizeof *a->ports);
     a->tlb_fill = AT(tlb_fill_fn, host->cpu_class, 0x48);
     AT(tlb_fill_fn, host->cpu_class, 0x48) = on_tlb_fill;
@@ -804,6 +908,7 @@ void accel_close(struct accel *a)
     pthread_mutex_destroy(&a->lock);
     pthread_cond_destroy(&a->wake);
     free(a->code_pages);
+    free(a->fetch_pages);
     free(a->ports);
     free(a);
 }
@@ -871,6 +976,13 @@ void accel_port(struct accel *a, uint32_t port, PyObject *read, PyObject *write,
     a->ports[port & 0xffff] = (struct port){read, write, offset, bulk};
 }
 
+/* Have a page of RAM fetched from elsewhere (NULL: from itself). The caller flushes the TLB and old code. */
+void accel_fetch_from(struct accel *a, uint64_t page, uint8_t *host)
+{
+    if (page < a->h.ram_pages)
+        a->fetch_pages[page] = host;
+}
+
 void accel_trace(struct accel *a, PyObject *trace) { a->trace = trace; }
 
 /*
@@ -895,5 +1007,5 @@ struct entry { const char *name; void *function; };
 const struct entry accel_entries[] = {
     {"exception", on_exception}, {"in", on_in}, {"out", on_out}, {"mmio_read", on_mmio_read},
     {"mmio_write", on_mmio_write}, {"rom_write", on_write_to_rom}, {"syscall", on_syscall},
-    {"sysenter", on_sysenter}, {"rdtsc", on_rdtsc}, {"cpuid", on_cpuid}, {"block", on_block}, {NULL, NULL},
+    {"sysenter", on_sysenter}, {"rdtsc", on_rdtsc}, {"cpuid", on_cpuid}, {"block", on_block}, {"edge", on_edge}, {NULL, NULL},
 };

@@ -69,6 +69,12 @@ class Shared(ctypes.Structure):
         ("ring", ctypes.c_void_p),
         ("ring_mask", ctypes.c_uint64),
         ("ring_next", ctypes.c_uint64),
+        ("monitored", ctypes.c_uint32),
+        ("watch_blocks", ctypes.c_uint32),
+        ("virtual_flags", ctypes.c_void_p),
+        ("block", ctypes.c_uint64),
+        ("block_bytes", ctypes.c_uint32),
+        ("block_waits", ctypes.c_uint32),
     ]
 
 
@@ -122,6 +128,7 @@ def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
         "accel_nmi": ([handle], None),
         "accel_nmi_pending": ([handle], ctypes.c_int),
         "accel_port": ([handle, u32, ctypes.py_object, ctypes.py_object, u32, u32], None),
+        "accel_fetch_from": ([handle, ctypes.c_uint64, ctypes.c_void_p], None),
         "accel_trace": ([handle, ctypes.c_void_p], None),
         "accel_written": ([handle, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64], None),
     }

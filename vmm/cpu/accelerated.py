@@ -25,6 +25,7 @@ from vmm.cpu.engine import (
     TraceCall,
     Wiring,
 )
+from vmm.cpu.paging import PAGE_SIZE
 from vmm.cpu.ring import SIZE
 from vmm.cpu.state import CpuState
 from vmm.cpu.string_io import StringIo
@@ -50,6 +51,9 @@ class AcceleratedEngine(Engine):
         self._mapped_ports: dict[int, tuple[Any, Any]] = {}
         self._stopping = self._asleep = False
         self._block_hook, self._renew_at_ns = 0, host_ns() + engine.HOOK_AGE_NS
+        self._edge_hook = 0
+        self._routed: list[int] | None = None  # the vectors of `route_to_python` while all are
+        self._virtual_flags: ctypes.c_uint32 | None = None  # what accel.c borrows
         self._trace: TraceCall | None = None
         handle = self.handle
         self.uc.mem_map(0x5000_0000_0000, 4096)  # any mapping makes Unicorn build its CPU now
@@ -95,6 +99,7 @@ class AcceleratedEngine(Engine):
         self._init_cpu = _internal("do_cpu_init_x86_64", pointer)
         self._read_eflags = _internal("helper_read_eflags_x86_64", pointer, result=u64)
         self._tlb_flush = _internal("tlb_flush_x86_64", pointer)
+        self._tlb_flush_page = _internal("tlb_flush_page_x86_64", pointer, u64)
         self._set_a20 = _internal("x86_cpu_set_a20_x86_64", pointer, ctypes.c_int)
         self._update_cr = {
             0: _internal("cpu_x86_update_cr0_x86_64", pointer, u32),
@@ -198,6 +203,44 @@ class AcceleratedEngine(Engine):
     def flush_tlb(self) -> None:
         """Drop QEMU's whole TLB."""
         self._tlb_flush(self._cpu)
+
+    def shut_down(self) -> None:
+        """Tell accel.c."""
+        self.shared.triple_fault = 1
+        self._lib.accel_stop(self._accel)
+
+    def route_all(self, on: bool) -> None:
+        """Set the whole bitmap, and keep what it was."""
+        word = self.shared.route
+        if on:
+            self._routed = self._routed or list(word)
+            word[:] = [0xFFFF_FFFF_FFFF_FFFF] * 4
+        elif self._routed is not None:
+            word[:], self._routed = self._routed, None
+
+    def flush_page(self, linear: int) -> None:
+        """Drop one page of QEMU's TLB."""
+        self._tlb_flush_page(self._cpu, linear)
+
+    def set_monitored(self, flags: ctypes.c_uint32 | None) -> None:
+        """Tell accel.c."""
+        self._virtual_flags = flags
+        self.shared.virtual_flags = None if flags is None else ctypes.addressof(flags)
+        self.shared.monitored = self.monitored = flags is not None
+
+    def watch_blocks(self, on: bool) -> None:
+        """Tell accel.c."""
+        if on and not self._edge_hook:
+            self._edge_hook = self._hook(unicorn.UC_HOOK_EDGE_GENERATED, "edge")
+        self.shared.watch_blocks = on
+        self.shared.block_waits = 0
+
+    def fetch_from(self, page: int, host: int | None) -> None:
+        """Have instructions of page number `page` fetched from host memory, data from where they are."""
+        self._lib.accel_fetch_from(self._accel, page, host)
+        address = page << 12
+        super().invalidate_code(address, PAGE_SIZE)
+        self.flush_tlb()
 
     def _on_cpuid(self, leaf: int, subleaf: int) -> int:
         regs = self.view.regs
@@ -333,5 +376,6 @@ class AcceleratedEngine(Engine):
             gone: Any = Closed()
             self.uc = self.view = self.shared = self._lib = self._halted = gone
             self._init_cpu = self._read_eflags = self._tlb_flush = self._set_a20 = gone
+            self._tlb_flush_page = gone
             self._update_cr = dict.fromkeys(self._update_cr, gone)
             close(handle)

@@ -34,6 +34,11 @@ VMCB_MSRPM_POINTER: Final = 0x48  # [AMD-V] appendix B: MSRPM_BASE_PA
 MSRPM_OFFSET: Final = 0x1000
 MSRPM_BYTES: Final = 0x2000
 INTERCEPT_VECTOR: Final = 0x100  # an intercept arrives as this + its SVM exit code
+EVENT_INTERRUPT: Final = 0x160  # what a monitored processor tells of instead of doing it; as in accel.c
+EVENT_NMI: Final = 0x161
+EVENT_BLOCK: Final = 0x5F0  # a block was translated and will run next
+EVENT_SYSENTER: Final = 0x5F1
+EVENT_SYSCALL: Final = 0x5F2
 CODE_BUFFER_BYTES: Final = 256 << 20  # a guest that is always new code would fill Unicorn's own choice, 1 GiB
 TSS_AVAILABLE: Final = 0x8900
 FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
@@ -123,6 +128,7 @@ class Engine(ABC):
         self.wiring = wiring
         self.cpu = cpu
         self.tsc_offset = 0
+        self.monitored = False
         translator_abort.survive()
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self.uc.ctl_set_cpu_model(cpu.engine_model)
@@ -198,6 +204,32 @@ class Engine(ABC):
     @abstractmethod
     def route_to_python(self, vector: int, enabled: bool) -> None:
         """Send one exception vector to the event router, or leave it to the engine's delivery."""
+
+    # -- for a technique that stands between the guest and this processor
+
+    @abstractmethod
+    def set_monitored(self, flags: ctypes.c_uint32 | None) -> None:
+        """Have interrupts, NMIs, SYSENTER and SYSCALL told of as events; None: have them carried out.
+
+        An interrupt is told of while IF is set in `flags`, which lives until the next call. Ports are
+        open to ring 1, which is then a guest kernel's; in ring 3 and VM86 the real IOPL and TSS decide.
+        """
+
+    @abstractmethod
+    def watch_blocks(self, on: bool) -> None:
+        """Tell of each block translated outside ring 3 before it first runs (EVENT_BLOCK)."""
+
+    @abstractmethod
+    def shut_down(self) -> None:
+        """A triple fault: `run` returns TRIPLE_FAULT."""
+
+    @abstractmethod
+    def route_all(self, on: bool) -> None:
+        """Send every exception vector to the event router, or those of `route_to_python` only."""
+
+    @abstractmethod
+    def flush_page(self, linear: int) -> None:
+        """Forget the cached translation of one page."""
 
     @abstractmethod
     def reset(self) -> None:

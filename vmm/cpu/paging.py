@@ -88,13 +88,25 @@ def translate(view: CpuView, linear: int, *, write: bool, user: bool, fetch: boo
     if not view.cr[0] & r.CR0_PG:
         return linear & MASK_32
     access = (PF_W if write else 0) | (PF_U if user else 0) | (PF_I if fetch else 0)
+    return walk(view, linear, access)[0]
+
+
+def walk(view: CpuView, linear: int, access: int) -> tuple[int, Trail]:
+    """Translate with paging on, for an access of PF_W, PF_U, PF_I bits; set accessed and dirty bits.
+
+    Returns the physical address and the (address, entry) read on the way, the last level first, without
+    the PDPTE of PAE paging.
+
+    Raises:
+        GuestFault: as `translate`.
+    """
     physical, trail = _walk(view, linear, access)
-    wanted = PTE_A | PTE_D if write else PTE_A  # of the last entry; the tables above it have no D
+    wanted = PTE_A | PTE_D if access & PF_W else PTE_A  # of the last entry; the tables above it have no D
     for address, entry in trail:
         if entry & wanted != wanted:
             view.memory.write(address, bytes(((entry | wanted) & 0xFF,)))
         wanted = PTE_A
-    return physical
+    return physical, trail
 
 
 def probe(view: CpuView, linear: int) -> int | None:

@@ -23,6 +23,11 @@ from vmm.cpu.count_hook import drop_count_hook
 from vmm.cpu.cpuid import CpuModel
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
 from vmm.cpu.engine import (
+    EVENT_BLOCK,
+    EVENT_INTERRUPT,
+    EVENT_NMI,
+    EVENT_SYSCALL,
+    EVENT_SYSENTER,
     FETCH_ERRORS,
     INTERCEPT_VECTOR,
     Action,
@@ -79,6 +84,9 @@ class PortableEngine(Engine):
         self._renew_at_ns = self._host_ns() + engine.HOOK_AGE_NS
         self._waited = 0  # slices since one that ran with nothing waiting to be taken
         self._injected: Event | None = None
+        self._flags: ctypes.c_uint32 | None = None  # of a technique: see `set_monitored`
+        self._watch_blocks, self._edge_hook = False, 0
+        self._block: tuple[int, int] | None = None  # linear address and bytes of one that waits
         self.map_memory()
         self._install_hooks()
         self.reset()
@@ -146,9 +154,9 @@ class PortableEngine(Engine):
         state = view.state
         software = bool(state.exception_is_int) and vector < INTERCEPT_VECTOR
         # Unicorn never clears these itself: the next fault would arrive as #DF or at a wrong EIP
-        state.old_exception, state.exception_is_int = -1, 0
+        state.old_exception, state.exception_is_int = -1, software
         if vector == _SHUTDOWN:
-            self._triple_fault()
+            self.shut_down()
             return
         kind = (
             Kind.INTERCEPT
@@ -183,9 +191,19 @@ class PortableEngine(Engine):
 
     def _deliver(self, event: Event) -> None:
         if deliver_event(self.view, event) is DeliveryOutcome.TRIPLE_FAULT:
-            self._triple_fault()
+            self.shut_down()
 
-    def _triple_fault(self) -> None:
+    def _raise(self, event: Event) -> None:
+        """An exception the processor raises: a technique's, if one stands between."""
+        if self._flags is None:
+            self._deliver(event)
+            return
+        self.view.state.error_code = event.error_code or 0
+        if self.wiring.on_event(event.vector, b"") is Action.DELIVER:
+            self._deliver(event)
+
+    def shut_down(self) -> None:
+        """Leave the slice."""
         self._tripled = True
         self.uc.emu_stop()
 
@@ -214,6 +232,11 @@ class PortableEngine(Engine):
         began = self._host_ns()
         view = self.fetch()
         length = entry_bytes(view)
+        if self._flags is not None:
+            self.wiring.on_event(EVENT_SYSCALL if kind is Kind.SYSCALL else EVENT_SYSENTER, b"")
+            view.rip -= length
+            self.commit()
+            return
         try:
             entry(view, length)
             self._ledger.account(kind, view.regs[r.RAX], 0, 0, began)
@@ -291,19 +314,24 @@ class PortableEngine(Engine):
                     f"the engine failed at {state.segs[r.CS].selector:04x}:{state.rip:x}: {error}"
                 ) from error
             if self._needs_the_hole():
-                self._deliver(Event(r.UD))
+                self._raise(Event(r.UD))
             self.commit()
         if self._io.error is not None:
             kept, self._io.error = self._io.error, None
             raise kept
         if self._io.fault is not None:  # the view still is what it was at the instruction
-            self._deliver(self._io.fault)
-            self._io.fault = None
+            fault, self._io.fault = self._io.fault, None
+            self._raise(fault)
             self.commit()
+        if self._block is not None:
+            self._tell_of_block()
         self._ledger.virtual_ns += instructions * NS_PER_INSTRUCTION
 
     def _take_interrupt(self) -> None:
         if not (self._line or self._nmi or self._injected):
+            return
+        if self._flags is not None:
+            self._tell_of_interrupt(self._flags)
             return
         view = self.fetch()
         state = view.state
@@ -325,6 +353,53 @@ class PortableEngine(Engine):
         self.remember(kind, vector, 0)
         self._ledger.account(kind, vector, 0, 0, began)
         self._deliver(Event(vector, external=True))
+
+    # -- for a technique
+
+    def set_monitored(self, flags: ctypes.c_uint32 | None) -> None:
+        """Have events told of."""
+        self._flags = flags
+        self.monitored = flags is not None
+
+    def watch_blocks(self, on: bool) -> None:
+        """Hook the translation of blocks."""
+        if on and not self._edge_hook:
+            self._edge_hook = self.uc.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._on_edge)
+        self._watch_blocks, self._block = on, None
+
+    def flush_page(self, linear: int) -> None:
+        """Drop the whole TLB: the public API has nothing smaller."""
+        self.flush_tlb()
+
+    def _on_edge(self, uc: Any, block: Any, previous: Any, data: Any) -> None:  # noqa: ANN401
+        if self._watch_blocks and self.fetch().cpl != 3:
+            self._block = block.pc, block.size
+            uc.emu_stop()
+
+    def _tell_of_block(self) -> None:
+        waiting, self._block = self._block, None
+        view = self.fetch()
+        if waiting is not None and view.code_address() == waiting[0] and view.cpl != 3:
+            self.wiring.on_event(EVENT_BLOCK, b"")
+            self.commit()
+
+    def _tell_of_interrupt(self, flags: ctypes.c_uint32) -> None:
+        state = self.fetch().state
+        if self._injected is not None:
+            event, self._injected = self._injected, None
+            self._raise(event)
+        elif state.hflags & s.HF_INHIBIT_IRQ:
+            return
+        elif self._nmi and not state.hflags2 & _HF2_NMI_BLOCKED:
+            self._nmi = False
+            state.hflags2 |= _HF2_NMI_BLOCKED
+            if self.wiring.on_event(EVENT_NMI, b"") is Action.DELIVER:
+                self._deliver(Event(r.NMI, external=True))
+        elif (
+            self._line and flags.value & r.IF and self.wiring.on_event(EVENT_INTERRUPT, b"") is Action.DELIVER
+        ):
+            self._deliver(Event(self.wiring.acknowledge(), external=True))
+        self.commit()
 
     def stop(self) -> None:
         """Return after the current slice, or after the OUT that is under way."""
@@ -374,6 +449,9 @@ class PortableEngine(Engine):
 
     def route_to_python(self, vector: int, enabled: bool) -> None:
         """Nothing to do: every event comes to Python here."""
+
+    def route_all(self, on: bool) -> None:
+        """Nothing to do."""
 
     @property
     def virtual_ns(self) -> int:

@@ -78,7 +78,7 @@ class Processor:
         """Build the engine. `now_ns` None: virtual time is the engine's own, of executed code."""
         model = cpuid.model(options.model)
         self.engine_name, self.engine_reason = choose_engine(options.engine)
-        self.router = EventRouter(self._on_intercept, self._on_route)
+        self.router = EventRouter(self.on_intercept, self._on_route)
         self.ring = ring if ring is not None else ExitRing()
         self.engine: Engine | None = None
         self.apic = options.apic
@@ -100,6 +100,15 @@ class Processor:
         self.intercepts = Intercepts(engine, () if options.apic is None else TASK_PRIORITY)
         self._settle()
 
+    @property
+    def real_interruptible(self) -> bool:
+        """Whether EFLAGS.IF is set."""
+        return bool(self.live.fetch().state.eflags & r.IF)
+
+    def acknowledge(self) -> int:
+        """Carry out the interrupt controller's INTA cycle; return the vector."""
+        return self.live.wiring.acknowledge()
+
     def _has_apic(self) -> bool:
         return self.apic is not None and self.apic.enabled
 
@@ -119,7 +128,7 @@ class Processor:
     def _on_route(self, vector: int, to_python: bool) -> None:
         self.live.route_to_python(vector, to_python)
 
-    def _on_intercept(self, vector: int, code: bytes) -> Action:  # noqa: ARG002 - the instruction itself says all
+    def on_intercept(self, vector: int, code: bytes) -> Action:  # noqa: ARG002 - the instruction itself says all
         """Emulate an intercepted instruction; one we have no emulation for does not exist here."""
         engine = self.live
         view = engine.fetch()

@@ -11,12 +11,15 @@ from collections.abc import Callable
 
 from vmm.cpu.engine import INTERCEPT_VECTOR, Action
 
-Handler = Callable[[int], Action]
+Handler = Callable[[int, bytes], Action]
 _DELIVER = Action.DELIVER
 
 
 class EventRouter:
-    """Handlers by vector. `on_route(vector, to_python)` tells the engine what it need not deliver."""
+    """Handlers by vector. `on_route(vector, to_python)` tells the engine what it need not deliver.
+
+    While there is a `monitor`, everything goes to it: see `Engine.route_all`.
+    """
 
     def __init__(
         self, intercept: Callable[[int, bytes], Action], on_route: Callable[[int, bool], None]
@@ -24,6 +27,7 @@ class EventRouter:
         self._intercept = intercept
         self._on_route = on_route
         self._handlers: dict[int, Handler] = {}
+        self.monitor: Handler | None = None
 
     def claim(self, vector: int, handler: Handler) -> None:
         """Let `handler` decide about `vector` (an intercept: in place of its emulation)."""
@@ -38,8 +42,10 @@ class EventRouter:
             self._on_route(vector, False)
 
     def dispatch(self, vector: int, code: bytes) -> Action:
-        """Decide about one event. `code`: the instruction of an intercept, where the engine has read it."""
+        """Decide about one event. `code`: the bytes at CS:RIP at an intercept, #GP or #UD, where known."""
+        if self.monitor is not None:
+            return self.monitor(vector, code)
         handler = self._handlers.get(vector)
         if handler is not None:
-            return handler(vector)
+            return handler(vector, code)
         return self._intercept(vector, code) if vector >= INTERCEPT_VECTOR else _DELIVER

@@ -1,1 +1,1 @@
-"""Techniques of virtualization: how a machine runs its guest."""
+"""Techniques of virtualization: ways to run one guest on one processor, with a monitor in between or none."""

@@ -95,7 +95,7 @@ def test_a_claimed_vector_comes_to_python_and_may_be_resumed(engine: str) -> Non
     rig = Rig(engine).load(prot("mov ax, 0xf8\n" + "mov ds, ax\n" * 4 + "try ud2\n log 1\n finish"))
     seen = []
 
-    def handler(vector: int) -> Action:
+    def handler(vector: int, code: bytes) -> Action:
         view = rig.engine.fetch()
         seen.append((vector, view.state.error_code))
         view.rip += 2
@@ -112,7 +112,7 @@ def test_a_claimed_vector_may_be_delivered_after_all(engine: str) -> None:
     rig = Rig(engine).load(prot("mov ax, 0xf8\n try mov ds, ax\n try int3\n finish"))
     seen = []
 
-    def handler(vector: int) -> Action:
+    def handler(vector: int, code: bytes) -> Action:
         seen.append(vector)
         return Action.DELIVER
 
@@ -127,7 +127,7 @@ def test_a_claimed_vector_may_be_delivered_after_all(engine: str) -> None:
 def test_python_may_deliver_another_exception_in_its_place(engine: str) -> None:
     rig = Rig(engine).load(prot("try ud2\n finish"))
 
-    def handler(vector: int) -> Action:
+    def handler(vector: int, code: bytes) -> Action:
         rig.engine.inject(r.GP, 0x1234)
         return Action.DELIVER
 

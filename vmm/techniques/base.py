@@ -1,0 +1,52 @@
+"""What every technique is: something that stands between a guest and the processor, or nothing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from vmm.cpu.processor import Processor
+from vmm.memory import Memory
+from vmm.techniques.exits import ExitBook, Finding
+
+Report = Callable[[str, str], None]  # reason, what was done
+
+
+class Technique(ABC):
+    """One machine's technique. `start` is called at power-on and after each reset, before the guest runs."""
+
+    name: str
+    hidden_bytes = 0
+    """How much memory of its own it needs."""
+
+    def __init__(self, processor: Processor, memory: Memory) -> None:
+        self.processor, self.memory = processor, memory
+        self.exits = ExitBook()
+        self.findings: list[Finding] = []
+        self.report: Report | None = None
+        """Told of each exit while a trace runs."""
+        self.on_unsupported: Callable[[str], object] = str
+        """Told why the guest cannot go on under this technique."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Take the processor as a reset (or a loader) left it."""
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether the guest lets interrupts come, as it believes: what ends its HLT."""
+        return self.processor.real_interruptible
+
+    @property
+    def stands_between(self) -> bool:
+        """Whether the engine's own events are this technique's, and reported by it."""
+        return False
+
+
+class Bare(Technique):
+    """The physical machine: no monitor below the guest. The reference."""
+
+    name = "bare"
+
+    def start(self) -> None:
+        """Nothing: the processor is the guest's."""

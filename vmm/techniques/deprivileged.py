@@ -1,0 +1,289 @@
+"""Ring deprivileging: the guest's kernel at ring 1, every event first in the monitor's hands.
+
+What trap-and-emulate, binary translation and paravirtualization share. The guest's 32-bit code runs
+in compatibility mode under the monitor's long mode, so that shadow page tables, descriptor tables
+and TSS lie where it cannot name them. Exceptions, software interrupts and interrupts come here; a
+privileged instruction arrives as #GP and is emulated on the `VirtualCpu`; what is the guest's own is
+delivered through the guest's IDT.
+
+Real mode has no rings: it runs bare. The write that sets CR0.PE is where the technique takes over,
+the one that clears it where it hands back.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmm.clock import host_ns
+from vmm.cpu import registers as r
+from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
+from vmm.cpu.emulate import Outcome, emulate
+from vmm.cpu.engine import (
+    EVENT_BLOCK,
+    EVENT_INTERRUPT,
+    EVENT_NMI,
+    EVENT_SYSCALL,
+    EVENT_SYSENTER,
+    INTERCEPT_VECTOR,
+    Action,
+)
+from vmm.cpu.intercepts import EXIT_CODES
+from vmm.cpu.paging import MASK_32, GuestFault
+from vmm.cpu.processor import Processor
+from vmm.cpu.software_int import software_int_bytes
+from vmm.cpu.state import HF_INHIBIT_IRQ
+from vmm.memory import Memory
+from vmm.techniques.base import Technique
+from vmm.techniques.exits import ExitRow
+from vmm.techniques.guest_services import GuestServices
+from vmm.techniques.hidden import BYTES, HiddenMemory
+from vmm.techniques.naming import instruction_name
+from vmm.techniques.shadow_descriptors import ShadowDescriptors
+from vmm.techniques.shadow_pager import ShadowPager
+from vmm.techniques.virtual_cpu import VirtualCpu
+
+_RESUME: Final = Action.RESUME
+_UNHANDLED, _SHADOW = Outcome.UNHANDLED, Outcome.INTERRUPT_SHADOW
+_CR0_WRITE: Final = INTERCEPT_VECTOR + EXIT_CODES["cr0-write"]
+_SEGMENT_FAULTS: Final = frozenset({r.TS, r.NP, r.SS_FAULT, r.GP})
+_TABLE_LOADS: Final = frozenset({"lgdt", "lldt"})
+_PAGING_BITS: Final = {0: r.CR0_PG | r.CR0_WP, 4: r.CR4_PSE | r.CR4_PAE | r.CR4_PGE | r.CR4_SMEP | r.CR4_SMAP}
+_DR6_BS: Final = 1 << 14
+_HF2_NMI_BLOCKED: Final = 4
+# What an exit goes through, as named in cost.py
+EMULATED: Final = ("fault-entry", "decode", "emulate", "resume")
+FILLED: Final = ("fault-entry", "page-walk", "shadow-update", "resume")
+REFLECTED: Final = ("fault-entry", "injection", "resume")
+INTERRUPTED: Final = ("interrupt-entry", "injection", "resume")
+SWITCHED: Final = ("fault-entry", "emulate", "descriptor-sync", "tlb-flush", "resume")
+
+
+class Deprivileged(Technique):
+    """The base of techniques that run the guest's kernel at ring 1."""
+
+    hidden_bytes = BYTES
+    watches_blocks = False
+
+    def __init__(self, processor: Processor, memory: Memory) -> None:
+        super().__init__(processor, memory)
+        self.engine = processor.live
+        self.hidden = HiddenMemory(memory)
+        self.vcpu = VirtualCpu(self.engine, self._on_cr)
+        self.pager = ShadowPager(self.hidden, self.vcpu, self.engine)
+        self.descriptors = ShadowDescriptors(self.hidden, self.pager, self.vcpu)
+        self.services = GuestServices(self)
+        self.running = False  # in protected mode, the monitor in between
+        self._leaving = False
+        self._rows: dict[str, ExitRow] = {}
+        self._fill = self.exits.row("shadow.fill", FILLED)
+        self._int = self.exits.row("reflect.int", REFLECTED)
+        self._interrupt = self.exits.row("inject.interrupt", INTERRUPTED)
+        self._nmi = self.exits.row("inject.nmi", INTERRUPTED)
+        self._reflect_rows = {
+            vector: self.exits.row("reflect." + name.removeprefix("#").lower(), REFLECTED)
+            for vector, name in r.EXCEPTION_NAMES.items()
+        }
+
+    # -- taking over and handing back
+
+    def start(self) -> None:
+        """Wait for protected mode, or begin in it where a loader has set it up."""
+        self._let_go()
+        if self.engine.fetch().state.cr[0] & r.CR0_PE:
+            self.take_over()
+            self.engine.commit()
+
+    def _let_go(self) -> None:
+        """Leave the processor to the guest, but for the instruction that begins protected mode."""
+        self.running = False
+        router = self.processor.router
+        router.monitor = None
+        self.engine.route_all(False)
+        self.engine.set_monitored(None)
+        self.engine.watch_blocks(False)
+        router.claim(_CR0_WRITE, self._on_real_cr0)
+        self.processor.intercepts.arm("cr0-write")
+
+    def _on_real_cr0(self, vector: int, code: bytes) -> Action:
+        """A CR0 write in real mode: carried out as on the bare machine, then looked at."""
+        action = self.processor.on_intercept(vector, code)
+        if self.engine.view.state.cr[0] & r.CR0_PE and action is _RESUME:
+            self.take_over()
+            self.engine.commit()
+        return action
+
+    def take_over(self) -> None:
+        """Stand between the guest and the processor from here on. The view is up to date."""
+        began = host_ns()
+        self.pager.drop_all()
+        self.vcpu.take_over(self.pager.root)
+        self.descriptors.load()
+        self.processor.intercepts.disarm("cr0-write")
+        self.engine.fetch()
+        self.processor.router.monitor = self.on_event
+        self.engine.route_all(True)
+        self.engine.set_monitored(self.vcpu.flags)
+        self.engine.watch_blocks(self.watches_blocks)
+        self.memory.on_write = self._on_write
+        self.running = True
+        self._count("switch.protected", SWITCHED, began)
+
+    def hand_back(self) -> None:
+        """Make the processor the guest's own again."""
+        began = host_ns()
+        self.vcpu.hand_back()
+        self._let_go()
+        self.memory.on_write = self.engine.invalidate_code
+        self.engine.flush_tlb()
+        self._count("switch.real", SWITCHED, began)
+
+    def _on_write(self, address: int, length: int) -> None:
+        """Somebody other than the guest's own code wrote memory."""
+        self.engine.invalidate_code(address, length)
+        self.pager.written(address, length)
+
+    @property
+    def interruptible(self) -> bool:
+        """The guest's IF."""
+        if not self.running:
+            return super().interruptible
+        return bool(self.vcpu.flags.value & r.IF)
+
+    @property
+    def stands_between(self) -> bool:
+        """Not in real mode."""
+        return self.running
+
+    # -- events
+
+    def on_event(self, vector: int, code: bytes) -> Action:
+        """Everything that leaves the guest. The view is up to date, and committed afterwards."""
+        began = host_ns()
+        try:
+            if vector < INTERCEPT_VECTOR:
+                self._on_vector(vector, code, began)
+            elif vector == EVENT_INTERRUPT:
+                self._deliver(Event(self.processor.acknowledge(), external=True))
+                self._book(self._interrupt, began)
+            elif vector == EVENT_BLOCK:
+                self.on_block(code)
+            elif vector == EVENT_NMI:
+                self._deliver(Event(r.NMI, external=True))
+                self._book(self._nmi, began)
+            elif vector in (EVENT_SYSENTER, EVENT_SYSCALL):
+                self._emulate(code, began, r.UD, None)
+            else:
+                return self.on_intercept(vector, code)
+        except GuestFault as fault:
+            self._reflect(fault, began)
+        if self._leaving:
+            self._leaving = False
+            self.hand_back()
+        return _RESUME
+
+    def _on_vector(self, vector: int, code: bytes, began: int) -> None:
+        state = self.vcpu.state
+        if state.exception_is_int:
+            self._software_int(vector, began)
+        elif vector == r.PF_FAULT:
+            self.on_page_fault(state.cr[2] & MASK_32, state.error_code, began)
+        elif vector in _SEGMENT_FAULTS:
+            self._emulate(code, began, vector, state.error_code)
+        elif vector == r.UD:
+            self.on_invalid(code, began)
+        else:
+            error = state.error_code if vector in r.VECTORS_WITH_ERROR_CODE else None
+            raise GuestFault(vector, error)
+
+    def on_page_fault(self, linear: int, error_code: int, began: int) -> None:
+        """Fill the shadow, or let the guest have its fault."""
+        self.pager.fill(linear, error_code)
+        self._book(self._fill, began)
+
+    def on_invalid(self, code: bytes, began: int) -> None:  # noqa: ARG002
+        """#UD: the guest's own, unless a technique knows the instruction."""
+        raise GuestFault(r.UD)
+
+    def on_block(self, code: bytes) -> None:
+        """A block that is about to run for the first time."""
+
+    def on_intercept(self, vector: int, code: bytes) -> Action:
+        """An intercept that is armed for the engine's own sake: as on the bare machine."""
+        return self.processor.on_intercept(vector, code)
+
+    def _software_int(self, vector: int, began: int) -> None:
+        vcpu = self.vcpu
+        following = vcpu.rip
+        vcpu.rip = following - software_int_bytes(vcpu.real, vector)
+        self.on_software_int(vector, following)
+        self._book(self._int, began)
+
+    def on_software_int(self, vector: int, following: int) -> None:
+        """INT n, INT3 or INTO at RIP; the next instruction is at `following`."""
+        self._deliver(Event(vector, software=True, next_rip=following))
+
+    def _emulate(self, code: bytes, began: int, vector: int, error_code: int | None) -> None:
+        """Emulate the instruction at RIP; one that nobody emulates has earned its fault."""
+        vcpu = self.vcpu
+        stepping = vcpu.state.eflags & r.TF
+        name = instruction_name(code, vcpu)
+        outcome = emulate(vcpu, self.services, code or None)
+        if outcome is _UNHANDLED:
+            if vector == r.GP and error_code and not self.descriptors.fresh:
+                self.descriptors.follow()  # a far transfer or load met the empty copy
+                return
+            raise GuestFault(vector, error_code)
+        self.after_emulation(name, outcome)
+        if stepping:
+            self.services.write_dr(6, self.services.read_dr(6) | _DR6_BS)
+            self._deliver(Event(r.DB))
+        row = self._rows.get(name)
+        if row is None:
+            row = self._rows[name] = self.exits.row("emulate." + name, EMULATED)
+        self._book(row, began)
+
+    def after_emulation(self, name: str, outcome: Outcome) -> None:
+        """What an emulated instruction entails for the real processor."""
+        state = self.vcpu.state
+        if outcome is _SHADOW:
+            state.hflags |= HF_INHIBIT_IRQ
+        elif state.hflags & HF_INHIBIT_IRQ:
+            state.hflags &= ~HF_INHIBIT_IRQ
+        if name in _TABLE_LOADS or not self.descriptors.fresh:
+            self.descriptors.follow()
+        elif name == "iret":
+            state.hflags2 &= ~_HF2_NMI_BLOCKED
+
+    # -- the guest's own
+
+    def _reflect(self, fault: GuestFault, began: int) -> None:
+        """Deliver an exception of the guest's to the guest."""
+        self._deliver(Event(fault.vector, fault.error_code, cr2=fault.cr2))
+        row = self._reflect_rows.get(fault.vector)
+        if row is not None:
+            self._book(row, began)
+
+    def _deliver(self, event: Event) -> None:
+        if deliver_event(self.vcpu, event) is DeliveryOutcome.TRIPLE_FAULT:
+            self.engine.shut_down()
+
+    # -- the virtual control registers
+
+    def _on_cr(self, index: int, old: int, new: int) -> None:
+        if index == 0 and not new & r.CR0_PE:
+            self._leaving = True
+        elif index == 3:
+            self.pager.new_address_space()
+            self.descriptors.moved()
+        elif (old ^ new) & _PAGING_BITS[index]:
+            self.pager.drop_all()
+            self.descriptors.moved()
+
+    # -- accounting
+
+    def _book(self, row: ExitRow, began: int) -> None:
+        row.count += 1
+        row.host_ns += host_ns() - began
+
+    def _count(self, reason: str, mechanisms: tuple[str, ...], began: int) -> None:
+        self._book(self.exits.row(reason, mechanisms), began)

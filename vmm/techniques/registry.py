@@ -1,0 +1,13 @@
+"""Which techniques there are, and which one a machine asks for."""
+
+from __future__ import annotations
+
+from vmm.config import MachineConfig
+from vmm.techniques.base import Bare, Technique
+from vmm.techniques.trap import Trap
+
+
+def technique_of(config: MachineConfig) -> type[Technique]:
+    """Return the technique that a configuration names."""
+    kinds: dict[str, type[Technique]] = {"bare": Bare, "trap": Trap}
+    return kinds[config.full_technique]

@@ -1,0 +1,151 @@
+"""Shadow GDT and LDT: the descriptor tables the processor really uses, made from the guest's.
+
+A copy of each segment descriptor, with DPL 0 made 1, so that the guest's kernel loads its own selectors
+at ring 1 without the monitor; system descriptors are left out, so that gates and task switches fault and
+are emulated. The accessed bit is preset, since the copies are read-only to the guest.
+
+The pages of the guest's tables are protected. The first write empties the copy: the next selector load
+faults, is emulated on the guest's own table, and the copy is made anew. (The hidden parts of segment
+registers stay as loaded, which is the architecture's rule too.)
+
+The tables lie at 2^40, which 32-bit code cannot reach, [SDM3] §3.3.7 (in IA-32e mode a descriptor
+table's base has 64 bits).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from vmm.cpu import descriptors as d
+from vmm.cpu import registers as r
+from vmm.cpu.paging import PAGE_MASK, PAGE_SIZE, probe
+from vmm.cpu.state import SegmentCache
+from vmm.memory import MONITOR_BASE
+from vmm.techniques.hidden import HiddenMemory
+from vmm.techniques.shadow_pager import ShadowPager
+from vmm.techniques.virtual_cpu import VirtualCpu
+
+MONITOR_LINEAR: Final = 1 << 40
+_TABLE_PAGES: Final = 16  # 64 KiB: the largest table there is
+_TABLE_BYTES: Final = _TABLE_PAGES * PAGE_SIZE
+_GDT, _LDT, _TSS = 0, _TABLE_PAGES, 2 * _TABLE_PAGES  # pages from MONITOR_LINEAR
+_TSS_LIMIT: Final = 0x67  # no I/O bitmap: every port asked of it is refused
+_TSS_FLAGS: Final = r.DESC_P | d.TYPE_TSS32 << r.DESC_TYPE_SHIFT
+_LDT_FLAGS: Final = r.DESC_P | d.TYPE_LDT << r.DESC_TYPE_SHIFT
+_NO_PAGES: Final[frozenset[int]] = frozenset()
+
+
+class ShadowDescriptors:
+    """The shadow tables of one guest; `load` before it runs, `follow` whenever it may have changed them."""
+
+    def __init__(self, hidden: HiddenMemory, pager: ShadowPager, vcpu: VirtualCpu) -> None:
+        self._hidden, self._pager, self._vcpu = hidden, pager, vcpu
+        first = hidden.allocate_run(2 * _TABLE_PAGES + 1)
+        self._at = first - MONITOR_BASE
+        pager.map_monitor(
+            MONITOR_LINEAR, [first + number * PAGE_SIZE for number in range(2 * _TABLE_PAGES + 1)]
+        )
+        self._followed: tuple[int, ...] = ()
+        self._pages = _NO_PAGES
+        self._lengths = {_GDT: 0, _LDT: 0}  # bytes of each copy that are not zero
+        self.fresh = False  # whether the copies are those of the guest's tables
+        self.syncs = 0
+
+    def load(self) -> None:
+        """Point the real processor at the shadow tables and the monitor's TSS."""
+        state = self._vcpu.state
+        state.gdt.base, state.gdt.limit = MONITOR_LINEAR + _GDT * PAGE_SIZE, _TABLE_BYTES - 1
+        state.idt.base, state.idt.limit = MONITOR_LINEAR + _TSS * PAGE_SIZE, 0
+        state.tr.selector, state.tr.base = 0, MONITOR_LINEAR + _TSS * PAGE_SIZE
+        state.tr.limit, state.tr.flags = _TSS_LIMIT, _TSS_FLAGS
+        state.ldt.base, state.ldt.limit = MONITOR_LINEAR + _LDT * PAGE_SIZE, _TABLE_BYTES - 1
+        state.ldt.selector, state.ldt.flags = 0, _LDT_FLAGS
+        self._followed = ()
+        self.follow()
+
+    def follow(self) -> None:
+        """Make the copies anew, if the guest's tables are others than those copied or were written."""
+        vcpu = self._vcpu
+        wanted = (vcpu.gdt.base, vcpu.gdt.limit, vcpu.ldt.base, vcpu.ldt.limit, vcpu.ldt.selector)
+        if self.fresh and wanted == self._followed:
+            return
+        self._followed = wanted
+        self.syncs += 1
+        self._watch(_NO_PAGES)
+        pages: set[int] = set()
+        self._copy(_GDT, vcpu.gdt, vcpu.gdt.limit, pages)
+        self._copy(_LDT, vcpu.ldt, vcpu.ldt.limit if vcpu.ldt.selector & d.ERROR_SELECTOR else -1, pages)
+        self._watch(frozenset(pages))
+        self.fresh = True
+
+    def moved(self) -> None:
+        """The guest's mappings changed: look whether its tables still are where they were copied from."""
+        if self.fresh and self._frames() != self._pages:
+            self.stale()
+
+    def stale(self) -> None:
+        """Empty the copies: the next load of a selector faults and is emulated."""
+        if self.fresh:
+            self.fresh = False
+            self._watch(_NO_PAGES)
+            for page in self._lengths:
+                self._put(page, b"")
+
+    def _watch(self, pages: frozenset[int]) -> None:
+        for frame in self._pages - pages:
+            self._pager.unprotect(frame)
+        for frame in pages - self._pages:
+            self._pager.protect(frame, self._on_write)
+        self._pages = pages
+
+    def _on_write(self, frame: int) -> None:  # noqa: ARG002 - any page empties both copies
+        self.stale()
+
+    def _frames(self) -> frozenset[int]:
+        vcpu = self._vcpu
+        pages: set[int] = set()
+        for table in (vcpu.gdt, vcpu.ldt):
+            if table is vcpu.gdt or table.selector & d.ERROR_SELECTOR:
+                for linear in range(table.base & ~PAGE_MASK, table.base + table.limit + 1, PAGE_SIZE):
+                    physical = probe(vcpu, linear & 0xFFFF_FFFF)
+                    if physical is not None:
+                        pages.add(physical)
+        return frozenset(pages)
+
+    def _copy(self, page: int, table: SegmentCache, limit: int, pages: set[int]) -> None:
+        done = 0
+        length = (limit + 1) & ~7
+        raw = bytearray(length)
+        while done < length:
+            linear = table.base + done & 0xFFFF_FFFF
+            step = min(length - done, PAGE_SIZE - (linear & PAGE_MASK))
+            physical = probe(self._vcpu, linear)
+            if physical is not None:
+                pages.add(physical & ~PAGE_MASK)
+                raw[done : done + step] = self._vcpu.memory.read(physical, step)
+            done += step
+        self._put(page, _compressed(raw, page == _GDT))
+
+    def _put(self, page: int, copy: bytes) -> None:
+        at = self._at + page * PAGE_SIZE
+        padded = copy.ljust(self._lengths[page], b"\0")
+        self._hidden.bytes[at : at + len(padded)] = padded
+        self._lengths[page] = len(copy)
+
+
+def _compressed(raw: bytearray, is_gdt: bool) -> bytes:
+    """Turn a guest's table into the copy that ring 1 may use."""
+    words = np.frombuffer(bytes(raw), dtype="<u4").copy()
+    high = words[1::2]
+    segment = (high & r.DESC_S) != 0
+    words[0::2][~segment] = 0
+    high[~segment] = 0
+    ring0 = segment & ((high >> r.DESC_DPL_SHIFT & 3) == 0)
+    high[ring0] |= 1 << r.DESC_DPL_SHIFT
+    high[segment] |= r.DESC_ACCESSED
+    high[segment & ((high & r.DESC_CODE) != 0)] &= np.uint32(~r.DESC_L & 0xFFFF_FFFF)
+    if is_gdt:
+        words[:2] = 0
+    return words.tobytes()

@@ -1,0 +1,293 @@
+"""Shadow page tables: what the processor walks while the guest believes in tables of its own.
+
+The tables are a virtual TLB. An entry is made when the processor faults and the guest's own tables,
+walked then, allow the access; it is dropped when the guest says so, as a TLB's would be: INVLPG, MOV
+to CR3 (global pages stay where CR4.PGE is set), changes of CR0 and CR4. The guest's tables are never
+write-protected, since not-present to present needs no flush and all else must be flushed by the guest.
+A page that is clean in the guest's tables is mapped read-only, so that its first write sets the D bit.
+
+Entries have the 64-bit format of PAE and 4-level paging; frames are the guest's own physical addresses,
+which are the machine's. A frame outside what the machine has is mapped to a hole.
+
+Other parts of the monitor may `protect` a page of the guest's memory: the first write to it then comes
+to them, whether by the guest, a bus master or the monitor's own emulation.
+
+Sources: [SDM3] Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3A, §4.10 (caching
+of translations), volume 3C §32.3 (virtualizing page tables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from vmm.cpu import registers as r
+from vmm.cpu.engine import Engine
+from vmm.cpu.paging import (
+    MASK_32,
+    PAGE_MASK,
+    PAGE_SIZE,
+    PF_I,
+    PF_U,
+    PF_W,
+    PTE_A,
+    PTE_D,
+    PTE_NX,
+    PTE_P,
+    PTE_PS,
+    PTE_U,
+    PTE_W,
+    walk,
+)
+from vmm.cpu.state import CpuView
+from vmm.memory import MONITOR_BASE
+from vmm.techniques.hidden import HiddenMemory, OutOfPagesError
+
+_G: Final = 1 << 8
+_TABLE: Final = PTE_P | PTE_W | PTE_U | PTE_A
+_ACCESS: Final = PF_W | PF_U | PF_I
+_ADDRESS: Final = ((1 << 52) - 1) & ~PAGE_MASK
+_HOLE: Final = 1 << 38  # nothing is there: reads FFh
+_PHYSICAL_END: Final = 1 << 32
+_REVERSE_MOST: Final = 1 << 18  # linear pages remembered by physical page; more means a flush
+
+OnWrite = Callable[[int], None]  # the page's physical address
+
+
+class _Table:
+    """A last-level table: 512 entries for 2 MiB. `local`: indices of entries that are not global."""
+
+    __slots__ = ("any_global", "large", "local", "page", "words")
+
+    def __init__(self, page: int) -> None:
+        self.page = page
+        self.words = (page - MONITOR_BASE) >> 3
+        self.local: list[int] = []
+        self.any_global = self.large = False
+
+
+class ShadowPager:
+    """One guest's shadow tables. `view` is the processor as the guest believes it to be.
+
+    `levels` is 4 for IA-32e mode, 3 where a 32-bit guest runs on PAE tables. `wraps`: 32-bit code runs
+    in compatibility mode, where an access that runs over 4 GiB reaches linear addresses above it;
+    those are made to be the ones from 0 on, as the guest expects.
+    """
+
+    def __init__(
+        self, hidden: HiddenMemory, view: CpuView, engine: Engine, *, levels: int = 4, wraps: bool = True
+    ) -> None:
+        self._hidden, self._view, self._engine = hidden, view, engine
+        self._words = hidden.words
+        self._levels, self._wraps = levels, wraps
+        self._tables: dict[int, _Table] = {}  # by linear address >> 21
+        self._upper: dict[tuple[int, int], int] = {}  # tables above, by (level, linear address >> shift)
+        self._fixed: dict[int, int] = {}  # entries of the root that are the monitor's own
+        self._protected: dict[int, OnWrite] = {}  # by physical page number
+        self._mapped: dict[int, set[int]] = {}  # linear page numbers by physical page number
+        self.root = hidden.allocate()
+        self.fills = self.drops = 0
+        self.drop_all()
+
+    # -- filling
+
+    def fill(self, linear: int, error_code: int) -> None:
+        """Make the entry that a page fault asks for.
+
+        Raises:
+            GuestFault: the guest's own tables do not allow the access, with the guest's error code.
+        """
+        view = self._view
+        access = error_code & _ACCESS
+        if self._wraps:
+            linear &= MASK_32
+        if not view.cr[0] & r.CR0_PG:
+            self._enter(linear, linear & MASK_32 & ~PAGE_MASK, PTE_W | PTE_U, access, is_global=False)
+            return
+        physical, trail = walk(view, linear, access)
+        leaf = trail[0][1]
+        rights, nx = PTE_W | PTE_U, 0
+        for _, entry in trail:
+            rights &= entry
+            nx |= entry
+        if access & PF_W:
+            if not rights & PTE_W:  # CR0.WP is clear and ring 0 may: ring 3 must still fault
+                rights = PTE_W
+        elif not leaf & PTE_D:
+            rights &= ~PTE_W
+        if nx & PTE_NX and view.efer & r.EFER_NXE:
+            rights |= PTE_NX
+        is_global = bool(leaf & _G and view.cr[4] & r.CR4_PGE)
+        table = self._enter(linear, physical & ~PAGE_MASK, rights, access, is_global=is_global)
+        if leaf & PTE_PS and len(trail) < self._guest_levels():
+            table.large = True
+
+    def _guest_levels(self) -> int:
+        view = self._view
+        return 4 if view.efer & r.EFER_LMA else 2
+
+    def _enter(self, linear: int, frame: int, rights: int, access: int, *, is_global: bool) -> _Table:
+        number = frame >> 12
+        if number in self._protected:
+            if access & PF_W:
+                self._protected[number](frame)
+            if number in self._protected:
+                rights &= ~PTE_W
+        if frame >= _PHYSICAL_END:
+            frame = _HOLE
+        try:
+            table = self._tables.get(linear >> 21) or self._new_table(linear)
+        except OutOfPagesError:
+            self.drop_all()
+            table = self._new_table(linear)
+        index = linear >> 12 & 511
+        at = table.words + index
+        old = self._words[at]
+        self._words[at] = frame | rights | (PTE_P | PTE_A | PTE_D)
+        if is_global:
+            table.any_global = True
+        else:
+            table.local.append(index)
+        if old:
+            self._engine.flush_page(linear)
+        self._mapped.setdefault(number, set()).add(linear >> 12)
+        self.fills += 1
+        return table
+
+    def _new_table(self, linear: int) -> _Table:
+        if len(self._mapped) > _REVERSE_MOST:
+            raise OutOfPagesError
+        above = self._directory(linear)
+        table = _Table(self._hidden.allocate())
+        self._words[above] = table.page | _TABLE
+        self._tables[linear >> 21] = table
+        return table
+
+    def _directory(self, linear: int) -> int:
+        """Return the index in `words` of the entry that holds a last-level table."""
+        table = self.root
+        shift = 39 if self._levels == 4 else 30
+        while shift > 21:
+            at = (table - MONITOR_BASE >> 3) + (linear >> shift & 511)
+            entry = self._words[at]
+            if not entry:
+                page = self._hidden.allocate()
+                # A PDPTE of PAE paging has no rights, and faults where they would be, [SDM3] table 4-8
+                entry = page | (PTE_P if shift == 30 and self._levels == 3 else _TABLE)
+                self._words[at] = entry
+                self._upper[shift, linear >> shift] = page
+                if self._wraps and shift == 30 and linear >> 30 == 0:
+                    self._words[(table - MONITOR_BASE >> 3) + 4] = entry
+            table = entry & _ADDRESS
+            shift -= 9
+        return (table - MONITOR_BASE >> 3) + (linear >> 21 & 511)
+
+    # -- dropping
+
+    def invalidate_page(self, linear: int) -> None:
+        """INVLPG."""
+        if self._wraps:
+            linear &= MASK_32
+        table = self._tables.get(linear >> 21)
+        if table is not None:
+            if table.large:
+                self._drop_large(linear)
+                return
+            self._words[table.words + (linear >> 12 & 511)] = 0
+        self._engine.flush_page(linear)
+        if self._wraps and linear < PAGE_SIZE:
+            self._engine.flush_page(linear | 1 << 32)
+
+    def _drop_large(self, linear: int) -> None:
+        """Drop all that a page of 2 or 4 MiB may have become."""
+        first = linear >> 21 & ~1
+        for region in (first, first + 1):
+            table = self._tables.pop(region, None)
+            if table is not None:
+                self._unlink(region, table)
+        self._engine.flush_tlb()
+
+    def _unlink(self, region: int, table: _Table) -> None:
+        self._words[self._directory(region << 21)] = 0
+        self._hidden.free(table.page)
+
+    def new_address_space(self) -> None:
+        """MOV to CR3: all goes but global pages, where the guest has turned them on."""
+        if not self._view.cr[4] & r.CR4_PGE:
+            self.drop_all()
+            return
+        self.drops += 1
+        words = self._words
+        gone = []
+        for region, table in self._tables.items():
+            if not table.any_global:
+                gone.append(region)
+            elif table.local:
+                for index in table.local:
+                    words[table.words + index] = 0
+                table.local.clear()
+        for region in gone:
+            self._unlink(region, self._tables.pop(region))
+        self._engine.flush_tlb()
+
+    def drop_all(self) -> None:
+        """Forget everything but what is the monitor's own."""
+        self.drops += 1
+        for table in self._tables.values():
+            self._hidden.free(table.page)
+        for page in self._upper.values():
+            self._hidden.free(page)
+        self._tables.clear()
+        self._upper.clear()
+        self._mapped.clear()
+        self._hidden.clear(self.root)
+        for index, entry in self._fixed.items():
+            self._words[(self.root - MONITOR_BASE >> 3) + index] = entry
+        self._engine.flush_tlb()
+
+    # -- the monitor's own
+
+    def map_monitor(self, linear: int, pages: list[int], *, writable: bool = False) -> None:
+        """Map the monitor's pages for ring 1 and below, in 2 MiB of linear space no guest can reach."""
+        assert self._levels == 4
+        directory_pointer, directory, table = (self._hidden.allocate() for _ in range(3))
+        words = self._words
+        words[(directory_pointer - MONITOR_BASE >> 3) + (linear >> 30 & 511)] = directory | _TABLE
+        words[(directory - MONITOR_BASE >> 3) + (linear >> 21 & 511)] = table | _TABLE
+        at = (table - MONITOR_BASE >> 3) + (linear >> 12 & 511)
+        for offset, page in enumerate(pages):
+            words[at + offset] = page | PTE_P | PTE_A | PTE_D | (PTE_W if writable else 0) | PTE_NX
+        self._fixed[linear >> 39 & 511] = directory_pointer | _TABLE
+        words[(self.root - MONITOR_BASE >> 3) + (linear >> 39 & 511)] = directory_pointer | _TABLE
+
+    def protect(self, frame: int, on_write: OnWrite) -> None:
+        """Have the next write to a page told to `on_write`, which is to call `unprotect` and forget it."""
+        number = frame >> 12
+        self._protected[number] = on_write
+        words = self._words
+        for page in self._mapped.get(number, ()):
+            table = self._tables.get(page >> 9)
+            if table is None:
+                continue
+            at = table.words + (page & 511)
+            entry = words[at]
+            if entry & PTE_W and entry & _ADDRESS == frame:
+                words[at] = entry & ~PTE_W
+                self._engine.flush_page(page << 12)
+
+    def unprotect(self, frame: int) -> None:
+        """Let a page be written again. Its entries follow as they are written through."""
+        self._protected.pop(frame >> 12, None)
+
+    def is_protected(self, frame: int) -> bool:
+        """Whether a page is protected."""
+        return frame >> 12 in self._protected
+
+    def written(self, address: int, length: int) -> None:
+        """A bus master or the monitor wrote there: tell the protectors."""
+        if not self._protected:
+            return
+        for number in range(address >> 12, (address + length - 1 >> 12) + 1):
+            on_write = self._protected.get(number)
+            if on_write is not None:
+                on_write(number << 12)

@@ -1,0 +1,88 @@
+"""Classical trap-and-emulate: ring deprivileging and nothing more, and what it therefore gets wrong.
+
+Popek and Goldberg: a monitor can be built so if every sensitive instruction is privileged. On this
+architecture some are not: at ring 1 they show or change real privileged state without a trap. Nothing
+is done about them here; each is named where it happens. Where an intercept exists it tells of each
+execution, and the instruction then has its real effect; the others are found when the block that holds
+them is first scanned, just before it runs.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmm.cpu.emulate import Outcome, emulate
+from vmm.cpu.engine import INTERCEPT_VECTOR, Action
+from vmm.cpu.intercepts import NAMES
+from vmm.cpu.paging import MASK_32
+from vmm.cpu.segmentation import code_bits
+from vmm.techniques.deprivileged import Deprivileged
+from vmm.techniques.exits import Finding
+from vmm.techniques.sites import Site, find_sites
+
+_TELLING: Final = ("sgdt", "sidt", "sldt", "str", "pushf", "popf")
+_MOST_FINDINGS: Final = 10_000  # places a hostile guest can make us remember
+WHAT: Final = {
+    "SGDT": "showed the guest the monitor's GDTR",
+    "SIDT": "showed the guest the monitor's IDTR",
+    "SLDT": "showed the guest the monitor's LDTR",
+    "STR": "showed the guest the monitor's task register",
+    "SMSW": "showed the guest the real CR0",
+    "PUSHF": "showed the guest the real IF and IOPL",
+    "POPF": "left IF and IOPL as they were",
+    "LAR": "showed the guest DPL 1 for its DPL 0",
+    "LSL": "judged the guest by the monitor's descriptor table",
+    "VERR": "judged the guest by the monitor's descriptor table",
+    "VERW": "judged the guest by the monitor's descriptor table",
+    "MOV": "showed the guest ring 1 in a selector",
+    "PUSH": "showed the guest ring 1 in a selector",
+    "POP": "loaded a selector by the monitor's descriptor table",
+    "CALL": "pushed a selector of ring 1",
+    "JMP": "loaded a selector by the monitor's descriptor table",
+    "RET": "returned without the guest's IF, by the monitor's descriptor table",
+    "INT n": "was delivered by the monitor",
+}
+
+
+class Trap(Deprivileged):
+    """Trap-and-emulate as the textbooks have it."""
+
+    name = "trap"
+    watches_blocks = True
+
+    def take_over(self) -> None:
+        """Arm what tells of sensitive instructions too."""
+        super().take_over()
+        self._seen: set[tuple[int, str]] = {(found.linear, found.name) for found in self.findings}
+        self.processor.intercepts.arm(*_TELLING)
+
+    def hand_back(self) -> None:
+        """Disarm it."""
+        self.processor.intercepts.disarm(*_TELLING)
+        super().hand_back()
+
+    def on_intercept(self, vector: int, code: bytes) -> Action:
+        """A sensitive instruction: name it, and let it have its real effect."""
+        if NAMES.get(vector - INTERCEPT_VECTOR) not in _TELLING:
+            return super().on_intercept(vector, code)
+        real = self.vcpu.real
+        if self.vcpu.cpl == 0:
+            for site in find_sites(code, code_bits(real), first_only=True):
+                self._found(real.code_address(), site)
+        outcome = emulate(real, self.services, code or None)
+        assert outcome is not Outcome.UNHANDLED
+        return Action.RESUME
+
+    def on_block(self, code: bytes) -> None:
+        """Name the sensitive instructions that no intercept tells of."""
+        real = self.vcpu.real
+        start = real.code_address()
+        for site in find_sites(code, code_bits(real)):
+            if site.mnemonic not in _TELLING:
+                self._found(start + site.offset & MASK_32, site)
+
+    def _found(self, linear: int, site: Site) -> None:
+        if site.name == "INT n" or (linear, site.name) in self._seen or len(self.findings) >= _MOST_FINDINGS:
+            return
+        self._seen.add((linear, site.name))
+        self.findings.append(Finding(linear, site.text, site.name, WHAT[site.name]))
