@@ -3,7 +3,8 @@
 `decode` is for traces, debuggers and translation: capstone costs 6 to 30 µs an instruction, so
 results are cached by (bytes, mode), and operands are worked out only where asked for. `classify`
 reads opcode bytes alone: which instructions trap outside ring 0, and which touch privileged state
-*without* trapping, the ones that make this architecture hard to virtualize.
+*without* trapping, the ones that make this architecture hard to virtualize. `instruction_name` is
+what the reasons of exits call an instruction.
 
 Addresses are offsets in the code segment, as RIP is.
 
@@ -22,7 +23,8 @@ import capstone
 import msgspec
 from capstone import x86 as cx86
 
-from vmm.cpu.encoding import MAX_LENGTH, PREFIXES, TWO_BYTE
+from vmm.cpu import registers as r
+from vmm.cpu.encoding import GONE_IN_64_BIT, MAX_LENGTH, PREFIXES, TWO_BYTE
 from vmm.cpu.paging import MASK_32, MASK_64
 
 _MODES: Final = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
@@ -150,7 +152,6 @@ _RI_BY_GROUP: Final = {
     (0x0F01, 0): "SGDT", (0x0F01, 1): "SIDT", (0x0F01, 4): "SMSW",
     (0xFF, 3): "CALL", (0xFF, 5): "JMP",
 }  # fmt: skip
-_GONE_IN_64_BIT: Final = frozenset({0x06, 0x07, 0x0E, 0x16, 0x17, 0x1E, 0x1F, 0x9A, 0xCE, 0xEA})
 _MEMORY_ONLY: Final = frozenset({(0x0F01, 0), (0x0F01, 1), (0x0F01, 2), (0x0F01, 3), (0xFF, 3), (0xFF, 5)})
 
 _PRIVILEGED_OPCODES: Final = frozenset({
@@ -164,7 +165,8 @@ _PRIVILEGED_OPCODES: Final = frozenset({
 _PRIVILEGED_GROUPS: Final = frozenset(
     {(0x0F00, 2), (0x0F00, 3), (0x0F01, 2), (0x0F01, 3), (0x0F01, 6), (0x0F01, 7)}
 )
-_RDTSCP: Final = 0xF9  # 0F 01 F9 shares SWAPGS's group
+_SWAPGS: Final = 0xF8  # 0F 01 F8; the others of its group, as RDTSCP, are innocuous or none
+_GROUP_OF_SWAPGS: Final = (0x0F01, 7)
 # VMX, MONITOR and MWAIT (0F 01 C1-C4, C8, C9), SVM (D8-DF): in ring 0 only
 _PRIVILEGED_0F01: Final = frozenset({0xC1, 0xC2, 0xC3, 0xC4, 0xC8, 0xC9, *range(0xD8, 0xE0)})
 
@@ -177,8 +179,9 @@ def classify(code: bytes, mode_bits: int = 32) -> InstructionClass:
         return InstructionClass.PRIVILEGED
     register_form = modrm >= 0xC0
     if group in _PRIVILEGED_GROUPS and not (register_form and group in _MEMORY_ONLY):
-        innocuous = opcode == 0x0F01 and modrm == _RDTSCP
-        return InstructionClass.INNOCUOUS if innocuous else InstructionClass.PRIVILEGED
+        if not register_form or group != _GROUP_OF_SWAPGS or (modrm == _SWAPGS and mode_bits == 64):
+            return InstructionClass.PRIVILEGED
+        return InstructionClass.INNOCUOUS
     if robin_irvine(code, mode_bits) is not None:
         return InstructionClass.SENSITIVE
     return InstructionClass.INNOCUOUS
@@ -187,12 +190,78 @@ def classify(code: bytes, mode_bits: int = 32) -> InstructionClass:
 def robin_irvine(code: bytes, mode_bits: int = 32) -> str | None:
     """The name under which [RI] lists an instruction as sensitive and unprivileged, if it does."""
     opcode, modrm = _opcode(code, mode_bits)
-    if mode_bits == 64 and opcode in _GONE_IN_64_BIT:
+    if mode_bits == 64 and opcode in GONE_IN_64_BIT:
         return None
     group = (opcode, modrm >> 3 & 7)
     if modrm >= 0xC0 and group in _MEMORY_ONLY:
         return None
     return _RI_BY_OPCODE.get(opcode) or _RI_BY_GROUP.get(group)
+
+
+# What the reasons of exits call an instruction
+_NAMES: Final = {
+    0x06: "push-es", 0x0E: "push-cs", 0x16: "push-ss", 0x1E: "push-ds", 0x0FA0: "push-fs", 0x0FA8: "push-gs",
+    0x07: "pop-es", 0x17: "pop-ss", 0x1F: "pop-ds", 0x0FA1: "pop-fs", 0x0FA9: "pop-gs",
+    0x6C: "ins", 0x6D: "ins", 0x6E: "outs", 0x6F: "outs",
+    0x9A: "far-call", 0xEA: "far-jmp", 0xCA: "far-ret", 0xCB: "far-ret", 0xCF: "iret",
+    0x9C: "pushf", 0x9D: "popf", 0xFA: "cli", 0xFB: "sti", 0xF4: "hlt",
+    0xC4: "les", 0xC5: "lds", 0x0FB2: "lss", 0x0FB4: "lfs", 0x0FB5: "lgs",
+    0xCC: "int3", 0xCD: "int", 0xCE: "into", 0xF1: "int1",
+    0xE4: "in", 0xE5: "in", 0xEC: "in", 0xED: "in", 0xE6: "out", 0xE7: "out", 0xEE: "out", 0xEF: "out",
+    0x0F02: "lar", 0x0F03: "lsl", 0x0F05: "syscall", 0x0F06: "clts", 0x0F07: "sysret", 0x0F08: "invd",
+    0x0F09: "wbinvd", 0x0F30: "wrmsr", 0x0F31: "rdtsc", 0x0F32: "rdmsr", 0x0F33: "rdpmc",
+    0x0F34: "sysenter", 0x0F35: "sysexit", 0x0FA2: "cpuid",
+}  # fmt: skip
+_GROUP_NAMES: Final = {
+    0x0F00: ("sldt", "str", "lldt", "ltr", "verr", "verw"),
+    0x0F01: ("sgdt", "sidt", "lgdt", "lidt", "smsw", "", "lmsw", "invlpg"),
+    0xFF: ("", "", "", "far-call", "", "far-jmp"),
+}
+_REGISTER_MOVES: Final = {  # opcode: name, and the registers that ModRM.reg numbers
+    0x8C: ("mov-from-", r.SEGMENT_NAMES), 0x8E: ("mov-to-", r.SEGMENT_NAMES),
+    0x0F20: ("mov-from-cr", "0123456789"), 0x0F22: ("mov-to-cr", "0123456789"),
+    0x0F21: ("mov-from-dr", "01234567"), 0x0F23: ("mov-to-dr", "01234567"),
+}  # fmt: skip
+_HYPERCALLS: Final = frozenset({"vmcall", "vmmcall"})
+_REX_R: Final = 4
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def instruction_name(code: bytes, mode_bits: int) -> str:
+    """The short name of an instruction in the reasons of exits: `cli`, `mov-to-cr3`, `far-jmp`.
+
+    Instructions that virtualization has nothing to do with have capstone's mnemonic.
+    """
+    opcode, modrm = _opcode(code, mode_bits)
+    reg = modrm >> 3 & 7
+    name = _NAMES.get(opcode, "")
+    if opcode in _GROUP_NAMES and (modrm < 0xC0 or (opcode, reg) not in _MEMORY_ONLY):
+        names = _GROUP_NAMES[opcode]
+        special = opcode == TWO_BYTE + 1 and modrm >= 0xC0 and reg == _GROUP_OF_SWAPGS[1]
+        name = names[reg] if reg < len(names) and not special else ""
+    elif opcode in _REGISTER_MOVES:
+        move, registers = _REGISTER_MOVES[opcode]
+        if registers != r.SEGMENT_NAMES and mode_bits == 64 and _rex(code) & _REX_R:
+            reg += 8
+        name = move + registers[reg] if reg < len(registers) else ""
+    elif opcode in (0xC4, 0xC5) and modrm >= 0xC0:  # VEX
+        name = ""
+    if not name or (mode_bits == 64 and opcode in GONE_IN_64_BIT):
+        return decode(code, mode_bits, 0).mnemonic
+    return name
+
+
+def is_hypercall(code: bytes, mode_bits: int) -> bool:
+    """Whether the instruction is VMCALL or VMMCALL, which `emulate` leaves to whoever offers hypercalls."""
+    return instruction_name(code, mode_bits) in _HYPERCALLS
+
+
+def _rex(code: bytes) -> int:
+    """The REX prefix of 64-bit code, or 0."""
+    at = 0
+    while at < len(code) and code[at] in PREFIXES:
+        at += 1
+    return code[at] if at < len(code) and code[at] & 0xF0 == 0x40 else 0
 
 
 def _opcode(code: bytes, mode_bits: int) -> tuple[int, int]:

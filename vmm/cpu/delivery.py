@@ -25,6 +25,7 @@ import msgspec
 from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
 from vmm.cpu.descriptors import Descriptor, Gate, parse_gate, plan_accessed, read_descriptor
+from vmm.cpu.inner_stacks import InnerStack, inner_stack, read_rsp
 from vmm.cpu.paging import MASK_32, MASK_64, GuestFault, commit, is_canonical, plan_write, read_linear
 from vmm.cpu.segmentation import Stack, current_stack, plan_push
 from vmm.cpu.state import CpuView
@@ -53,8 +54,6 @@ _PAGE_FAULTS: Final = frozenset({r.PF_FAULT, 20})
 
 _VECTOR_ENTRY: Final = Layout("<HH")
 _REAL_FRAME: Final = Layout("<HHH")
-_TSS32_STACK: Final = Layout("<IH")
-_TSS16_STACK: Final = Layout("<HH")
 _LONG_FRAME: Final = {n: Layout(f"<{n}Q") for n in (5, 6)}
 _FRAME32: Final = {n: Layout(f"<{n}I") for n in range(3, 11)}
 _FRAME16: Final = {n: Layout(f"<{n}H") for n in range(3, 11)}
@@ -205,7 +204,7 @@ def _protected(view: CpuView, event: Event, rflags: int) -> None:
     frame = [rip, view.segs[r.CS].selector, pushed]
     stack = None
     if cpl < old_cpl:
-        stack = _inner_stack(view, cpl, ext)
+        stack = inner_stack(view, cpl, ext)
         frame += (view.regs[r.RSP], view.segs[r.SS].selector)
         if vm86:
             frame += (view.segs[index].selector for index in (r.ES, r.DS, r.FS, r.GS))
@@ -263,41 +262,8 @@ def _target_code(view: CpuView, gate: Gate, ext: int) -> Descriptor:
     return target
 
 
-class _InnerStack(msgspec.Struct, frozen=True, gc=False):
-    """A stack of a more privileged level, out of the TSS."""
-
-    selector: int
-    base: int
-    limit: int
-    flags: int
-    sp: int
-    plan: list[tuple[int, bytes]]
-
-
-def _inner_stack(view: CpuView, dpl: int, ext: int) -> _InnerStack:
-    """Find and check the stack for privilege level `dpl`, [SDM3] §6.12.1, table 6-6."""
-    tr = view.tr
-    if tr.flags >> r.DESC_TYPE_SHIFT & d.TYPE_32:
-        at, layout = dpl * 8 + 4, _TSS32_STACK
-    else:
-        at, layout = dpl * 4 + 2, _TSS16_STACK
-    if at + layout.size - 1 > tr.limit:
-        raise GuestFault(r.TS, tr.selector & d.ERROR_SELECTOR | ext)
-    sp, selector = layout.unpack(read_linear(view, tr.base + at, layout.size))
-    if not selector & d.ERROR_SELECTOR:
-        raise GuestFault(r.TS, ext)
-    error = selector & d.ERROR_SELECTOR | ext
-    ss = read_descriptor(view, selector, vector=r.TS, ext=ext)
-    if selector & d.SELECTOR_RPL != dpl or ss.dpl != dpl or not ss.is_writable_data:
-        raise GuestFault(r.TS, error)
-    if not ss.present:
-        raise GuestFault(r.SS_FAULT, error)
-    flags, plan = plan_accessed(view, ss)
-    return _InnerStack(selector, ss.base, ss.limit, flags, sp, plan)
-
-
 def _plan_frame(
-    view: CpuView, gate: Gate, frame: list[int], inner: _InnerStack | None, ext: int
+    view: CpuView, gate: Gate, frame: list[int], inner: InnerStack | None, ext: int
 ) -> tuple[int, list[tuple[int, bytes]]]:
     """Plan the push of a frame, in the size of the gate, on the inner or the current stack."""
     if gate.type & d.TYPE_32:
@@ -363,12 +329,5 @@ def _long(view: CpuView, event: Event, rflags: int) -> None:
 def _long_stack(view: CpuView, gate: Gate, cpl: int, ext: int) -> int:
     """The stack pointer to use: from the IST, from the TSS for an inner level, or the current one."""
     if gate.parameter:
-        at = gate.parameter * 8 + 28
-    elif cpl < view.cpl:
-        at = cpl * 8 + 4
-    else:
-        return view.regs[r.RSP]
-    tr = view.tr
-    if at + 7 > tr.limit:
-        raise GuestFault(r.TS, tr.selector & d.ERROR_SELECTOR | ext)
-    return int.from_bytes(read_linear(view, tr.base + at, 8), "little")
+        return read_rsp(view, gate.parameter * 8 + 28, ext)  # IST1 is at 24h
+    return read_rsp(view, cpl * 8 + 4, ext) if cpl < view.cpl else view.regs[r.RSP]

@@ -2,8 +2,10 @@
 
 One call emulates the instruction at CS:RIP: the bare machine's intercepts use it on the real state,
 techniques on their virtual one. All checks come before the first change, so a `GuestFault` leaves
-the processor at the instruction. Descriptor-table instructions are in `table_instructions.py`,
-control and debug registers in `control_instructions.py`; here are flags, MSRs, CPUID, RDTSC, HLT.
+the processor at the instruction. (Segment faults inside a task switch are raised in the new task.)
+Here are flags, MSRs, CPUID, RDTSC, RDPMC and HLT; every other subject has a module of its own, named
+by the `HANDLERS` below. What is emulated is at least what `decode.classify` calls privileged or
+sensitive, but for the instructions of VMX and SVM, which the caller gets back as UNHANDLED.
 
 Not modelled: CR4.VME and CR4.PVI (CLI, STI, PUSHF and POPF then need IOPL), the single-step trap
 after the instruction (the caller's, if EFLAGS.TF was set), the limit of CS at the fetch.
@@ -15,25 +17,42 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmm.cpu import control_instructions, table_instructions
+from vmm.cpu import (
+    control_instructions,
+    far_transfers,
+    interrupt_instructions,
+    port_instructions,
+    returns,
+    segment_moves,
+    syscall_entry,
+    table_instructions,
+    verify_instructions,
+)
 from vmm.cpu import registers as r
 from vmm.cpu.encoding import MAX_LENGTH, Encoded, parse
-from vmm.cpu.operands import Handler, Outcome, Services, require_ring_0
+from vmm.cpu.operands import RIP_MASKS, Handler, Outcome, Services, require_ring_0
 from vmm.cpu.paging import MASK_32, MASK_64, PAGE_MASK, PAGE_SIZE, GuestFault, translate
-from vmm.cpu.segmentation import code_bits, in_vm86, peek, push
+from vmm.cpu.segmentation import code_bits, peek, push
 from vmm.cpu.state import CpuView
 
 __all__ = ["Outcome", "Services", "emulate"]
 
-_DONE, _HALTED = Outcome.DONE, Outcome.HALTED  # reading a member of an enum costs as much as a call
+_DONE, _HALTED = Outcome.DONE, Outcome.HALTED
+_UNHANDLED, _TRANSFERRED = (
+    Outcome.UNHANDLED,
+    Outcome.TRANSFERRED,
+)  # reading a member of an enum costs as much as a call
 _CR4_TSD: Final = 1 << 2
-_RIP_MASKS: Final = {16: 0xFFFF, 32: MASK_32, 64: MASK_64}
+_CR4_PCE: Final = 1 << 8
+_COUNTERS: Final = 2  # performance counters
 _POPF_ALWAYS: Final = r.ARITHMETIC_FLAGS | r.TF | r.DF | r.NT | r.AC | r.ID
 _ALWAYS_ONE: Final = 2  # EFLAGS bit 1
 
 
 def emulate(view: CpuView, services: Services, code: bytes | None = None) -> Outcome:
-    """Emulate the instruction at CS:RIP and advance RIP past it. `code`: its bytes, where they are known.
+    """Emulate the instruction at CS:RIP; RIP is then where execution goes on. `code`: its bytes, if known.
+
+    After a repeated INS or OUTS that is not finished RIP is still at it.
 
     Raises:
         GuestFault: what the instruction raises; nothing has changed.
@@ -42,14 +61,13 @@ def emulate(view: CpuView, services: Services, code: bytes | None = None) -> Out
     instruction = _parse(view, bits, code)
     handler = _HANDLERS.get(instruction.key)
     if handler is None:
-        return Outcome.UNHANDLED
+        return _UNHANDLED
     if instruction.lock:
         raise GuestFault(r.UD)
-    next_rip = view.rip + instruction.length & _RIP_MASKS[bits]
     outcome = handler(view, instruction, services)
-    if outcome is Outcome.UNHANDLED:
-        return outcome
-    view.rip = next_rip
+    if outcome is _TRANSFERRED:
+        return _DONE
+    view.rip = view.rip + instruction.length & RIP_MASKS[bits]
     if outcome is _HALTED:
         services.halt()
     return outcome
@@ -84,66 +102,71 @@ def _fetch(view: CpuView, bits: int) -> tuple[bytes, GuestFault | None]:
     return code + view.memory.read(physical, MAX_LENGTH - here), None
 
 
-def _iopl(view: CpuView) -> int:
-    return view.rflags >> r.IOPL_SHIFT & 3
-
-
 def _require_iopl(view: CpuView) -> None:
-    if view.cpl and view.cpl > _iopl(view):
+    """Refuse where the CPL is above IOPL; virtual-8086 code has CPL 3.
+
+    Raises:
+        GuestFault: #GP(0).
+    """
+    cpl = view.cpl
+    if cpl and cpl > view.interrupt_flags() >> r.IOPL_SHIFT & 3:
         raise GuestFault(r.GP, 0)
 
 
-def _require_iopl_in_vm86(view: CpuView) -> None:
-    if in_vm86(view):
-        _require_iopl(view)
-
-
-def _flags_bytes(view: CpuView, instruction: Encoded) -> int:
+def _flags_bytes(instruction: Encoded) -> int:
     """PUSHF and POPF default to 64 bits in 64-bit mode, and have no 32-bit form there."""
     size = instruction.operand_bytes
-    return 8 if size == 4 and code_bits(view) == 64 else size
+    return 8 if size == 4 and instruction.bits == 64 else size
 
 
 def _pushf(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
-    _require_iopl_in_vm86(view)
-    push(view, view.rflags & ~(r.VM | r.RF) | _ALWAYS_ONE, _flags_bytes(view, instruction))
+    rflags = view.rflags
+    if rflags & r.VM and rflags & r.IOPL != r.IOPL:
+        raise GuestFault(r.GP, 0)
+    push(view, rflags & ~(r.VM | r.RF) | _ALWAYS_ONE, _flags_bytes(instruction))
     return _DONE
 
 
 def _popf(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
-    _require_iopl_in_vm86(view)
-    size = _flags_bytes(view, instruction)
+    old = view.interrupt_flags()
+    if old & r.VM and old & r.IOPL != r.IOPL:
+        raise GuestFault(r.GP, 0)
+    size = _flags_bytes(instruction)
     value, rsp = peek(view, size)
     changeable = _POPF_ALWAYS
-    if view.cpl == 0:
+    cpl = view.cpl
+    if cpl == 0:
         changeable |= r.IF | r.IOPL
-    elif view.cpl <= _iopl(view):
+    elif cpl <= old >> r.IOPL_SHIFT & 3:
         changeable |= r.IF
     if size == 2:
         changeable &= 0xFFFF
-    view.rflags = view.rflags & ~(changeable | r.RF) | value & changeable
+        old = view.rflags
+    view.rflags = old & ~(changeable | r.RF) | value & changeable
     view.regs[r.RSP] = rsp
     return _DONE
 
 
 def _cli(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
     _require_iopl(view)
-    view.rflags &= ~r.IF
+    view.set_if(False)
     return _DONE
 
 
 def _sti(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
-    _require_iopl(view)
-    rflags = view.rflags
-    if rflags & r.IF:
+    flags = view.interrupt_flags()
+    cpl = view.cpl
+    if cpl and cpl > flags >> r.IOPL_SHIFT & 3:
+        raise GuestFault(r.GP, 0)
+    if flags & r.IF:
         return _DONE
-    view.rflags = rflags | r.IF
+    view.set_if(True)
     return Outcome.INTERRUPT_SHADOW
 
 
 def _hlt(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
     require_ring_0(view)
-    return Outcome.HALTED
+    return _HALTED
 
 
 def _invalidate_caches(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
@@ -188,9 +211,26 @@ def _rdtsc(view: CpuView, _instruction: Encoded, services: Services) -> Outcome:
     return _DONE
 
 
+def _rdpmc(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
+    """The two counters of the P6 family, which count nothing here."""
+    if view.cpl and not view.cr[4] & _CR4_PCE:
+        raise GuestFault(r.GP, 0)
+    if view.regs[r.RCX] & MASK_32 >= _COUNTERS:
+        raise GuestFault(r.GP, 0)
+    _put_edx_eax(view, 0)
+    return _DONE
+
+
 _HANDLERS: Final[dict[int, Handler]] = {
     **table_instructions.HANDLERS,
     **control_instructions.HANDLERS,
+    **segment_moves.HANDLERS,
+    **far_transfers.HANDLERS,
+    **returns.HANDLERS,
+    **interrupt_instructions.HANDLERS,
+    **verify_instructions.HANDLERS,
+    **port_instructions.HANDLERS,
+    **syscall_entry.HANDLERS,
     0x9C: _pushf,
     0x9D: _popf,
     0xF4: _hlt,
@@ -201,5 +241,6 @@ _HANDLERS: Final[dict[int, Handler]] = {
     0x0F30: _wrmsr,
     0x0F31: _rdtsc,
     0x0F32: _rdmsr,
+    0x0F33: _rdpmc,
     0x0FA2: _cpuid,
 }

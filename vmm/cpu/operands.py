@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from vmm.cpu import registers as r
 from vmm.cpu.encoding import Encoded, offset_of
-from vmm.cpu.paging import GuestFault, read_linear, write_linear
+from vmm.cpu.paging import MASK_32, MASK_64, GuestFault, read_linear, write_linear
 from vmm.cpu.segmentation import linear_address
 from vmm.cpu.state import CpuView
 
@@ -21,7 +21,8 @@ class Outcome(enum.Enum):
 
     DONE = "done"
     HALTED = "halted: wait for an interrupt"
-    INTERRUPT_SHADOW = "STI set IF: interrupts stay off for one more instruction"
+    INTERRUPT_SHADOW = "STI, MOV SS or POP SS: interrupts stay off for one more instruction"
+    TRANSFERRED = "control is elsewhere, RIP is set"
     UNHANDLED = "not an instruction emulated here; nothing has changed"
 
 
@@ -46,6 +47,15 @@ class Services(Protocol):
     def write_cr8(self, value: int) -> None:
         """Set the task priority class, 0 to 15."""
 
+    def port_in(self, port: int, size: int) -> int:
+        """Read 1, 2 or 4 bytes from a port."""
+
+    def port_out(self, port: int, size: int, value: int) -> None:
+        """Write 1, 2 or 4 bytes to a port."""
+
+    def end_nmi(self) -> None:
+        """IRET was executed: NMIs are no longer blocked."""
+
     def invlpg(self, linear: int) -> None:
         """Forget the translation of one page."""
 
@@ -60,6 +70,12 @@ class Services(Protocol):
 
 
 Handler = Callable[[CpuView, Encoded, Services], Outcome]
+RIP_MASKS: Final = {16: 0xFFFF, 32: MASK_32, 64: MASK_64}
+
+
+def next_rip(view: CpuView, instruction: Encoded) -> int:
+    """The offset of the instruction behind this one."""
+    return view.rip + instruction.length & RIP_MASKS[instruction.bits]
 
 
 def require_ring_0(view: CpuView) -> None:
@@ -73,11 +89,12 @@ def require_ring_0(view: CpuView) -> None:
 
 
 def write_register(view: CpuView, index: int, value: int, size: int) -> None:
-    """Write a general register: 16 bits keep the rest, 32 clear the upper half."""
-    if size == 2:
-        view.regs[index] = view.regs[index] & ~0xFFFF | value & 0xFFFF
+    """Write a general register: 8 (the low ones) and 16 bits keep the rest, 32 clear the upper half."""
+    mask = (1 << size * 8) - 1
+    if size < 4:
+        view.regs[index] = view.regs[index] & ~mask | value & mask
     else:
-        view.regs[index] = value & (1 << size * 8) - 1
+        view.regs[index] = value & mask
 
 
 def operand_address(view: CpuView, instruction: Encoded, size: int, *, write: bool) -> int:

@@ -45,7 +45,7 @@ from vmm.cpu.portable_io import PortableIo
 from vmm.cpu.reset import CR0_AFTER_RESET, write_reset_state
 from vmm.cpu.software_int import is_int1, software_int_bytes
 from vmm.cpu.state import CpuState
-from vmm.cpu.syscall_entry import entry_bytes, syscall, sysenter
+from vmm.cpu.syscall_entry import ReadMsr, entry_bytes, syscall, sysenter
 from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
 
@@ -58,7 +58,6 @@ NS_PER_INSTRUCTION: Final = 3
 _CR_REGISTERS: Final = {0: x86.UC_X86_REG_CR0, 3: x86.UC_X86_REG_CR3, 4: x86.UC_X86_REG_CR4}
 _SHUTDOWN: Final = 0x17F
 SLICE_EVENTS: Final = 100  # a slice ends after so many, too: a guest may fault for ever, running nothing
-_HF2_NMI_BLOCKED: Final = 4
 
 
 class PortableEngine(Engine):
@@ -228,7 +227,7 @@ class PortableEngine(Engine):
     def _on_sysenter(self, uc: Any, data: Any) -> None:  # noqa: ANN401
         self._enter_kernel(Kind.SYSENTER, sysenter)
 
-    def _enter_kernel(self, kind: Kind, entry: Callable[[EngineView, int], None]) -> None:
+    def _enter_kernel(self, kind: Kind, entry: Callable[[EngineView, ReadMsr, int], None]) -> None:
         began = self._host_ns()
         view = self.fetch()
         length = entry_bytes(view)
@@ -238,7 +237,7 @@ class PortableEngine(Engine):
             self.commit()
             return
         try:
-            entry(view, length)
+            entry(view, self.read_msr, view.rip + length)
             self._ledger.account(kind, view.regs[r.RAX], 0, 0, began)
         except GuestFault as fault:
             self._deliver(Event(fault.vector, fault.error_code))
@@ -340,9 +339,9 @@ class PortableEngine(Engine):
             self._deliver(event)
         elif state.hflags & s.HF_INHIBIT_IRQ:
             return
-        elif self._nmi and not state.hflags2 & _HF2_NMI_BLOCKED:
+        elif self._nmi and not state.hflags2 & s.HF2_NMI_BLOCKED:
             self._nmi = False
-            state.hflags2 |= _HF2_NMI_BLOCKED
+            state.hflags2 |= s.HF2_NMI_BLOCKED
             self._interrupt(Kind.NMI, r.NMI)
         elif self._line and state.eflags & r.IF:
             self._interrupt(Kind.INTERRUPT, self.wiring.acknowledge())
@@ -433,7 +432,7 @@ class PortableEngine(Engine):
     @property
     def nmi_pending(self) -> bool:
         """Whether the latch is set and no NMI handler runs."""
-        return self._nmi and not self.fetch().state.hflags2 & _HF2_NMI_BLOCKED
+        return self._nmi and not self.fetch().state.hflags2 & s.HF2_NMI_BLOCKED
 
     def inject(self, vector: int, error_code: int = 0) -> None:
         """Queue one exception."""

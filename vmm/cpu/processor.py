@@ -21,7 +21,7 @@ from vmm.cpu.paging import GuestFault
 from vmm.cpu.portable import PortableEngine
 from vmm.cpu.ring import ExitRing
 from vmm.cpu.router import EventRouter
-from vmm.cpu.state import HF_INHIBIT_IRQ
+from vmm.cpu.state import HF2_NMI_BLOCKED, HF_INHIBIT_IRQ
 from vmm.errors import ConfigError, EngineError
 from vmm.memory import Memory
 
@@ -169,7 +169,9 @@ class Processor:
     def write_msr(self, index: int, value: int) -> bool:
         """Write an MSR; False: #GP."""
         if index in msr.ENGINE_MSRS:
+            self.live.commit()
             self.live.write_msr(index, value)
+            self.live.fetch()
             return True
         return self.msrs.write(index, value)
 
@@ -185,6 +187,18 @@ class Processor:
         """Set the task priority class."""
         if self.apic is not None and self.apic.enabled:
             self.apic.write_tpr(value << 4)
+
+    def port_in(self, port: int, size: int) -> int:
+        """Read a port over the bus."""
+        return self.live.wiring.bus.read(port, size)
+
+    def port_out(self, port: int, size: int, value: int) -> None:
+        """Write a port over the bus."""
+        self.live.wiring.bus.write(port, size, value)
+
+    def end_nmi(self) -> None:
+        """IRET: take NMIs again."""
+        self.live.view.state.hflags2 &= ~HF2_NMI_BLOCKED
 
     def invlpg(self, linear: int) -> None:  # noqa: ARG002
         """Forget the translation of one page; all are forgotten, which is allowed."""

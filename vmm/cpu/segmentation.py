@@ -30,8 +30,8 @@ def code_bits(view: CpuView) -> int:
 
 
 def in_vm86(view: CpuView) -> bool:
-    """Virtual-8086 mode. The CPL is asked first: RFLAGS is dear to read in an engine."""
-    return view.cpl == 3 and bool(view.rflags & r.VM)
+    """Virtual-8086 mode."""
+    return view.cpl == 3 and bool(view.interrupt_flags() & r.VM)
 
 
 def in_protected_mode(view: CpuView) -> bool:
@@ -125,19 +125,30 @@ def plan_push(
     return new_sp, plan
 
 
+def plan_items(view: CpuView, values: tuple[int, ...], item: int) -> tuple[int, list[tuple[int, bytes]]]:
+    """Plan the push of operands on the current stack, the last pushed first; returns as `plan_push`.
+
+    Raises:
+        GuestFault: #SS(0) or #PF.
+    """
+    mask = (1 << item * 8) - 1
+    frame = b"".join([(value & mask).to_bytes(item, "little") for value in values])
+    if code_bits(view) != 64:
+        return plan_push(view, current_stack(view), frame, item, GuestFault(r.SS_FAULT, 0))
+    size = len(frame)
+    new_sp = view.regs[r.RSP] - size & MASK_64
+    return new_sp, plan_write(
+        view, linear_address(view, r.SS, new_sp, size, write=True), frame, view.cpl == 3
+    )
+
+
 def push(view: CpuView, value: int, size: int) -> None:
     """Push one operand on the current stack.
 
     Raises:
         GuestFault: #SS(0) or #PF, with nothing changed.
     """
-    data = (value & (1 << size * 8) - 1).to_bytes(size, "little")
-    if code_bits(view) == 64:
-        new_sp = view.regs[r.RSP] - size & MASK_64
-        linear = linear_address(view, r.SS, new_sp, size, write=True)
-        plan = plan_write(view, linear, data, view.cpl == 3)
-    else:
-        new_sp, plan = plan_push(view, current_stack(view), data, size, GuestFault(r.SS_FAULT, 0))
+    new_sp, plan = plan_items(view, (value,), size)
     commit(view, plan)
     view.regs[r.RSP] = new_sp
 
@@ -148,9 +159,45 @@ def peek(view: CpuView, size: int) -> tuple[int, int]:
     Raises:
         GuestFault: #SS(0) or #PF.
     """
+    (value,) = peek_items(view, 1, size)
+    return value, popped(view, size)
+
+
+def peek_items(view: CpuView, number: int, item: int, skip: int = 0) -> list[int]:
+    """Read operands from the current stack, the top (or what is `skip` bytes below it) first.
+
+    Raises:
+        GuestFault: #SS(0) or #PF.
+    """
+    size = number * item
+    user = view.cpl == 3
+    if code_bits(view) == 64:
+        linear = linear_address(view, r.SS, view.regs[r.RSP] + skip & MASK_64, size, write=False)
+        data = read_linear(view, linear, size, user)
+    else:
+        data = _peek_bytes(view, size, item, skip)
+    return [int.from_bytes(data[at : at + item], "little") for at in range(0, size, item)]
+
+
+def _peek_bytes(view: CpuView, size: int, item: int, skip: int) -> bytes:
+    """Read `size` bytes of the stack; each item of them is checked where the stack pointer wraps."""
+    stack = current_stack(view)
+    mask = stack.mask
+    top = stack.sp + skip & mask
+    step = size if top + size - 1 <= mask else item
+    pieces = []
+    for at in range(0, size, step):
+        offset = top + at & mask
+        if not within_limit(stack.flags, stack.limit, offset, step):
+            raise GuestFault(r.SS_FAULT, 0)
+        pieces.append(read_linear(view, stack.base + offset & MASK_32, step, stack.user))
+    return b"".join(pieces)
+
+
+def popped(view: CpuView, size: int) -> int:
+    """RSP after `size` bytes are popped: a 16-bit stack leaves the upper half of ESP alone."""
     sp = view.regs[r.RSP]
-    mask = MASK_64 if code_bits(view) == 64 else current_stack(view).mask
-    linear = linear_address(view, r.SS, sp & mask, size, write=False)
-    value = int.from_bytes(read_linear(view, linear, size, view.cpl == 3), "little")
-    keep = sp & ~mask & MASK_32
-    return value, keep | (sp + size & mask)
+    if code_bits(view) == 64:
+        return sp + size & MASK_64
+    mask = MASK_32 if view.segs[r.SS].flags & r.DESC_B else 0xFFFF
+    return sp & ~mask & MASK_32 | (sp + size & mask)

@@ -25,6 +25,7 @@ HF_LMA: Final = 1 << 14
 HF_CS64: Final = 1 << 15
 HF_VM: Final = 1 << 17
 HF_GUEST: Final = 1 << 21  # SVM guest mode: the intercept bitmaps are live
+HF2_NMI_BLOCKED: Final = 1 << 2  # of hflags2
 
 CC_OP_EFLAGS: Final = 1  # the arithmetic flags are in cc_src
 
@@ -158,6 +159,12 @@ class CpuView(Protocol):
 
     rip: int
     rflags: int
+
+    def interrupt_flags(self) -> int:
+        """RFLAGS but its arithmetic flags and DF, which are dear to read: IF, IOPL, NT, VM and the rest."""
+
+    def set_if(self, enabled: bool) -> None:
+        """Set or clear RFLAGS.IF alone."""
 
     @property
     def marks_accessed(self) -> bool:

@@ -92,6 +92,15 @@ class EngineView:
         state.df = -1 if value & r.DF else 1
         state.eflags = (value & ~(r.ARITHMETIC_FLAGS | r.DF) & 0xFFFF_FFFF) | 2
 
+    def interrupt_flags(self) -> int:
+        """RFLAGS without the flags kept lazily: the arithmetic ones and DF."""
+        return self.state.eflags
+
+    def set_if(self, enabled: bool) -> None:
+        """Set or clear IF."""
+        state = self.state
+        state.eflags = state.eflags | r.IF if enabled else state.eflags & ~r.IF
+
     def load_segment(self, index: int, selector: int, base: int, limit: int, flags: int) -> None:
         """Load a segment with its hidden part and recompute the mode, as QEMU's own loader does."""
         state = self.state

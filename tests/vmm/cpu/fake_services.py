@@ -12,6 +12,8 @@ class FakeServices:
         self.invalidated: list[int] = []
         self.halts = 0
         self.cr8 = 9
+        self.port_log: list[tuple[str, int, int, int]] = []
+        self.nmi_ends = 0
 
     def cpuid(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
         return leaf + 1, subleaf + 2, 3, 0x1_0000_0004
@@ -45,3 +47,14 @@ class FakeServices:
 
     def write_dr(self, index: int, value: int) -> None:
         self.drs[index] = value
+
+    def port_in(self, port: int, size: int) -> int:
+        value = 0xA1B2_C3D4 + len(self.port_log) & (1 << size * 8) - 1
+        self.port_log.append(("in", port, size, value))
+        return value
+
+    def port_out(self, port: int, size: int, value: int) -> None:
+        self.port_log.append(("out", port, size, value))
+
+    def end_nmi(self) -> None:
+        self.nmi_ends += 1

@@ -72,6 +72,12 @@ class FakeView:
         if index == r.SS:
             self.cpl = 3 if self.rflags & r.VM else flags >> r.DESC_DPL_SHIFT & 3
 
+    def interrupt_flags(self) -> int:
+        return self.rflags & ~(r.ARITHMETIC_FLAGS | r.DF)
+
+    def set_if(self, enabled: bool) -> None:
+        self.rflags = self.rflags | r.IF if enabled else self.rflags & ~r.IF
+
     def write_cr(self, index: int, value: int) -> None:
         self.cr[index] = value
 

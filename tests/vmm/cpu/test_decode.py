@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmm.cpu.decode import InstructionClass, classify, decode, robin_irvine
+from vmm.cpu.decode import (
+    InstructionClass,
+    classify,
+    decode,
+    instruction_name,
+    is_hypercall,
+    robin_irvine,
+)
 from vmm.cpu.encoding import parse
 
 PRIVILEGED, SENSITIVE, INNOCUOUS = InstructionClass
@@ -83,6 +90,46 @@ def test_64_bit_mode_has_rex_prefixes_and_fewer_instructions() -> None:
     assert classify(bytes.fromhex("480f0100"), 64) is SENSITIVE
 
 
+NAMES = {
+    "cli": "fa", "sti": "fb", "pushf": "9c", "popf": "9d", "iret": "cf", "hlt": "f4", "int": "cd80",
+    "mov-to-cr3": "0f22d8", "mov-from-cr0": "0f20c0", "mov-to-dr7": "0f23f8", "mov-from-dr6": "0f21f0",
+    "lgdt": "0f0110", "sidt": "0f0108", "smsw": "0f01e0", "lmsw": "0f01f0", "invlpg": "0f0138",
+    "clts": "0f06",
+    "mov-from-cs": "8cc8", "mov-to-ss": "8ed0", "push-cs": "0e", "pop-ds": "1f", "push-gs": "0fa8",
+    "lar": "0f02c1", "verw": "0f00e8", "far-jmp": "ff28", "far-call": "9a000000000800", "far-ret": "cb",
+    "in": "e464", "out": "ee", "ins": "f36d", "outs": "6e", "rdmsr": "0f32", "wrmsr": "0f30", "cpuid": "0fa2",
+    "invd": "0f08", "wbinvd": "0f09", "rdpmc": "0f33", "lds": "c507", "vmcall": "0f01c1", "vmmcall": "0f01d9",
+    "mov": "89c8", "call": "ff10", "rdtscp": "0f01f9", "(bad)": "0f04", "nop": "90",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "code"), NAMES.items())
+def test_names_in_reasons(name: str, code: str) -> None:
+    for prefix in (b"", b"\x2e"):
+        if prefix and name in ("(bad)", "vmcall", "vmmcall", "rdtscp"):
+            continue
+        assert instruction_name(prefix + bytes.fromhex(code), 32) == name
+
+
+@pytest.mark.parametrize(("name", "code"), [
+    ("mov-to-cr8", "440f22c0"), ("swapgs", "0f01f8"), ("push-fs", "0fa0"), ("iret", "48cf"),
+    ("mov-from-cs", "4c8cc8"),
+])  # fmt: skip
+def test_names_of_64_bit_code(name: str, code: str) -> None:
+    assert instruction_name(bytes.fromhex(code), 64) == name
+
+
+def test_names_of_what_64_bit_code_has_not() -> None:
+    for code in ("06", "9a000000000800", "ce"):
+        assert instruction_name(bytes.fromhex(code), 64) == "(bad)"
+
+
+def test_hypercalls_are_told_apart() -> None:
+    assert is_hypercall(bytes.fromhex("0f01c1"), 32)
+    assert is_hypercall(bytes.fromhex("0f01d9"), 64)
+    assert not is_hypercall(bytes.fromhex("0f01c2"), 32)
+
+
 _OPCODES = [
     "0f00",
     "0f01",
@@ -98,6 +145,9 @@ _OPCODES = [
     "9c",
     "f4",
     "fa",
+    *("8c", "8e", "ff", "0f02", "0f03", "0fb2", "0fb4", "0fb5", "06", "0e", "17", "1f", "0fa0", "0fa9"),
+    *("9a", "ea", "ca", "cb", "cf", "cc", "cd", "ce", "f1", "e4", "e7", "ec", "ef", "6c", "6f", "c4", "c5"),
+    *("0f05", "0f07", "0f33", "0f34", "0f35"),
 ]
 _PREFIXES = st.lists(st.sampled_from([0x66, 0x67, 0x2E, 0x36, 0x65]), max_size=3, unique=True)
 
