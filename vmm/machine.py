@@ -126,6 +126,7 @@ class Machine:
         self.processor = Processor(self.memory, self.bus, self.board.acknowledge, now, options, ring)
         self.clock.on_earlier = self.processor.live.deadline_moved
         self.technique = kind(self.processor, self.memory)
+        self.technique.use_disk(next(iter(self.drives.images_of("hd")), None))
         self.technique.on_unsupported = lambda why: self._end(RunResult("unsupported", detail=why))
         self._counts = ExitCounts(self.processor.live, self.technique)
         self._reporter: ExitReporter | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from disks.image import BlockImage
 from vmm.cpu.processor import Processor
 from vmm.memory import Memory
 from vmm.techniques.exits import ExitBook, Finding
@@ -31,6 +32,9 @@ class Technique(ABC):
     @abstractmethod
     def start(self) -> None:
         """Take the processor as a reset (or a loader) left it."""
+
+    def use_disk(self, image: BlockImage | None) -> None:
+        """Take the machine's first hard disk, for a guest that asks the monitor and not the drive."""
 
     @property
     def interruptible(self) -> bool:

@@ -63,14 +63,16 @@ class Deprivileged(Technique):
 
     hidden_bytes = BYTES
     watches_blocks = False
+    cpu_class = VirtualCpu
+    descriptors_class = ShadowDescriptors
 
     def __init__(self, processor: Processor, memory: Memory) -> None:
         super().__init__(processor, memory)
         self.engine = processor.live
         self.hidden = HiddenMemory(memory)
-        self.vcpu = VirtualCpu(self.engine, self._on_cr)
+        self.vcpu = self.cpu_class(self.engine, self._on_cr)
         self.pager = ShadowPager(self.hidden, self.vcpu, self.engine)
-        self.descriptors = ShadowDescriptors(self.hidden, self.pager, self.vcpu)
+        self.descriptors = self.descriptors_class(self.hidden, self.pager, self.vcpu)
         self.services = GuestServices(self)
         self.running = False  # in protected mode, the monitor in between
         self._leaving = False
@@ -163,8 +165,7 @@ class Deprivileged(Technique):
             if vector < INTERCEPT_VECTOR:
                 self._on_vector(vector, code, began)
             elif vector == EVENT_INTERRUPT:
-                self._deliver(Event(self.processor.acknowledge(), external=True))
-                self._book(self._interrupt, began)
+                self.on_interrupt(began)
             elif vector == EVENT_BLOCK:
                 self.on_block(code)
             elif vector == EVENT_NMI:
@@ -194,6 +195,11 @@ class Deprivileged(Technique):
         else:
             error = state.error_code if vector in r.VECTORS_WITH_ERROR_CODE else None
             raise GuestFault(vector, error)
+
+    def on_interrupt(self, began: int) -> None:
+        """INTR, and the guest lets it come."""
+        self._deliver(Event(self.processor.acknowledge(), external=True))
+        self._book(self._interrupt, began)
 
     def on_page_fault(self, linear: int, error_code: int, began: int) -> None:
         """Fill the shadow, or let the guest have its fault."""

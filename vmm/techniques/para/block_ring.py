@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from disks.errors import DiskError
+from disks.errors import HOST_ERRORS
 from disks.image import SECTOR_BYTES, BlockImage
 from vmm.techniques.para import abi
 
 MODEL: Final = b"Trapline shared ring"
-_HOST_ERRORS: Final = (OSError, DiskError)
 _COUNTER: Final = 0x1_0000_0000
 
 
@@ -34,11 +33,11 @@ class Ram(Protocol):
 
 
 class BlockRing:
-    """The disk of a paravirtual machine, or that there is none."""
+    """The disk of a paravirtual machine. `image` None: there is none."""
 
-    def __init__(self, memory: Ram, image: BlockImage | None) -> None:
+    def __init__(self, memory: Ram, image: BlockImage | None = None) -> None:
         self._memory = memory
-        self._image = image
+        self.image = image
         self._ring: int | None = None
         self._answered = 0
 
@@ -49,7 +48,7 @@ class BlockRing:
 
     def info(self) -> bytes | int:
         """Return what `block_info` holds, or an error."""
-        image = self._image
+        image = self.image
         if image is None:
             return abi.ENODEV
         sectors = min(image.size_bytes // SECTOR_BYTES, _COUNTER - 1)
@@ -57,7 +56,7 @@ class BlockRing:
 
     def attach(self, page: int) -> int:
         """Take a page as the ring; its counters are set to 0."""
-        if self._image is None:
+        if self.image is None:
             return abi.ENODEV
         if page % abi.PAGE or not self._memory.is_ram(page, abi.PAGE):
             return abi.EINVAL
@@ -84,12 +83,12 @@ class BlockRing:
         operation, _, low, high, count, buffer, _, _ = abi.RING_SLOT.unpack(raw)
         try:
             status = self._carry_out(operation, low | high << 32, count, buffer)
-        except _HOST_ERRORS:
+        except HOST_ERRORS:
             status = abi.EIO
         self._memory.write(slot + abi.RING_STATUS_AT, status.to_bytes(4, "little", signed=True))
 
     def _carry_out(self, operation: int, sector: int, count: int, buffer: int) -> int:
-        image = self._image
+        image = self.image
         assert image is not None
         if operation == abi.BLOCK_FLUSH:
             image.flush()

@@ -10,6 +10,7 @@ Sources: [XEN] xen.h, event_channel.h, sched.h, physdev.h, vcpu.h for names and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from vmm.cpu import descriptors as d
@@ -51,15 +52,25 @@ class Monitor(Protocol):
         """End the run, reset or crash."""
 
 
+@dataclass(frozen=True)
+class Devices:
+    """What the calls work on."""
+
+    page: SharedPage
+    events: EventChannels
+    console: Console
+    ring: BlockRing
+
+
 class Hypercalls:
     """The calls of one machine."""
 
-    def __init__(self, view: CpuView, memory: Ram, services: Services, monitor: Monitor) -> None:
+    def __init__(
+        self, view: CpuView, memory: Ram, services: Services, monitor: Monitor, devices: Devices
+    ) -> None:
         self._view, self._memory, self._services, self._monitor = view, memory, services, monitor
-        self.page: SharedPage
-        self.events: EventChannels
-        self.console: Console
-        self.ring: BlockRing
+        self.page, self.events = devices.page, devices.events
+        self.console, self.ring = devices.console, devices.ring
         self.upcall_vector: int | None = None
         self._calls: dict[int, Call] = {
             abi.SET_TRAP_TABLE: self._set_trap_table, abi.MMU_UPDATE: self._mmu_update,
@@ -73,9 +84,10 @@ class Hypercalls:
             abi.BLOCK_OP: self._block_op,
         }  # fmt: skip
 
-    def fit(self, page: SharedPage, events: EventChannels, console: Console, ring: BlockRing) -> None:
-        """Plug in what the calls work on."""
-        self.page, self.events, self.console, self.ring = page, events, console, ring
+    def reset(self) -> None:
+        """Forget what the guest has set up."""
+        self.page.address = self.upcall_vector = None
+        self.ring.reset()
 
     def serve(self) -> None:
         """Carry out the call in EAX; RIP is behind the instruction.
