@@ -35,7 +35,7 @@ _TELLING: Final = ("sgdt", "sidt", "sldt", "str", "cr0-read")
 _EXIT_PORT: Final = 0xF4
 _RESET_PORT: Final = 0xCF9
 _HARD_RESET: Final = 6
-_CALLED: Final = ("fault-entry", "emulate", "resume")
+_CALLED: Final = ("hypercall-entry", "world-switch", "emulate", "resume")
 _MASK_32: Final = 0xFFFF_FFFF
 
 
