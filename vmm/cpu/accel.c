@@ -342,10 +342,9 @@ static void deliver(struct accel *a)
     AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* QEMU leaves it set after INT3 */
 }
 
-/* Copy `most` bytes at CS:EIP, to the end of the page, so that Python need not walk the page tables for them. */
-static long read_code(struct accel *a, char *code, long most)
+/* Copy `most` bytes at a linear address, to the end of the page, so that Python need not walk page tables. */
+static long read_code(struct accel *a, uint64_t linear, char *code, long most)
 {
-    uint64_t linear = linear_ip(a, 0);
     uint32_t attributes;
     uint64_t physical = a->h.physical_page(a->h.cpu, linear & ~0xfffull, &attributes);
     if (physical == (uint64_t)-1 || physical >> 12 >= a->h.ram_pages)
@@ -360,17 +359,25 @@ static long read_code(struct accel *a, char *code, long most)
 enum { EVENT_INTERRUPT = 0x160, EVENT_NMI = 0x161, EVENT_BLOCK = 0x5f0, EVENT_SYSENTER, EVENT_SYSCALL };
 enum { CODE_BYTES = 15 };
 
+/* Copy the block that waits; it ends at most one instruction into the next page. */
+static long read_block(struct accel *a, char *code, long room)
+{
+    long size = a->s.block_bytes < room ? a->s.block_bytes : room;
+    long first = read_code(a, a->s.block, code, size);
+    return first && first < size ? first + read_code(a, a->s.block + first, code + first, size - first) : first;
+}
+
 /* Ask the event router what to do about a vector. It sees the instruction where that may decide. */
 static uint64_t call_event(struct accel *a, uint32_t vector)
 {
-    char code[0x1000];
+    char code[0x1000 + CODE_BYTES];
     if (a->s.failed)
         return ACTION_RESUME;
     long length = 0;
     if (vector == EVENT_BLOCK)
-        length = read_code(a, code, a->s.block_bytes < sizeof code ? a->s.block_bytes : sizeof code);
+        length = read_block(a, code, sizeof code);
     else if (vector >= 0x100 || vector == 6 || vector == 13)
-        length = read_code(a, code, CODE_BYTES);
+        length = read_code(a, linear_ip(a, 0), code, CODE_BYTES);
     PyObject *args[2] = {PyLong_FromUnsignedLongLong(vector), PyBytes_FromStringAndSize(code, length)};
     PyObject *r = PyObject_Vectorcall(a->h.on_event, args, 2, NULL);
     Py_DecRef(args[0]);

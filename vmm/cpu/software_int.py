@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from vmm.cpu import registers as r
-from vmm.cpu.paging import probe
+from vmm.cpu.paging import PAGE_MASK, PAGE_SIZE, probe
 from vmm.cpu.view import EngineView
 
 _INT1: Final = 0xF1
@@ -26,6 +26,18 @@ def software_int_bytes(view: EngineView, vector: int) -> int:
 def is_int1(view: EngineView) -> bool:
     """Whether the instruction at RIP is INT1, which the engine takes for an invalid one."""
     return _code_byte(view, 0) == _INT1
+
+
+def read_code(view: EngineView, linear: int, length: int) -> bytes:
+    """Return code at a linear address, as far as it is mapped."""
+    code = b""
+    while len(code) < length:
+        at = linear + len(code)
+        physical = probe(view, at)
+        if physical is None:
+            break
+        code += view.memory.read(physical, min(length - len(code), PAGE_SIZE - (physical & PAGE_MASK)))
+    return code
 
 
 def _code_byte(view: EngineView, offset: int) -> int | None:

@@ -16,6 +16,7 @@ from typing import Final
 
 from vmm.clock import host_ns
 from vmm.cpu import registers as r
+from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
 from vmm.cpu.emulate import Outcome, emulate
 from vmm.cpu.engine import (
@@ -30,6 +31,7 @@ from vmm.cpu.engine import (
 from vmm.cpu.intercepts import EXIT_CODES
 from vmm.cpu.paging import MASK_32, GuestFault
 from vmm.cpu.processor import Processor
+from vmm.cpu.segmentation import code_bits
 from vmm.cpu.software_int import software_int_bytes
 from vmm.cpu.state import HF_INHIBIT_IRQ
 from vmm.memory import Memory
@@ -37,7 +39,6 @@ from vmm.techniques.base import Technique
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
-from vmm.techniques.naming import instruction_name
 from vmm.techniques.shadow_descriptors import ShadowDescriptors
 from vmm.techniques.shadow_pager import ShadowPager
 from vmm.techniques.virtual_cpu import VirtualCpu
@@ -49,7 +50,6 @@ _SEGMENT_FAULTS: Final = frozenset({r.TS, r.NP, r.SS_FAULT, r.GP})
 _TABLE_LOADS: Final = frozenset({"lgdt", "lldt"})
 _PAGING_BITS: Final = {0: r.CR0_PG | r.CR0_WP, 4: r.CR4_PSE | r.CR4_PAE | r.CR4_PGE | r.CR4_SMEP | r.CR4_SMAP}
 _DR6_BS: Final = 1 << 14
-_HF2_NMI_BLOCKED: Final = 4
 # What an exit goes through, as named in cost.py
 EMULATED: Final = ("fault-entry", "decode", "emulate", "resume")
 FILLED: Final = ("fault-entry", "page-walk", "shadow-update", "resume")
@@ -232,7 +232,7 @@ class Deprivileged(Technique):
         """Emulate the instruction at RIP; one that nobody emulates has earned its fault."""
         vcpu = self.vcpu
         stepping = vcpu.state.eflags & r.TF
-        name = instruction_name(code, vcpu)
+        name = instruction_name(code, code_bits(vcpu))
         outcome = emulate(vcpu, self.services, code or None)
         if outcome is _UNHANDLED:
             if vector == r.GP and error_code and not self.descriptors.fresh:
@@ -245,8 +245,12 @@ class Deprivileged(Technique):
             self._deliver(Event(r.DB))
         row = self._rows.get(name)
         if row is None:
-            row = self._rows[name] = self.exits.row("emulate." + name, EMULATED)
+            row = self._rows[name] = self.emulation_row(name, code)
         self._book(row, began)
+
+    def emulation_row(self, name: str, code: bytes) -> ExitRow:  # noqa: ARG002
+        """The row in which an emulated instruction is counted."""
+        return self.exits.row("emulate." + name, EMULATED)
 
     def after_emulation(self, name: str, outcome: Outcome) -> None:
         """What an emulated instruction entails for the real processor."""
@@ -257,8 +261,6 @@ class Deprivileged(Technique):
             state.hflags &= ~HF_INHIBIT_IRQ
         if name in _TABLE_LOADS or not self.descriptors.fresh:
             self.descriptors.follow()
-        elif name == "iret":
-            state.hflags2 &= ~_HF2_NMI_BLOCKED
 
     # -- the guest's own
 

@@ -27,6 +27,9 @@ class GuestServices:
         self.halt = processor.halt
         self.read_dr = processor.read_dr
         self.write_dr = processor.write_dr
+        self.port_in = processor.port_in
+        self.port_out = processor.port_out
+        self.end_nmi = processor.end_nmi
         self.invlpg = technique.pager.invalidate_page
 
     def read_msr(self, index: int) -> int | None:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from vmm.config import MachineConfig
 from vmm.techniques.base import Bare, Technique
 from vmm.techniques.para.technique import Para
+from vmm.techniques.translation.patch import Patch
 from vmm.techniques.trap import Trap
 
 
 def technique_of(config: MachineConfig) -> type[Technique]:
     """Return the technique that a configuration names."""
-    kinds: dict[str, type[Technique]] = {"bare": Bare, "trap": Trap, "para": Para}
+    kinds: dict[str, type[Technique]] = {
+        "bare": Bare,
+        "trap": Trap,
+        "translation-patch": Patch,
+        "para": Para,
+    }
     return kinds[config.full_technique]

@@ -31,7 +31,8 @@ MONITOR_LINEAR: Final = 1 << 40
 _TABLE_PAGES: Final = 16  # 64 KiB: the largest table there is
 _TABLE_BYTES: Final = _TABLE_PAGES * PAGE_SIZE
 _GDT, _LDT, _TSS = 0, _TABLE_PAGES, 2 * _TABLE_PAGES  # pages from MONITOR_LINEAR
-_TSS_LIMIT: Final = 0x67  # no I/O bitmap: every port asked of it is refused
+_TSS_LIMIT: Final = 0x67
+_TSS_BITMAP: Final = 0x66  # where the I/O bitmap's offset is: beyond the limit, every port is refused
 _TSS_FLAGS: Final = r.DESC_P | d.TYPE_TSS32 << r.DESC_TYPE_SHIFT
 _LDT_FLAGS: Final = r.DESC_P | d.TYPE_LDT << r.DESC_TYPE_SHIFT
 _NO_PAGES: Final[frozenset[int]] = frozenset()
@@ -47,6 +48,8 @@ class ShadowDescriptors:
         pager.map_monitor(
             MONITOR_LINEAR, [first + number * PAGE_SIZE for number in range(2 * _TABLE_PAGES + 1)]
         )
+        tss = self._at + _TSS * PAGE_SIZE
+        hidden.bytes[tss + _TSS_BITMAP : tss + _TSS_BITMAP + 2] = b"\xff\xff"
         self._followed: tuple[int, ...] = ()
         self._pages = _NO_PAGES
         self._lengths = {_GDT: 0, _LDT: 0}  # bytes of each copy that are not zero

@@ -28,6 +28,19 @@ class Site(msgspec.Struct, frozen=True, gc=False):
     text: str
     code: bytes
 
+    @property
+    def goes_wrong(self) -> bool:
+        """Whether it would mislead the guest at ring 1 without a fault of its own.
+
+        INT comes to the monitor; loads and far jumps go by the shadow descriptors; a selector in DS, ES,
+        FS or GS is the one the guest loaded; RETF within ring 0 faults by its RPL.
+        """
+        if self.name in ("PUSH", "MOV"):
+            return self.text.endswith((" cs", " ss"))
+        if self.name == "RET":
+            return self.mnemonic == "iret"
+        return self.name not in ("INT n", "POP", "JMP")
+
 
 @lru_cache(maxsize=16384)
 def find_sites(code: bytes, bits: int, *, first_only: bool = False) -> tuple[Site, ...]:
@@ -38,6 +51,8 @@ def find_sites(code: bytes, bits: int, *, first_only: bool = False) -> tuple[Sit
     at = 0
     while at < len(code):
         instruction = decode(code[at : at + MAX_LENGTH], bits, 0)
+        if instruction.mnemonic == "(bad)":
+            break  # what follows is not known to be an instruction
         name = robin_irvine(instruction.code, bits)
         if name is not None:
             found.append(

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmm.cpu.emulate import Outcome, emulate
+from vmm.clock import host_ns
+from vmm.cpu.emulate import emulate
 from vmm.cpu.engine import INTERCEPT_VECTOR, Action
 from vmm.cpu.intercepts import NAMES
-from vmm.cpu.paging import MASK_32
+from vmm.cpu.paging import MASK_32, GuestFault
+from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
+from vmm.memory import Memory
 from vmm.techniques.deprivileged import Deprivileged
 from vmm.techniques.exits import Finding
+from vmm.techniques.exposed_cpu import ExposedCpu
 from vmm.techniques.sites import Site, find_sites
 
 _TELLING: Final = ("sgdt", "sidt", "sldt", "str", "pushf", "popf")
@@ -36,11 +40,8 @@ WHAT: Final = {
     "VERW": "judged the guest by the monitor's descriptor table",
     "MOV": "showed the guest ring 1 in a selector",
     "PUSH": "showed the guest ring 1 in a selector",
-    "POP": "loaded a selector by the monitor's descriptor table",
     "CALL": "pushed a selector of ring 1",
-    "JMP": "loaded a selector by the monitor's descriptor table",
-    "RET": "returned without the guest's IF, by the monitor's descriptor table",
-    "INT n": "was delivered by the monitor",
+    "RET": "returned without the guest's IF",
 }
 
 
@@ -49,6 +50,10 @@ class Trap(Deprivileged):
 
     name = "trap"
     watches_blocks = True
+
+    def __init__(self, processor: Processor, memory: Memory) -> None:
+        super().__init__(processor, memory)
+        self._exposed = ExposedCpu(self.vcpu)
 
     def take_over(self) -> None:
         """Arm what tells of sensitive instructions too."""
@@ -69,8 +74,10 @@ class Trap(Deprivileged):
         if self.vcpu.cpl == 0:
             for site in find_sites(code, code_bits(real), first_only=True):
                 self._found(real.code_address(), site)
-        outcome = emulate(real, self.services, code or None)
-        assert outcome is not Outcome.UNHANDLED
+        try:
+            emulate(self._exposed, self.services, code or None)
+        except GuestFault as fault:
+            self._reflect(fault, host_ns())
         return Action.RESUME
 
     def on_block(self, code: bytes) -> None:
@@ -78,11 +85,11 @@ class Trap(Deprivileged):
         real = self.vcpu.real
         start = real.code_address()
         for site in find_sites(code, code_bits(real)):
-            if site.mnemonic not in _TELLING:
+            if site.goes_wrong and site.mnemonic not in _TELLING:
                 self._found(start + site.offset & MASK_32, site)
 
     def _found(self, linear: int, site: Site) -> None:
-        if site.name == "INT n" or (linear, site.name) in self._seen or len(self.findings) >= _MOST_FINDINGS:
+        if (linear, site.name) in self._seen or len(self.findings) >= _MOST_FINDINGS:
             return
         self._seen.add((linear, site.name))
         self.findings.append(Finding(linear, site.text, site.name, WHAT[site.name]))

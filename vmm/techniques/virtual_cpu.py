@@ -118,8 +118,8 @@ class VirtualCpu:
         self.real.rflags = value & ~VIRTUAL_FLAGS | r.IF
 
     def interrupt_flags(self) -> int:
-        """IF, IOPL and VM only: all that most decisions need."""
-        return self.flags.value | self.state.eflags & r.VM
+        """RFLAGS without the flags kept lazily: the arithmetic ones and DF."""
+        return self.state.eflags & ~VIRTUAL_FLAGS | self.flags.value
 
     def set_if(self, on: bool) -> None:
         """Set or clear the guest's IF."""
