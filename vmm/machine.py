@@ -47,9 +47,7 @@ Until = Callable[[], bool] | str | bytes | None
 
 @dataclass(frozen=True)
 class RunResult:
-    """Why a run ended: `exit`, `until`, `timeout`, `triple-fault`, `halted` (for ever), `no-boot`,
-    or `unsupported` by the technique.
-    """
+    """Why a run ended: `exit`, `until`, `timeout`, `triple-fault`, `halted`, `no-boot` or `unsupported`."""
 
     reason: str
     exit_code: int | None = None  # what the guest wrote to port F4h

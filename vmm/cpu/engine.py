@@ -212,7 +212,7 @@ class Engine(ABC):
         """Have interrupts, NMIs, SYSENTER and SYSCALL told of as events; None: have them carried out.
 
         An interrupt is told of while IF is set in `flags`, which lives until the next call. Ports are
-        open to ring 1, which is then a guest kernel's; in ring 3 and VM86 the real IOPL and TSS decide.
+        open to ring 1, which is then a guest kernel's; ring 3 and VM86 get #GP, and the monitor decides.
         """
 
     @abstractmethod

@@ -389,9 +389,9 @@ class PortableEngine(Engine):
             self._raise(event)
         elif state.hflags & s.HF_INHIBIT_IRQ:
             return
-        elif self._nmi and not state.hflags2 & _HF2_NMI_BLOCKED:
+        elif self._nmi and not state.hflags2 & s.HF2_NMI_BLOCKED:
             self._nmi = False
-            state.hflags2 |= _HF2_NMI_BLOCKED
+            state.hflags2 |= s.HF2_NMI_BLOCKED
             if self.wiring.on_event(EVENT_NMI, b"") is Action.DELIVER:
                 self._deliver(Event(r.NMI, external=True))
         elif (

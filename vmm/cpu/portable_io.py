@@ -44,9 +44,11 @@ class PortableIo:
     def _may_use(self, port: int, size: int) -> bool:
         """Check IOPL and the bitmap; a fault is delivered behind the slice, from the state fetched now."""
         try:
-            if self._engine.monitored and self._engine.view.cpl == 1:
-                return True  # a guest's kernel, for whom this is ring 0
-            if io_allowed(self._engine.view, self._engine.view.state.eflags, port, size):
+            if self._engine.monitored:  # ring 1 is a guest's kernel, for whom it is ring 0
+                allowed = self._engine.view.cpl == 1
+            else:
+                allowed = io_allowed(self._engine.view, self._engine.view.state.eflags, port, size)
+            if allowed:
                 return True
             self.fault = Event(r.GP, 0)
         except GuestFault as fault:

@@ -6,29 +6,37 @@ worked out backwards. Prefixes, which mean nothing there, are not looked for.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from vmm.cpu import registers as r
 from vmm.cpu.paging import PAGE_MASK, PAGE_SIZE, probe
-from vmm.cpu.view import EngineView
+from vmm.cpu.state import CpuView
+
+
+class CodeView(CpuView, Protocol):
+    """A processor that says where its code is."""
+
+    def code_address(self, offset: int = 0) -> int:
+        """Return the linear address of CS:RIP + `offset`."""
+
 
 _INT1: Final = 0xF1
 _ONE_BYTE: Final = {r.BP: 0xCC, r.OF_TRAP: 0xCE}  # INT3, INTO
 
 
-def software_int_bytes(view: EngineView, vector: int) -> int:
+def software_int_bytes(view: CodeView, vector: int) -> int:
     """Return the length of the INT n, INT3 or INTO that ends at RIP."""
     if vector not in _ONE_BYTE:
         return 2
     return 1 if _code_byte(view, -1) == _ONE_BYTE[vector] else 2
 
 
-def is_int1(view: EngineView) -> bool:
+def is_int1(view: CodeView) -> bool:
     """Whether the instruction at RIP is INT1, which the engine takes for an invalid one."""
     return _code_byte(view, 0) == _INT1
 
 
-def read_code(view: EngineView, linear: int, length: int) -> bytes:
+def read_code(view: CodeView, linear: int, length: int) -> bytes:
     """Return code at a linear address, as far as it is mapped."""
     code = b""
     while len(code) < length:
@@ -40,6 +48,6 @@ def read_code(view: EngineView, linear: int, length: int) -> bytes:
     return code
 
 
-def _code_byte(view: EngineView, offset: int) -> int | None:
+def _code_byte(view: CodeView, offset: int) -> int | None:
     physical = probe(view, view.code_address(offset))
     return None if physical is None else view.memory.read(physical, 1)[0]

@@ -90,6 +90,7 @@ class Deprivileged(Technique):
 
     def start(self) -> None:
         """Wait for protected mode, or begin in it where a loader has set it up."""
+        self.engine.fetch()
         self._let_go()
         if self.engine.fetch().state.cr[0] & r.CR0_PE:
             self.take_over()
@@ -104,7 +105,13 @@ class Deprivileged(Technique):
         self.engine.set_monitored(None)
         self.engine.watch_blocks(False)
         router.claim(_CR0_WRITE, self._on_real_cr0)
-        self.processor.intercepts.arm("cr0-write")
+        self.arm(True, "cr0-write")
+
+    def arm(self, on: bool, *names: str) -> None:
+        """Arm or disarm intercepts. The view is up to date, before and after."""
+        self.engine.commit()
+        intercepts = self.processor.intercepts
+        (intercepts.arm if on else intercepts.disarm)(*names)
 
     def _on_real_cr0(self, vector: int, code: bytes) -> Action:
         """A CR0 write in real mode: carried out as on the bare machine, then looked at."""
@@ -120,8 +127,7 @@ class Deprivileged(Technique):
         self.pager.drop_all()
         self.vcpu.take_over(self.pager.root)
         self.descriptors.load()
-        self.processor.intercepts.disarm("cr0-write")
-        self.engine.fetch()
+        self.arm(False, "cr0-write")
         self.processor.router.monitor = self.on_event
         self.engine.route_all(True)
         self.engine.set_monitored(self.vcpu.flags)
@@ -174,7 +180,7 @@ class Deprivileged(Technique):
             elif vector in (EVENT_SYSENTER, EVENT_SYSCALL):
                 self._emulate(code, began, r.UD, None)
             else:
-                return self.on_intercept(vector, code)
+                self.on_intercept(vector, code, began)
         except GuestFault as fault:
             self._reflect(fault, began)
         if self._leaving:
@@ -213,14 +219,14 @@ class Deprivileged(Technique):
     def on_block(self, code: bytes) -> None:
         """A block that is about to run for the first time."""
 
-    def on_intercept(self, vector: int, code: bytes) -> Action:
-        """An intercept that is armed for the engine's own sake: as on the bare machine."""
-        return self.processor.on_intercept(vector, code)
+    def on_intercept(self, vector: int, code: bytes, began: int) -> None:  # noqa: ARG002
+        """An intercept that is armed for the engine's own sake."""
+        self._emulate(code, began, r.UD, None)
 
     def _software_int(self, vector: int, began: int) -> None:
         vcpu = self.vcpu
         following = vcpu.rip
-        vcpu.rip = following - software_int_bytes(vcpu.real, vector)
+        vcpu.rip = following - software_int_bytes(vcpu, vector)
         self.on_software_int(vector, following)
         self._book(self._int, began)
 

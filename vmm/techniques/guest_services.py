@@ -14,7 +14,7 @@ _EFER_KEPT: Final = r.EFER_SCE | r.EFER_NXE
 
 
 class GuestServices:
-    """`operands.Services` on the processor's own, but for what is virtual: EFER and the shadow page tables."""
+    """`operands.Services` on the processor's own, but for EFER and the shadow page tables."""
 
     def __init__(self, technique: Deprivileged) -> None:
         self._technique = technique

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmm.clock import host_ns
 from vmm.cpu.emulate import emulate
-from vmm.cpu.engine import INTERCEPT_VECTOR, Action
+from vmm.cpu.engine import INTERCEPT_VECTOR
 from vmm.cpu.intercepts import NAMES
-from vmm.cpu.paging import MASK_32, GuestFault
+from vmm.cpu.paging import MASK_32
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
 from vmm.memory import Memory
@@ -59,26 +58,23 @@ class Trap(Deprivileged):
         """Arm what tells of sensitive instructions too."""
         super().take_over()
         self._seen: set[tuple[int, str]] = {(found.linear, found.name) for found in self.findings}
-        self.processor.intercepts.arm(*_TELLING)
+        self.arm(True, *_TELLING)
 
     def hand_back(self) -> None:
         """Disarm it."""
-        self.processor.intercepts.disarm(*_TELLING)
         super().hand_back()
+        self.arm(False, *_TELLING)
 
-    def on_intercept(self, vector: int, code: bytes) -> Action:
+    def on_intercept(self, vector: int, code: bytes, began: int) -> None:
         """A sensitive instruction: name it, and let it have its real effect."""
         if NAMES.get(vector - INTERCEPT_VECTOR) not in _TELLING:
-            return super().on_intercept(vector, code)
+            super().on_intercept(vector, code, began)
+            return
         real = self.vcpu.real
         if self.vcpu.cpl == 0:
             for site in find_sites(code, code_bits(real), first_only=True):
                 self._found(real.code_address(), site)
-        try:
-            emulate(self._exposed, self.services, code or None)
-        except GuestFault as fault:
-            self._reflect(fault, host_ns())
-        return Action.RESUME
+        emulate(self._exposed, self.services, code or None)
 
     def on_block(self, code: bytes) -> None:
         """Name the sensitive instructions that no intercept tells of."""

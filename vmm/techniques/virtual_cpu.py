@@ -101,6 +101,10 @@ class VirtualCpu:
     def rip(self, value: int) -> None:
         self.state.rip = value
 
+    def code_address(self, offset: int = 0) -> int:
+        """Return the linear address of CS:RIP + `offset`."""
+        return self.real.code_address(offset)
+
     @property
     def cpl(self) -> int:
         """The ring the guest believes to be in."""

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmm.clock import host_ns
 from vmm.cpu import registers as r
-from vmm.cpu.decode import instruction_name, robin_irvine
-from vmm.cpu.emulate import Outcome, emulate
-from vmm.cpu.engine import INTERCEPT_VECTOR, Action
-from vmm.cpu.intercepts import EXIT_CODES, GROUPS
-from vmm.cpu.paging import GuestFault
-from vmm.cpu.segmentation import code_bits
+from vmm.cpu.decode import robin_irvine
+from vmm.cpu.emulate import Outcome
+from vmm.cpu.intercepts import GROUPS
 from vmm.techniques.deprivileged import EMULATED, Deprivileged
 from vmm.techniques.exits import ExitRow
 
 _READS: Final = (*GROUPS["descriptor-reads"], "cr0-read")
 _FLAGS: Final = ("pushf", "popf")
-_OURS: Final = frozenset(INTERCEPT_VECTOR + EXIT_CODES[name] for name in (*_READS, *_FLAGS))
-INTERCEPTED: Final = ("vm-exit", "decode", "emulate", "vm-entry")
 _FLAG_CHANGES: Final = frozenset({"iret", "popf"})
 
 
@@ -36,30 +30,14 @@ class Translation(Deprivileged):
     def take_over(self) -> None:
         """Arm the intercepts for ring 3."""
         super().take_over()
-        self.processor.intercepts.arm(*_READS)
+        self.arm(True, *_READS)
         self._follow_iopl()
 
     def hand_back(self) -> None:
         """Disarm them."""
-        self.processor.intercepts.disarm(*_READS, *_FLAGS)
-        self._flags_armed = False
         super().hand_back()
-
-    def on_intercept(self, vector: int, code: bytes) -> Action:
-        """Show the guest what it believes in."""
-        if vector not in _OURS:
-            return super().on_intercept(vector, code)
-        began = host_ns()
-        name = instruction_name(code, code_bits(self.vcpu))
-        try:
-            outcome = emulate(self.vcpu, self.services, code or None)
-            assert outcome is not Outcome.UNHANDLED
-            self.after_emulation(name, outcome)
-        except GuestFault as fault:
-            self._reflect(fault, began)
-            return Action.RESUME
-        self._count("patched." + name, INTERCEPTED, began)
-        return Action.RESUME
+        self.arm(False, *_READS, *_FLAGS)
+        self._flags_armed = False
 
     def after_emulation(self, name: str, outcome: Outcome) -> None:
         """Follow IOPL too."""
@@ -77,4 +55,4 @@ class Translation(Deprivileged):
         wanted = bool(self.vcpu.flags.value & r.IOPL)
         if wanted != self._flags_armed:
             self._flags_armed = wanted
-            (self.processor.intercepts.arm if wanted else self.processor.intercepts.disarm)(*_FLAGS)
+            self.arm(wanted, *_FLAGS)
