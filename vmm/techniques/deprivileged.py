@@ -227,12 +227,12 @@ class Deprivileged(Technique):
         vcpu = self.vcpu
         following = vcpu.rip
         vcpu.rip = following - software_int_bytes(vcpu, vector)
-        self.on_software_int(vector, following)
-        self._book(self._int, began)
+        self.on_software_int(vector, following, began)
 
-    def on_software_int(self, vector: int, following: int) -> None:
+    def on_software_int(self, vector: int, following: int, began: int) -> None:
         """INT n, INT3 or INTO at RIP; the next instruction is at `following`."""
         self._deliver(Event(vector, software=True, next_rip=following))
+        self._book(self._int, began)
 
     def _emulate(self, code: bytes, began: int, vector: int, error_code: int | None) -> None:
         """Emulate the instruction at RIP; one that nobody emulates has earned its fault."""

@@ -18,9 +18,8 @@ from disks.image import BlockImage
 from vmm.clock import host_ns
 from vmm.cpu import registers as r
 from vmm.cpu.delivery import Event
-from vmm.cpu.emulate import Outcome, emulate
-from vmm.cpu.engine import INTERCEPT_VECTOR, Action
-from vmm.cpu.intercepts import NAMES
+from vmm.cpu.emulate import Outcome
+from vmm.cpu.paging import GuestFault, read_linear
 from vmm.cpu.processor import Processor
 from vmm.memory import Memory
 from vmm.techniques.deprivileged import Deprivileged
@@ -77,12 +76,11 @@ class Para(Deprivileged):
     def take_over(self) -> None:
         """Arm what ring 3 could see the monitor by."""
         super().take_over()
-        self.processor.intercepts.arm(*_TELLING)
-        self.engine.fetch()
+        self.arm(True, *_TELLING)
 
     def hand_back(self) -> None:
         """Disarm it; real mode has no events."""
-        self.processor.intercepts.disarm(*_TELLING)
+        self.arm(False, *_TELLING)
         self.vcpu.by_events = self.descriptors.given = False
         super().hand_back()
 
@@ -95,19 +93,26 @@ class Para(Deprivileged):
 
     # -- events
 
-    def on_software_int(self, vector: int, following: int) -> None:
+    def on_software_int(self, vector: int, following: int, began: int) -> None:
         """INT 82h of the kernel is a hypercall."""
         if vector != abi.INTERRUPT or self.vcpu.cpl:
-            super().on_software_int(vector, following)
+            super().on_software_int(vector, following, began)
             return
         self._call(following)
 
     def on_invalid(self, code: bytes, began: int) -> None:
         """VMCALL of the kernel is a hypercall."""
-        if not code.startswith(abi.VMCALL) or self.vcpu.cpl:
+        if self.vcpu.cpl or not (code or self._code()).startswith(abi.VMCALL):
             super().on_invalid(code, began)
             return
         self._call(self.vcpu.rip + len(abi.VMCALL) & _MASK_32)
+
+    def _code(self) -> bytes:
+        """Read what the portable engine does not give."""
+        try:
+            return read_linear(self.vcpu, self.vcpu.real.code_address(), len(abi.VMCALL))
+        except GuestFault:
+            return b""
 
     def _call(self, following: int) -> None:
         began = host_ns()
@@ -144,14 +149,6 @@ class Para(Deprivileged):
         if self.vcpu.by_events and not self._crashed and page.waiting() and not page.masked:
             assert self.calls.upcall_vector is not None
             self._deliver(Event(self.calls.upcall_vector, external=True))
-
-    def on_intercept(self, vector: int, code: bytes) -> Action:
-        """What would show the monitor's tables shows the guest's."""
-        if NAMES.get(vector - INTERCEPT_VECTOR) not in _TELLING:
-            return super().on_intercept(vector, code)
-        outcome = emulate(self.vcpu, self.services, code or None)
-        assert outcome is not Outcome.UNHANDLED
-        return Action.RESUME
 
     # -- what hypercalls ask for
 
