@@ -87,9 +87,7 @@ def _chs(lba: int) -> bytes:
 
 def hard_disk(command_line: str = "", kernel: Path = KERNEL) -> bytes:
     """Return a hard disk as far as it is not zeros: one active partition, which is the file system."""
-    image = bytearray(
-        boot_image(command_line, ramdisk=False, fs_blocks=DISK_FS_BLOCKS, kernel_file=kernel)
-    )
+    image = bytearray(boot_image(command_line, ramdisk=False, fs_blocks=DISK_FS_BLOCKS, kernel_file=kernel))
     (start, count) = struct.unpack_from("<2I", image, FIELDS_AT + 8)
     entry = b"\x80" + _chs(start) + bytes((PARTITION_TYPE,)) + _chs(start + count - 1)
     image[PARTITION_AT : PARTITION_AT + 16] = entry + struct.pack("<2I", start, count)

@@ -1,7 +1,6 @@
-"""Compiles Snare: boot.bin, the kernel (snare.bin), its paravirtual port (snare-para.bin) and the file
-system with its programs (snare.fs).
+"""Compiles Snare: the boot program, the kernel, its paravirtual port, and the file system with its programs.
 
-The same compiler gives the same bytes on every machine; `toolchain.txt` says which one gave the
+They are boot.bin, snare.bin, snare-para.bin and snare.fs. The same compiler gives the same bytes on every machine; `toolchain.txt` says which one gave the
 committed files.
 """
 

@@ -100,7 +100,7 @@ class Cpuid:
 
     def __init__(self, cpu: CpuModel, *, has_apic: Callable[[], bool] = lambda: False) -> None:
         self._has_apic = has_apic
-        self.monitor: Callable[[int, int], Leaf | None] = lambda leaf, subleaf: None
+        self.monitor: Callable[[int, int], Leaf | None] | None = None
         self._leaves = dict(cpu.leaves)
         eax, ebx, ecx, edx = self._leaves[1]
         ecx &= ~(ECX_MONITOR | ECX_X2APIC | ECX_TSC_DEADLINE | ECX_HYPERVISOR)
@@ -119,7 +119,7 @@ class Cpuid:
         if leaf in self._leaves:
             return self._leaves[leaf]
         if MONITOR_FIRST <= leaf < MONITOR_END:
-            return self.monitor(leaf, subleaf) or _NONE
+            return (self.monitor and self.monitor(leaf, subleaf)) or _NONE
         if leaf < EXTENDED and leaf > self._leaves[0][0]:
             return self._leaves[self._leaves[0][0]]
         return _NONE

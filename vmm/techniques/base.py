@@ -33,7 +33,7 @@ class Technique(ABC):
     def start(self) -> None:
         """Take the processor as a reset (or a loader) left it."""
 
-    def use_disk(self, image: BlockImage | None) -> None:
+    def use_disk(self, image: BlockImage | None) -> None:  # noqa: B027 - most have no use for it
         """Take the machine's first hard disk, for a guest that asks the monitor and not the drive."""
 
     @property

@@ -68,7 +68,7 @@ class BlockRing:
         """Carry out what is asked; how many requests that were, or an error."""
         if self._ring is None:
             return abi.ENODEV
-        made = abi.RING_COUNTERS.unpack(self._memory.read(self._ring, abi.RING_COUNTERS.size))[0]
+        made = int.from_bytes(self._memory.read(self._ring, 4), "little")
         waiting = (made - self._answered) % _COUNTER
         if waiting > abi.RING_SLOTS:
             return abi.E2BIG

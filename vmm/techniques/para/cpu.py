@@ -5,7 +5,7 @@ from __future__ import annotations
 from vmm.cpu import registers as r
 from vmm.techniques.para.events import SharedPage
 from vmm.techniques.shadow_descriptors import ShadowDescriptors
-from vmm.techniques.virtual_cpu import VirtualCpu
+from vmm.techniques.virtual_cpu import VIRTUAL_FLAGS, VirtualCpu
 
 
 class ParaCpu(VirtualCpu):
@@ -30,14 +30,12 @@ class ParaCpu(VirtualCpu):
     @property
     def rflags(self) -> int:
         """RFLAGS as the guest should see them."""
-        flags = VirtualCpu.rflags.__get__(self)
-        if self.by_events:
-            flags = flags & ~r.IF if self.page.masked else flags | r.IF
-        return flags
+        return self._engine.read_rflags() & ~VIRTUAL_FLAGS | self.interrupt_flags() & VIRTUAL_FLAGS
 
     @rflags.setter
     def rflags(self, value: int) -> None:
-        VirtualCpu.rflags.__set__(self, value)
+        self.flags.value = value & VIRTUAL_FLAGS
+        self.real.rflags = value & ~VIRTUAL_FLAGS | r.IF
         if self.by_events:
             self.page.masked = not value & r.IF
 
