@@ -19,7 +19,6 @@ from vmm.cpu import registers as r
 from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
 from vmm.cpu.emulate import Outcome, emulate
-from vmm.cpu.encoding import MAX_LENGTH
 from vmm.cpu.engine import (
     EVENT_BLOCK,
     EVENT_INTERRUPT,
@@ -33,17 +32,16 @@ from vmm.cpu.intercepts import EXIT_CODES
 from vmm.cpu.paging import MASK_32, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
-from vmm.cpu.software_int import read_code, software_int_bytes
+from vmm.cpu.software_int import software_int_bytes
 from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
 from vmm.memory import Memory
-from vmm.techniques.base import Place, Technique
+from vmm.techniques.base import Technique, place_of
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
 from vmm.techniques.shadow_descriptors import ShadowDescriptors
 from vmm.techniques.shadow_pager import ShadowPager
 from vmm.techniques.virtual_cpu import VirtualCpu
-from vmm.trace.events import Mode
 
 _RESUME: Final = Action.RESUME
 _UNHANDLED, _SHADOW = Outcome.UNHANDLED, Outcome.INTERRUPT_SHADOW
@@ -65,15 +63,17 @@ class Deprivileged(Technique):
 
     hidden_bytes = BYTES
     watches_blocks = False
+    cpu_class = VirtualCpu
+    descriptors_class = ShadowDescriptors
 
     def __init__(self, processor: Processor, memory: Memory) -> None:
         super().__init__(processor, memory)
         self.engine = processor.live
         self.hidden = HiddenMemory(memory)
-        self.vcpu = VirtualCpu(self.engine, self._on_cr)
+        self.vcpu = self.cpu_class(self.engine, self._on_cr)
         self.pager = ShadowPager(self.hidden, self.vcpu, self.engine)
         self.vcpu.lookup = self.pager.lookup
-        self.descriptors = ShadowDescriptors(self.hidden, self.pager, self.vcpu)
+        self.descriptors = self.descriptors_class(self.hidden, self.pager, self.vcpu)
         self.services = GuestServices(self)
         self.running = False  # in protected mode, the monitor in between
         self._leaving = False
@@ -169,13 +169,13 @@ class Deprivileged(Technique):
     def on_event(self, vector: int, code: bytes) -> Action:
         """Everything that leaves the guest. The view is up to date, and committed afterwards."""
         began = host_ns()
-        place = self._place(code) if self.report is not None else None
+        place = place_of(self.vcpu, code) if self.report is not None else None
+        self._last = None
         try:
             if vector < INTERCEPT_VECTOR:
                 self._on_vector(vector, code, began)
             elif vector == EVENT_INTERRUPT:
-                self._deliver(Event(self.processor.acknowledge(), external=True))
-                self._book(self._interrupt, began)
+                self.on_interrupt(began)
             elif vector == EVENT_BLOCK:
                 self.on_block(code)
             elif vector == EVENT_NMI:
@@ -193,14 +193,6 @@ class Deprivileged(Technique):
         if place is not None and self.report is not None and self._last is not None:
             self.report(self._last.reason, place, self._done(), host_ns() - began)
         return _RESUME
-
-    def _place(self, code: bytes) -> Place:
-        vcpu = self.vcpu
-        cs = vcpu.segs[r.CS]
-        mode: Mode = "vm86" if vcpu.state.eflags & r.VM else "prot32" if cs.flags & r.DESC_B else "prot16"
-        at = vcpu.code_address()
-        self._last = None
-        return Place(cs.selector, vcpu.rip, vcpu.cpl, mode, code or read_code(vcpu, at, MAX_LENGTH))
 
     def _done(self) -> str:
         """Say what the monitor did, for a trace."""
@@ -225,6 +217,11 @@ class Deprivileged(Technique):
             error = state.error_code if vector in r.VECTORS_WITH_ERROR_CODE else None
             raise GuestFault(vector, error)
 
+    def on_interrupt(self, began: int) -> None:
+        """INTR, and the guest lets it come."""
+        self._deliver(Event(self.processor.acknowledge(), external=True))
+        self._book(self._interrupt, began)
+
     def on_page_fault(self, linear: int, error_code: int, began: int) -> None:
         """Fill the shadow, or let the guest have its fault."""
         self.pager.fill(linear, error_code)
@@ -245,12 +242,12 @@ class Deprivileged(Technique):
         vcpu = self.vcpu
         following = vcpu.rip
         vcpu.rip = following - software_int_bytes(vcpu, vector)
-        self.on_software_int(vector, following)
-        self._book(self._int, began)
+        self.on_software_int(vector, following, began)
 
-    def on_software_int(self, vector: int, following: int) -> None:
+    def on_software_int(self, vector: int, following: int, began: int) -> None:
         """INT n, INT3 or INTO at RIP; the next instruction is at `following`."""
         self._deliver(Event(vector, software=True, next_rip=following))
+        self._book(self._int, began)
 
     def _emulate(self, code: bytes, began: int, vector: int, error_code: int | None) -> None:
         """Emulate the instruction at RIP; one that nobody emulates has earned its fault."""

@@ -210,6 +210,11 @@ class ShadowPager:
         if self._wraps and linear < PAGE_SIZE:
             self._engine.flush_page(linear | 1 << 32)
 
+    def invalidate_frame(self, frame: int) -> None:
+        """Drop every entry that leads to a page of memory."""
+        for page in tuple(self._mapped.get(frame >> 12, ())):
+            self.invalidate_page(page << 12)
+
     def _drop_large(self, linear: int) -> None:
         """Drop all that a page of 2 or 4 MiB may have become."""
         first = linear >> 21 & ~1

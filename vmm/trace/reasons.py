@@ -35,6 +35,9 @@ CATALOGUE: Final = {
 
 _INTERCEPTED: Final = re.compile(r"(intercept|vmexit)\.([cd]r)(\d+)-(read|write)")
 _EMULATED: Final = re.compile(r"(emulate|patched)\.mov-(from|to)-([cd]r)(\d+)")
+_VMCALL: Final = 18  # [SDM3C] appendix C
+_VMMCALL: Final = 0x81  # [APM2] appendix C
+_XEN_NAMES: Final = {"version": "xen_version", "set_timer": "set_timer_op", "block_op": None, "unknown": None}
 _FAMILIES: Final = {
     "emulate": ("emulated", "It raised #GP outside ring 0; the monitor carried it out."),
     "patched": ("replaced", "Translation put the monitor in its place."),
@@ -59,6 +62,8 @@ def find_reason(key: str) -> Reason:
     group, _, name = key.partition(".")
     if name and group in _FAMILIES:
         what, why = _FAMILIES[group]
+        if group == "hypercall":
+            return Reason(key, f"{name}, {what}", _VMCALL, _VMMCALL, _XEN_NAMES.get(name, name), why)
         return Reason(key, f"{name.upper()}, {what}", None, None, None, why)
     return Reason(key, key, None, None, None, "The monitor acted on the guest's behalf.")
 
