@@ -80,8 +80,14 @@ _HYPERCALLS: Final = (
     ("event_channel_op", "binds, masks or acknowledges events"),
     ("physdev_op", "asks for I/O privilege or about interrupts"),
     ("block_op", "has put requests into the disk's shared ring"),
+    ("unknown", "asks for something that this monitor does not know"),
 )
-_XEN_NAMES: Final = {"set_timer": "set_timer_op", "version": "xen_version", "block_op": "event_channel_op"}
+_XEN_NAMES: Final[dict[str, str | None]] = {
+    "set_timer": "set_timer_op",
+    "version": "xen_version",
+    "block_op": "event_channel_op",
+    "unknown": None,
+}
 
 
 def technique_reasons() -> tuple[Reason, ...]:
