@@ -103,8 +103,11 @@ def build_app(arguments: list[str]) -> typer.Typer:
         from vmm.cli.compare import compare
         from vmm.cli.disk import app as disk_app
         from vmm.cli.guests import app as guests_app
+        from vmm.cli.probe import EPILOG as PROBE_EPILOG
+        from vmm.cli.probe import probe
 
         app.command(epilog=COMPARE_EPILOG)(compare)
+        app.command(epilog=PROBE_EPILOG)(probe)
         app.add_typer(disk_app, name="disk")
         app.add_typer(guests_app, name="guests")
     app.command()(doctor)

@@ -16,12 +16,12 @@ from vmm.cli.compare_run import FULL_NAMES, chosen, outcomes
 from vmm.cli.errors import print_error
 from vmm.cli.image_argument import GUEST_PREFIX, complete_image, machine_of
 from vmm.cli.kernel_options import AppendOption, InitrdOption, KernelOption
+from vmm.cli.progress import Progress
 from vmm.cli.run import EngineName
 from vmm.config import MachineConfig, parse_memory
 from vmm.errors import UsageError
 
 DEFAULT_TIMEOUT_S: Final = 120.0
-CLEAR_LINE: Final = "\r\x1b[K"
 EPILOG: Final = "\n".join(
     [
         "[bold]Exit status[/bold]",
@@ -99,7 +99,7 @@ def compare(
 
     from vmm.techniques import compare as logic
 
-    progress = _Progress()
+    progress = Progress()
     until = _ends_with(image) if expect is None else expect
     columns = logic.compare(list(outcomes(names, machine_for, until, timeout, progress.tell)))
     progress.clear()
@@ -122,20 +122,3 @@ def _ends_with(image: Path | None) -> str:
 
     name = str(image or "").partition("/")[0]
     return find_guest(name.removeprefix(GUEST_PREFIX)).done if name.startswith(GUEST_PREFIX) else ""
-
-
-class _Progress:
-    """One line on a terminal, rewritten; nothing elsewhere."""
-
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-
-    def tell(self, text: str) -> None:
-        """Show what is going on."""
-        if self._shown:
-            print(f"{CLEAR_LINE}trapline: {text}", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._shown:
-            print(CLEAR_LINE, end="", file=sys.stderr, flush=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final
 
 import msgspec
 
-from vmm.cli.process import child_command
+from vmm.cli.work_child import ask
 from vmm.config import MachineConfig
 from vmm.errors import UsageError, VmmError
 from vmm.techniques.compare import Outcome
@@ -24,7 +22,6 @@ FULL_NAMES: Final = {
     "hardware-nested": {"technique": "hardware", "paging": "nested"},
     "para": {"technique": "para"},
 }
-GRACE_S: Final = 10.0  # what a child may take beyond its time-out
 CHILD: Final = "vmm.cli.compare_child"
 
 
@@ -64,21 +61,7 @@ def outcomes(
 def _run(name: str, config: MachineConfig, until: str, timeout_s: float) -> Outcome:
     from vmm.cli.compare_child import CompareJob
 
-    job = CompareJob(config, until, timeout_s)
-    command = [*child_command()[:-1], CHILD]
-    try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter
-            command, input=job.pack(), capture_output=True, timeout=timeout_s + GRACE_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        why = f"did not stop at its time-out of {timeout_s:g} s and was killed"
-        return Outcome(technique=name, ended=why, fault=why)
-    if done.returncode < 0:
-        why = f"the engine died: signal {-done.returncode}"
-        return Outcome(technique=name, ended=why, fault=why)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        why = f"this is our bug: {said[-1]}"
-        return Outcome(technique=name, ended=why, fault=why)
-    sys.stderr.write(done.stderr.decode(errors="replace"))
-    return msgspec.json.decode(done.stdout, type=Outcome)
+    answer = ask(CHILD, CompareJob(config, until, timeout_s).pack(), timeout_s)
+    if answer.fault:
+        return Outcome(technique=name, ended=answer.fault, fault=answer.fault)
+    return msgspec.json.decode(answer.data, type=Outcome)
