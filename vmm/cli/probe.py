@@ -109,12 +109,8 @@ def _print(matrix: Matrix, stream: TextIO) -> None:
     utf8 = console.encoding.startswith("utf")
     wrong = [cell for cell in matrix.cells if not cell.right]
     silent = sum(not cell.how for cell in wrong)
-    console.print(
-        Text(
-            f"{matrix.technique}: {len(matrix.cells)} probed, {len(wrong)} wrong, {silent} of them silent",
-            "bold",
-        )
-    )
+    summary = f"{len(matrix.cells)} probed, {len(wrong)} wrong, {silent} of them silent"
+    console.print(Text(f"{matrix.technique}: {summary}", "bold"))
     table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, pad_edge=False)
     for head in ("instruction", "class", *LEVELS):
         table.add_column(head, no_wrap=head == "instruction")

@@ -1,4 +1,4 @@
-"""Runs a module of ours in a process of its own, JSON in and JSON out: an engine may take its process along."""
+"""Runs a module of ours in a process of its own, JSON in and out: a dying engine takes its process along."""
 
 from __future__ import annotations
 

@@ -39,7 +39,12 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 def _plain(code: str) -> Build:
     data = bytes.fromhex(code)
-    return lambda level: data
+
+    def build(level: Level) -> bytes:
+        del level
+        return data
+
+    return build
 
 
 def _memory(opcode: str, reg: int) -> Build:
