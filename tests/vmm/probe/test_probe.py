@@ -73,8 +73,8 @@ def test_trap_and_emulate_gets_every_privileged_instruction_of_the_kernel_right(
 
 @pytest.mark.parametrize(
     "instruction",
-    ["SGDT", "SIDT", "STR", "PUSHF", "POPF, setting IF", "POPF, setting IOPL", "LAR", "MOV from CS", "PUSH CS",
-     "MOV from SS", "PUSH SS"],
+    ["SGDT", "SIDT", "STR", "PUSHF", "POPF, setting IF", "POPF, setting IOPL", "LAR", "MOV from CS",
+     "PUSH CS", "MOV from SS", "PUSH SS"],
 )  # fmt: skip
 def test_trap_and_emulate_goes_wrong_silently_where_robin_and_irvine_say(instruction: str) -> None:
     assert cell("trap", instruction, "CPL 0") == "WRONG, silent"
