@@ -26,15 +26,15 @@ CACHE_GOAL: Final = Goal("ratio", 1)
 
 # Paging: all below 4 MiB as it is, but for the page ABSENT
 PAGING: Final = """
-    mov edi, 0x9000
+    mov edi, 0x21000
     mov eax, 7
     mov ecx, 1024
 .entry: stosd
     add eax, 0x1000
     loop .entry
-    mov dword [0x9000 + 0x200 * 4], 0
-    mov dword [0x8000], 0x9007
-    mov eax, 0x8000
+    mov dword [0x21000 + 0x200 * 4], 0
+    mov dword [0x20000], 0x21007
+    mov eax, 0x20000
     mov cr3, eax
     mov ebx, eax
     mov eax, cr0
@@ -43,7 +43,7 @@ PAGING: Final = """
     jmp .paged
 .paged: mov esi, 0x200000       ; ABSENT
     mov edi, 0x101000           ; present
-    mov edx, 0x9000 + 0x101 * 4 ; its entry
+    mov edx, 0x21000 + 0x101 * 4 ; its entry
     mov eax, 0x101067
 """
 # A page fault skips its two bytes
@@ -120,7 +120,7 @@ OPERATIONS: Final = (
     Operation("pte-write", "mov [edx], eax\ninvlpg [edi]", PAGING),
     Operation(
         "pte-write-64",
-        "\n".join([f"mov [0x9000 + {0x101 + n} * 4], eax\nadd eax, 0x1000" for n in range(MANY)])
+        "\n".join([f"mov [0x21000 + {0x101 + n} * 4], eax\nadd eax, 0x1000" for n in range(MANY)])
         + f"\nsub eax, {MANY} * 0x1000\nmov cr3, ebx",
         PAGING,
         turns=0.2,
