@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from vmm.clock import host_ns
+from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
 from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
@@ -53,6 +54,7 @@ _DR6_BS: Final = 1 << 14
 # What an exit goes through, as named in cost.py
 EMULATED: Final = ("fault-entry", "decode", "emulate", "resume")
 FILLED: Final = ("fault-entry", "page-walk", "shadow-update", "resume")
+SYNCED: Final = ("fault-entry", "descriptor-sync", "resume")
 REFLECTED: Final = ("fault-entry", "injection", "resume")
 INTERRUPTED: Final = ("interrupt-entry", "injection", "resume")
 SWITCHED: Final = ("fault-entry", "emulate", "descriptor-sync", "tlb-flush", "resume")
@@ -80,6 +82,7 @@ class Deprivileged(Technique):
         self._rows: dict[str, ExitRow] = {}
         self._last: ExitRow | None = None  # the row of the exit just handled
         self._fill = self.exits.row("shadow.fill", FILLED)
+        self._descriptors = self.exits.row("shadow.descriptors", SYNCED)
         self._int = self.exits.row("reflect.int", REFLECTED)
         self._interrupt = self.exits.row("inject.interrupt", INTERRUPTED)
         self._nmi = self.exits.row("inject.nmi", INTERRUPTED)
@@ -210,6 +213,10 @@ class Deprivileged(Technique):
         elif vector == r.PF_FAULT:
             self.on_page_fault(state.cr[2] & MASK_32, state.error_code, began)
         elif vector in _SEGMENT_FAULTS:
+            if not self.descriptors.fresh and state.error_code & d.ERROR_SELECTOR:
+                self.descriptors.follow()  # and try again
+                self._book(self._descriptors, began)
+                return
             self._emulate(code, began, vector, state.error_code)
         elif vector == r.UD:
             self.on_invalid(code, began)
@@ -256,9 +263,6 @@ class Deprivileged(Technique):
         name = instruction_name(code, code_bits(vcpu))
         outcome = emulate(vcpu, self.services, code or None)
         if outcome is _UNHANDLED:
-            if vector == r.GP and error_code and not self.descriptors.fresh:
-                self.descriptors.follow()  # a far transfer or load met the empty copy
-                return
             raise GuestFault(vector, error_code)
         self.after_emulation(name, outcome)
         if stepping:
@@ -280,7 +284,7 @@ class Deprivileged(Technique):
             state.hflags |= HF_INHIBIT_IRQ
         elif state.hflags & HF_INHIBIT_IRQ:
             state.hflags &= ~HF_INHIBIT_IRQ
-        if name in _TABLE_LOADS or not self.descriptors.fresh:
+        if name in _TABLE_LOADS:
             self.descriptors.follow()
 
     # -- the guest's own
