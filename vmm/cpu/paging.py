@@ -99,7 +99,7 @@ def translate(view: CpuView, linear: int, *, write: bool, user: bool, fetch: boo
         wanted = _PLAIN[write][user]
         (pde,) = _DWORD(read((cr[3] & 0xFFFF_F000) + (linear >> 20 & 0xFFC), 4))
         if pde & (wanted | PTE_PS) == wanted:
-            (pte,) = _DWORD(read((pde & 0xFFFF_F000) + (linear >> 10 & 0xFFC), 4))
+            pte: int = _DWORD(read((pde & 0xFFFF_F000) + (linear >> 10 & 0xFFC), 4))[0]
             if pte & wanted == wanted and (pte & PTE_D or not write):
                 return pte & 0xFFFF_F000 | linear & PAGE_MASK
     access = (PF_W if write else 0) | (PF_U if user else 0) | (PF_I if fetch else 0)
