@@ -77,7 +77,7 @@ def test_the_console_is_typed_at_by_com1_and_by_the_keyboard(accelerated: str, t
         shell = Shell(machine)
         shell.wait()
         assert "Hello, para" in shell.type("run hello para")
-        assert "ring0 ring" in shell.type("disks")
+        assert "* ring0 ring" in shell.type("disk")
         machine.send_keys("run hello keys\n")
         assert "Hello, keys" in shell.wait()
 
