@@ -13,7 +13,7 @@ from vmm.cpu.paging import probe
 from vmm.cpu.view import EngineView
 from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
-from vmm.techniques.base import Technique
+from vmm.techniques.base import Place, Technique
 from vmm.trace.events import Exit, ExitCount, Mode
 
 _SIMPLE: Final = {
@@ -30,6 +30,10 @@ _SIMPLE: Final = {
     Kind.SYSENTER: "sysenter",
     Kind.HLT: "hlt",
 }
+# What is no exit where the guest has the processor to itself, or counted by the technique
+_GUESTS_OWN: Final = frozenset(
+    {Kind.EXCEPTION, Kind.SOFTWARE_INT, Kind.INTERRUPT, Kind.NMI, Kind.SYSCALL, Kind.SYSENTER, Kind.INTERCEPT}
+)
 _SHUTDOWN: Final = 0x17F
 _CODE_BYTES: Final = 15
 _INT_N: Final = 0xCD
@@ -90,6 +94,8 @@ class ExitCounts:
         """Return counts and host time by reason."""
         found: dict[str, ExitCount] = {}
         for (kind, detail), count in self._engine.counts().items():
+            if kind in _GUESTS_OWN and self._technique.counts_its_own:
+                continue
             vector = detail + 0x100 if kind is Kind.INTERCEPT else detail
             entry = found.setdefault(reason_of(kind, vector), ExitCount())
             entry.count += count.count
@@ -135,6 +141,22 @@ class ExitReporter:
         physical = probe(view, stack)
         vector = 0 if physical is None else self._memory.read(physical, 1)[0]
         return f"INT {vector:02x}h served" if vector else "power-on self-test done"
+
+    def technique_exit(self, reason: str, place: Place, detail: str, host_ns: int) -> None:
+        """Report what a technique did about one exit."""
+        self._tracer.emit(
+            Exit(
+                time_ns=self._engine.wiring.now_ns(),
+                cs=place.cs,
+                ip=place.ip,
+                cpl=place.cpl,
+                mode=place.mode,
+                reason=reason,
+                detail=detail,
+                code=place.code,
+                host_ns=host_ns,
+            )
+        )
 
     def note(self, reason: str, detail: str = "") -> None:
         """Report what the run loop itself does: HLT, a reset."""

@@ -361,13 +361,14 @@ class Machine:
         """Return the processor's registers by name."""
         if self._last is not None:
             return self._last[1]
-        return named_registers(self.processor.live.fetch())
+        return named_registers(self.technique.view)
 
     def trace_exits(self, tracer: Tracer | None) -> None:
         """Have `tracer.emit` called with an `Exit` after each exit from now on; None ends that."""
         engine = self.processor.live
         self._reporter = None if tracer is None else ExitReporter(engine, self.memory, tracer)
         engine.set_trace(self._reporter)
+        self.technique.report = None if self._reporter is None else self._reporter.technique_exit
 
     def trace_instructions(self, recorder: InstructionRecorder) -> None:
         """Report every instruction to `recorder`; slow, and only before the first run."""

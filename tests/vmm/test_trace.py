@@ -224,6 +224,22 @@ def test_the_printed_table_has_a_row_a_reason_and_a_total() -> None:
     assert "\x1b" not in text
 
 
+def test_modelled_cycles_are_a_column_where_a_technique_counts_them() -> None:
+    stream = io.StringIO()
+    print_exits({"emulate.cli": ExitCount(2, 6_000, 3924), "io.in": ExitCount(1, 1_000)}, stream, width=100)
+    head, *_ = stream.getvalue().strip().splitlines()
+
+    assert head.split()[-1] == "cycles"
+    assert "3,924" in stream.getvalue()
+
+
+def test_the_bare_machine_has_no_column_of_cycles() -> None:
+    stream = io.StringIO()
+    print_exits({"io.in": ExitCount(1, 1_000)}, stream, width=100)
+
+    assert "cycles" not in stream.getvalue()
+
+
 def test_an_empty_table_is_printed_too() -> None:
     stream = io.StringIO()
     print_exits({}, stream, width=80)

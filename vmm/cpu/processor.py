@@ -99,6 +99,8 @@ class Processor:
             apic=options.apic,
         )
         self.intercepts = Intercepts(engine, () if options.apic is None else TASK_PRIORITY)
+        self.last_invlpg = 0
+        self.on_invlpg: Callable[[int], None] = engine.flush_page
         self._settle()
 
     @property
@@ -201,9 +203,10 @@ class Processor:
         """IRET: take NMIs again."""
         self.live.view.state.hflags2 &= ~HF2_NMI_BLOCKED
 
-    def invlpg(self, linear: int) -> None:  # noqa: ARG002
-        """Forget the translation of one page; all are forgotten, which is allowed."""
-        self.live.flush_tlb()
+    def invlpg(self, linear: int) -> None:
+        """Forget the translation of one page."""
+        self.last_invlpg = linear
+        self.on_invlpg(linear)
 
     def halt(self) -> None:
         """Sleep until an interrupt."""

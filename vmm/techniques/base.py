@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 from disks.image import BlockImage
 from vmm.cpu.processor import Processor
+from vmm.cpu.state import CpuView
 from vmm.memory import Memory
 from vmm.techniques.exits import ExitBook, Finding
+from vmm.trace.events import Mode
 
-Report = Callable[[str, str], None]  # reason, what was done
+
+class Place(NamedTuple):
+    """Where the guest was when it was left, as it believes. `code`: the bytes there, or none."""
+
+    cs: int
+    ip: int
+    cpl: int
+    mode: Mode
+    code: bytes
+
+
+Report = Callable[[str, Place, str, int], None]  # reason, place, what was done, host ns
 
 
 class Technique(ABC):
@@ -37,13 +51,18 @@ class Technique(ABC):
         """Take the machine's first hard disk, for a guest that asks the monitor and not the drive."""
 
     @property
+    def view(self) -> CpuView:
+        """The processor the guest believes to have."""
+        return self.processor.live.fetch()
+
+    @property
     def interruptible(self) -> bool:
         """Whether the guest lets interrupts come, as it believes: what ends its HLT."""
         return self.processor.real_interruptible
 
     @property
-    def stands_between(self) -> bool:
-        """Whether the engine's own events are this technique's, and reported by it."""
+    def counts_its_own(self) -> bool:
+        """Whether its exits are all there is: an exception that the guest gets by itself is none."""
         return False
 
 

@@ -19,6 +19,7 @@ from vmm.cpu import registers as r
 from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
 from vmm.cpu.emulate import Outcome, emulate
+from vmm.cpu.encoding import MAX_LENGTH
 from vmm.cpu.engine import (
     EVENT_BLOCK,
     EVENT_INTERRUPT,
@@ -32,16 +33,17 @@ from vmm.cpu.intercepts import EXIT_CODES
 from vmm.cpu.paging import MASK_32, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
-from vmm.cpu.software_int import software_int_bytes
-from vmm.cpu.state import HF_INHIBIT_IRQ
+from vmm.cpu.software_int import read_code, software_int_bytes
+from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
 from vmm.memory import Memory
-from vmm.techniques.base import Technique
+from vmm.techniques.base import Place, Technique
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
 from vmm.techniques.shadow_descriptors import ShadowDescriptors
 from vmm.techniques.shadow_pager import ShadowPager
 from vmm.techniques.virtual_cpu import VirtualCpu
+from vmm.trace.events import Mode
 
 _RESUME: Final = Action.RESUME
 _UNHANDLED, _SHADOW = Outcome.UNHANDLED, Outcome.INTERRUPT_SHADOW
@@ -72,11 +74,13 @@ class Deprivileged(Technique):
         self.hidden = HiddenMemory(memory)
         self.vcpu = self.cpu_class(self.engine, self._on_cr)
         self.pager = ShadowPager(self.hidden, self.vcpu, self.engine)
+        self.vcpu.lookup = self.pager.lookup
         self.descriptors = self.descriptors_class(self.hidden, self.pager, self.vcpu)
         self.services = GuestServices(self)
         self.running = False  # in protected mode, the monitor in between
         self._leaving = False
         self._rows: dict[str, ExitRow] = {}
+        self._last: ExitRow | None = None  # the row of the exit just handled
         self._fill = self.exits.row("shadow.fill", FILLED)
         self._int = self.exits.row("reflect.int", REFLECTED)
         self._interrupt = self.exits.row("inject.interrupt", INTERRUPTED)
@@ -151,22 +155,23 @@ class Deprivileged(Technique):
         self.pager.written(address, length)
 
     @property
+    def view(self) -> CpuView:
+        """The virtual processor."""
+        return self.vcpu if self.running else super().view
+
+    @property
     def interruptible(self) -> bool:
         """The guest's IF."""
         if not self.running:
             return super().interruptible
         return bool(self.vcpu.flags.value & r.IF)
 
-    @property
-    def stands_between(self) -> bool:
-        """Not in real mode."""
-        return self.running
-
     # -- events
 
     def on_event(self, vector: int, code: bytes) -> Action:
         """Everything that leaves the guest. The view is up to date, and committed afterwards."""
         began = host_ns()
+        place = self._place(code) if self.report is not None else None
         try:
             if vector < INTERCEPT_VECTOR:
                 self._on_vector(vector, code, began)
@@ -186,7 +191,26 @@ class Deprivileged(Technique):
         if self._leaving:
             self._leaving = False
             self.hand_back()
+        if place is not None and self.report is not None and self._last is not None:
+            self.report(self._last.reason, place, self._done(), host_ns() - began)
         return _RESUME
+
+    def _place(self, code: bytes) -> Place:
+        vcpu = self.vcpu
+        cs = vcpu.segs[r.CS]
+        mode: Mode = "vm86" if vcpu.state.eflags & r.VM else "prot32" if cs.flags & r.DESC_B else "prot16"
+        at = vcpu.code_address()
+        self._last = None
+        return Place(cs.selector, vcpu.rip, vcpu.cpl, mode, code or read_code(vcpu, at, MAX_LENGTH))
+
+    def _done(self) -> str:
+        """Say what the monitor did, for a trace."""
+        vcpu = self.vcpu
+        if self._last is self._fill:
+            return f"shadow entry made for {vcpu.state.cr[2] & MASK_32:08x}h"
+        if self._last is not None and self._last.reason.startswith(("reflect", "inject")):
+            return f"the guest's handler is at {vcpu.segs[r.CS].selector:04x}:{vcpu.rip:08x}"
+        return "emulated on the virtual processor"
 
     def _on_vector(self, vector: int, code: bytes, began: int) -> None:
         state = self.vcpu.state
@@ -296,6 +320,7 @@ class Deprivileged(Technique):
     # -- accounting
 
     def _book(self, row: ExitRow, began: int) -> None:
+        self._last = row
         row.count += 1
         row.host_ns += host_ns() - began
 

@@ -11,6 +11,7 @@ from vmm.trace.events import ExitCount
 class ExitRow(msgspec.Struct):
     """One reason: how often, what the host spent, and the mechanisms of `cost.py` each exit goes through."""
 
+    reason: str
     mechanisms: tuple[str, ...]
     cycles_each: int
     count: int = 0
@@ -44,7 +45,7 @@ class ExitBook:
         """Return the row of `reason`, to be counted in; made at the first call."""
         row = self._rows.get(reason)
         if row is None:
-            row = self._rows[reason] = ExitRow(mechanisms, cycles_of(mechanisms))
+            row = self._rows[reason] = ExitRow(reason, mechanisms, cycles_of(mechanisms))
         return row
 
     def rows(self) -> dict[str, ExitRow]:

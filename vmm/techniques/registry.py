@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vmm.config import MachineConfig
 from vmm.techniques.base import Bare, Technique
+from vmm.techniques.hardware.technique import HardwareNested, HardwareShadow
 from vmm.techniques.para.technique import Para
 from vmm.techniques.translation.patch import Patch
 from vmm.techniques.trap import Trap
@@ -15,6 +16,8 @@ def technique_of(config: MachineConfig) -> type[Technique]:
         "bare": Bare,
         "trap": Trap,
         "translation-patch": Patch,
+        "hardware-nested": HardwareNested,
+        "hardware-shadow": HardwareShadow,
         "para": Para,
     }
     return kinds[config.full_technique]

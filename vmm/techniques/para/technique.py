@@ -150,6 +150,13 @@ class Para(Deprivileged):
             assert self.calls.upcall_vector is not None
             self._deliver(Event(self.calls.upcall_vector, external=True))
 
+    def _done(self) -> str:
+        """Say what a call gave, for a trace."""
+        if self._last is not None and self._last.reason.startswith("hypercall"):
+            result = self.vcpu.regs[r.RAX] & _MASK_32
+            return f"gave {result - (result >> 31 << 32)}"
+        return super()._done()
+
     # -- what hypercalls ask for
 
     def entry_changed(self, address: int, old: int) -> None:
