@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from vmm.config import MachineConfig
+from vmm.errors import ConfigError
 from vmm.machine import Machine, RunResult
 from vmm.techniques.para import abi
 
@@ -28,13 +29,15 @@ def kernel(path: Path, calls: list[tuple[int, int, int, int]], how: bytes = INT_
     table = BASE + HEADER + 5 + back + len(leave)
     code = b"\xbe" + table.to_bytes(4, "little") + loop + step
     code += (table + 16 * len(calls)).to_bytes(4, "little") + bytes((0x72, 256 - back)) + leave
-    data = b"".join(struct.pack("<4I", *call) for call in calls)
-    end = BASE + HEADER + len(code) + len(data)
+    return multiboot(path, code + b"".join(struct.pack("<4I", *call) for call in calls))
+
+
+def multiboot(path: Path, code: bytes) -> Path:
+    """A Multiboot kernel that begins with `code`."""
+    end = BASE + HEADER + len(code)
     magic, flags = 0x1BAD_B002, 1 << 16
-    header = struct.pack(
-        "<8I", magic, flags, -(magic + flags) & 0xFFFF_FFFF, BASE, BASE, end, end, BASE + HEADER
-    )
-    path.write_bytes(header + code + data)
+    words = (magic, flags, -(magic + flags) & 0xFFFF_FFFF, BASE, BASE, end, end, BASE + HEADER)
+    path.write_bytes(struct.pack("<8I", *words) + code)
     return path
 
 
@@ -144,3 +147,82 @@ def test_a_bare_machine_has_no_hypercalls(accelerated: str, tmp_path: Path) -> N
     path = kernel(tmp_path / "k", [(abi.VERSION, 0, 0, 0)], abi.VMCALL)
     result, _ = run(path, accelerated, technique="bare")
     assert result.reason == "triple-fault"
+
+
+FULL = ("trap", "translation", "hardware")
+
+
+def full(path: Path, technique: str, engine: str) -> tuple[RunResult, bytes]:
+    config = MachineConfig(
+        engine=engine,  # type: ignore[arg-type]
+        kernel=str(path),
+        technique=technique,  # type: ignore[arg-type]
+        translation="patch",
+        memory_bytes=4 << 20,
+    )
+    with Machine(config) as machine:
+        return machine.run(timeout_s=20), machine.serial_output(0)
+
+
+@pytest.mark.parametrize("technique", FULL)
+def test_a_full_guest_may_call_too(technique: str, accelerated: str, tmp_path: Path) -> None:
+    text = BASE + 1  # of the Multiboot header: something that is not zero
+    calls = [
+        (abi.VERSION, 0, 0, 0),
+        (abi.CONSOLE_IO, abi.CONSOLE_WRITE, 3, text),
+        (abi.SET_GDT, 0, 1, 0),
+        (abi.SCHED_OP, abi.SCHED_SHUTDOWN, abi.SHUTDOWN_POWER_OFF, 5),
+    ]
+    result, output = full(kernel(tmp_path / "k", calls, abi.VMCALL), technique, accelerated)
+    assert (result.reason, result.exit_code) == ("exit", 5)
+    assert output == b"\xb0\xad\x1b"
+
+
+@pytest.mark.parametrize("technique", FULL)
+@pytest.mark.parametrize("seed", [7, 8])
+def test_random_calls_of_a_full_guest_are_survived(
+    technique: str, seed: int, accelerated: str, tmp_path: Path
+) -> None:
+    path = kernel(tmp_path / "k", random_calls(seed, 100), abi.VMCALL)
+    result, _ = full(path, technique, accelerated)
+    assert (result.reason, result.exit_code) == ("exit", EXIT)
+
+
+SHOW_EAX = b"\x66\xba\xf4\x00\xef\xf4"  # out 0F4h, eax; hlt
+
+
+def word(value: int) -> bytes:
+    return value.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("technique", [*FULL, "para"])
+def test_the_hypercall_page_is_placed_by_the_msr_and_calls(
+    technique: str, accelerated: str, tmp_path: Path
+) -> None:
+    page = 0x20_0000
+    code = b"\xb9" + word(0x4000_0000) + b"\xb8" + word(page) + b"\x31\xd2\x0f\x30"  # WRMSR
+    code += b"\xbc" + word(0x30_0000) + b"\xb8" + word(page + 32 * abi.VERSION) + b"\xff\xd0"  # call eax
+    result, _ = full(multiboot(tmp_path / "k", code + SHOW_EAX), technique, accelerated)
+    assert (result.reason, result.exit_code) == ("exit", abi.VERSION_NUMBER)
+
+
+@pytest.mark.parametrize("technique", [*FULL, "para"])
+def test_the_guest_reads_how_often_it_exited(technique: str, accelerated: str, tmp_path: Path) -> None:
+    ask = b"\xb8" + word(0x4FFF_FFFE) + b"\xb9" + word(10) + b"\x0f\xa2"  # exits for CPUID
+    result, _ = full(multiboot(tmp_path / "k", ask * 4 + SHOW_EAX), technique, accelerated)
+    assert result.reason == "exit"
+    assert result.exit_code in (3, 4)  # whether the exit that asks has been counted already
+
+
+def test_the_leaves_of_the_exits_may_be_elsewhere(accelerated: str, tmp_path: Path) -> None:
+    ask = b"\xb8" + word(0x4000_1002) + b"\xb9" + word(10) + b"\x0f\xa2"
+    path = multiboot(tmp_path / "k", ask * 2 + SHOW_EAX)
+    config = MachineConfig(engine=accelerated, kernel=str(path), technique="para", exit_leaf=0x4000_1000)  # type: ignore[arg-type]
+    with Machine(config) as machine:
+        assert machine.run(timeout_s=20).exit_code in (1, 2)
+
+
+@pytest.mark.parametrize("leaf", [0x4000_0000, 0x4000_0003, 0x4FFF_FFFD, 1])
+def test_leaves_of_the_exits_must_not_hide_others(leaf: int) -> None:
+    with pytest.raises(ConfigError, match="exit leaf"):
+        MachineConfig(bios="x", exit_leaf=leaf).check()
