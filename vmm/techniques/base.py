@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from disks.image import BlockImage
+from vmm.cpu import registers as r
+from vmm.cpu.encoding import MAX_LENGTH
 from vmm.cpu.processor import Processor
+from vmm.cpu.software_int import CodeView, read_code
 from vmm.cpu.state import CpuView
 from vmm.memory import Memory
 from vmm.techniques.exits import ExitBook, Finding
@@ -22,6 +25,24 @@ class Place(NamedTuple):
     cpl: int
     mode: Mode
     code: bytes
+
+
+def mode_of(view: CpuView) -> Mode:
+    """Return the mode a processor is in."""
+    if not view.cr[0] & r.CR0_PE:
+        return "real"
+    if view.interrupt_flags() & r.VM:
+        return "vm86"
+    flags = view.segs[r.CS].flags
+    if view.efer & r.EFER_LMA:
+        return "long" if flags & r.DESC_L else "compat"
+    return "prot32" if flags & r.DESC_B else "prot16"
+
+
+def place_of(view: CodeView, code: bytes) -> Place:
+    """Say where a processor is; `code` is the bytes there, where they are known."""
+    code = code or read_code(view, view.code_address(), MAX_LENGTH)
+    return Place(view.segs[r.CS].selector, view.rip, view.cpl, mode_of(view), code)
 
 
 Report = Callable[[str, Place, str, int], None]  # reason, place, what was done, host ns

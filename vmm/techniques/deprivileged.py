@@ -19,7 +19,6 @@ from vmm.cpu import registers as r
 from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
 from vmm.cpu.emulate import Outcome, emulate
-from vmm.cpu.encoding import MAX_LENGTH
 from vmm.cpu.engine import (
     EVENT_BLOCK,
     EVENT_INTERRUPT,
@@ -33,17 +32,16 @@ from vmm.cpu.intercepts import EXIT_CODES
 from vmm.cpu.paging import MASK_32, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
-from vmm.cpu.software_int import read_code, software_int_bytes
+from vmm.cpu.software_int import software_int_bytes
 from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
 from vmm.memory import Memory
-from vmm.techniques.base import Place, Technique
+from vmm.techniques.base import Technique, place_of
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
 from vmm.techniques.shadow_descriptors import ShadowDescriptors
 from vmm.techniques.shadow_pager import ShadowPager
 from vmm.techniques.virtual_cpu import VirtualCpu
-from vmm.trace.events import Mode
 
 _RESUME: Final = Action.RESUME
 _UNHANDLED, _SHADOW = Outcome.UNHANDLED, Outcome.INTERRUPT_SHADOW
@@ -182,7 +180,8 @@ class Deprivileged(Technique):
     def on_event(self, vector: int, code: bytes) -> Action:
         """Everything that leaves the guest. The view is up to date, and committed afterwards."""
         began = host_ns()
-        place = self._place(code) if self.report is not None else None
+        place = place_of(self.vcpu, code) if self.report is not None else None
+        self._last = None
         try:
             if vector < INTERCEPT_VECTOR:
                 self._on_vector(vector, code, began)
@@ -205,14 +204,6 @@ class Deprivileged(Technique):
         if place is not None and self.report is not None and self._last is not None:
             self.report(self._last.reason, place, self._done(), host_ns() - began)
         return _RESUME
-
-    def _place(self, code: bytes) -> Place:
-        vcpu = self.vcpu
-        cs = vcpu.segs[r.CS]
-        mode: Mode = "vm86" if vcpu.state.eflags & r.VM else "prot32" if cs.flags & r.DESC_B else "prot16"
-        at = vcpu.code_address()
-        self._last = None
-        return Place(cs.selector, vcpu.rip, vcpu.cpl, mode, code or read_code(vcpu, at, MAX_LENGTH))
 
     def _done(self) -> str:
         """Say what the monitor did, for a trace."""

@@ -27,7 +27,7 @@ from vmm.cpu.paging import GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.view import EngineView
 from vmm.memory import Memory
-from vmm.techniques.base import Technique
+from vmm.techniques.base import Technique, place_of
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.hardware import vmcb
 from vmm.techniques.hardware.control_block import ControlBlock
@@ -104,11 +104,6 @@ class Hardware(Technique):
         return [NPF, INTERRUPT, NMI, WINDOW, *(INTERCEPT_VECTOR + code for code in codes)]
 
     @property
-    def stands_between(self) -> bool:
-        """Exits are this technique's to report."""
-        return True
-
-    @property
     def counts_its_own(self) -> bool:
         """What the guest handles in its own rings is no exit."""
         return True
@@ -149,9 +144,13 @@ class Hardware(Technique):
 
         def handle(vector: int, code: bytes) -> Action:
             began = host_ns()
+            place = None if self.report is None else place_of(self._engine.view, code)
             self._note(vector, code)
+            what = "" if place is None else self.last_exit.line
             action = serve(vector, code)
             _count(row, began)
+            if place is not None and self.report is not None:
+                self.report(row.reason, place, what, host_ns() - began)
             return action
 
         return handle
@@ -162,9 +161,6 @@ class Hardware(Technique):
         gpr = self._lmsw_source(code) if vector == _CR0_WRITE else 0
         address = self.block.exitinfo2.value
         self._seen = (vector, code, state.hflags, state.rip, state.error_code, address, gpr)
-        if self.report is not None:
-            record = self.last_exit
-            self.report(f"vmexit.{record.name}", record.line)
 
     def _lmsw_source(self, code: bytes) -> int:
         """What LMSW of a register is about to load; 0 for any other instruction."""
