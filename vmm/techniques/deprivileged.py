@@ -12,7 +12,7 @@ the one that clears it where it hands back.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from vmm.clock import host_ns
 from vmm.cpu import descriptors as d
@@ -60,11 +60,22 @@ INTERRUPTED: Final = ("interrupt-entry", "injection", "resume")
 SWITCHED: Final = ("fault-entry", "emulate", "descriptor-sync", "tlb-flush", "resume")
 
 
+class FullCalls(Protocol):
+    """VMCALL of a guest that runs as on a bare machine."""
+
+    def row(self, view: CpuView) -> ExitRow:
+        """Return where the call at RIP is counted."""
+
+    def serve(self, view: CpuView, code: bytes, linear: int) -> bool:
+        """Carry it out; False: there is none."""
+
+
 class Deprivileged(Technique):
     """The base of techniques that run the guest's kernel at ring 1."""
 
     hidden_bytes = BYTES
     watches_blocks = False
+    full_calls: FullCalls | None = None  # hypercalls of a guest that is not paravirtual
     cpu_class = VirtualCpu
     descriptors_class = ShadowDescriptors
 
@@ -234,9 +245,14 @@ class Deprivileged(Technique):
         self.pager.fill(linear, error_code)
         self._book(self._fill, began)
 
-    def on_invalid(self, code: bytes, began: int) -> None:  # noqa: ARG002
-        """#UD: the guest's own, unless a technique knows the instruction."""
-        raise GuestFault(r.UD)
+    def on_invalid(self, code: bytes, began: int) -> None:
+        """#UD: the guest's own, unless it calls the monitor."""
+        if self.full_calls is None:
+            raise GuestFault(r.UD)
+        row = self.full_calls.row(self.vcpu)
+        if not self.full_calls.serve(self.vcpu, code, self.vcpu.real.code_address()):
+            raise GuestFault(r.UD)
+        self._book(row, began)
 
     def on_block(self, code: bytes) -> None:
         """A block that is about to run for the first time."""
