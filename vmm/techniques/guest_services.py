@@ -49,6 +49,7 @@ class GuestServices:
         vcpu = self._technique.vcpu
         changed = vcpu.efer ^ value
         vcpu.efer = value & _EFER_KEPT
+        vcpu.state.efer = vcpu.state.efer & ~r.EFER_SCE | value & r.EFER_SCE  # else SYSRET is #UD
         if changed & r.EFER_NXE:
             self._technique.pager.drop_all()
         return True

@@ -2,7 +2,8 @@
 
 A copy of each segment descriptor, with DPL 0 made 1, so that the guest's kernel loads its own selectors
 at ring 1 without the monitor; system descriptors are left out, so that gates and task switches fault and
-are emulated. The accessed bit is preset, since the copies are read-only to the guest.
+are emulated. So are data segments that were never accessed: their first load sets the bit in the guest's
+table. In code segments it is preset, since the copies are read-only to the guest.
 
 The pages of the guest's tables are protected. The first write empties the copy: the next selector load
 faults, is emulated on the guest's own table, and the copy is made anew. (The hidden parts of segment
@@ -143,6 +144,7 @@ def _compressed(raw: bytearray, is_gdt: bool) -> bytes:
     words = np.frombuffer(bytes(raw), dtype="<u4").copy()
     high = words[1::2]
     segment = (high & r.DESC_S) != 0
+    segment &= (high & (r.DESC_CODE | r.DESC_ACCESSED)) != 0
     words[0::2][~segment] = 0
     high[~segment] = 0
     ring0 = segment & ((high >> r.DESC_DPL_SHIFT & 3) == 0)
