@@ -31,11 +31,18 @@ from vmm.errors import EngineError
 from vmm.memory import Memory
 
 VMCB_MSRPM_POINTER: Final = 0x48  # [AMD-V] appendix B: MSRPM_BASE_PA
+VMCB_EVENTINJ: Final = 0xA8
+VMCB_EVENT_VALID: Final = 1 << 31  # EVENTINJ, [AMD-V] §15.20; types in bits 10:8
+VMCB_EVENT_INTERRUPT: Final = 0
+VMCB_EVENT_NMI: Final = 2
+VMCB_EVENT_EXCEPTION: Final = 3
+VMCB_EVENT_SOFTWARE: Final = 4
 MSRPM_OFFSET: Final = 0x1000
 MSRPM_BYTES: Final = 0x2000
 INTERCEPT_VECTOR: Final = 0x100  # an intercept arrives as this + its SVM exit code
 EVENT_INTERRUPT: Final = 0x160  # what a monitored processor tells of instead of doing it; as in accel.c
 EVENT_NMI: Final = 0x161
+EVENT_WINDOW: Final = 0x164  # an assisted guest can take an interrupt now
 EVENT_BLOCK: Final = 0x5F0  # a block was translated and will run next
 EVENT_SYSENTER: Final = 0x5F1
 EVENT_SYSCALL: Final = 0x5F2
@@ -214,6 +221,25 @@ class Engine(ABC):
         An interrupt is told of while IF is set in `flags`, which lives until the next call. Ports are
         open to ring 1, which is then a guest kernel's; ring 3 and VM86 get #GP, and the monitor decides.
         """
+
+    @abstractmethod
+    def set_assisted(self, on: bool) -> None:
+        """Have interrupts and NMIs told of as exits, and what is in the VMCB's EVENTINJ delivered."""
+
+    @abstractmethod
+    def want_window(self) -> None:
+        """Tell, once, when the assisted guest can take the interrupt that waits (EVENT_WINDOW)."""
+
+    def guard_root(self, root: int, empty: int) -> None:  # noqa: B027 - an engine that cannot, does not
+        """Keep task switches from loading the guest's CR3: `empty` stands in until `root` is back.
+
+        What was loaded is then in `stray_cr3`. 0, 0: no guard.
+        """
+
+    @property
+    def stray_cr3(self) -> int:
+        """The CR3 that a guarded task switch loaded."""
+        return 0
 
     @abstractmethod
     def watch_blocks(self, on: bool) -> None:
