@@ -21,6 +21,7 @@ GUESTS: Final = {
     "stack16": "user 0000e000",  # the upper half of ESP is the kernel's
     "fastcall": "calls 000001f4",
     "tasks": "error-code 0000fff8",
+    "gdt": "through-an-alias aaaa5010",
 }
 ENGINES: Final = ("accelerated", "portable")
 QUICK: Final = "accelerated"

@@ -21,7 +21,7 @@ import numpy as np
 
 from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
-from vmm.cpu.paging import PAGE_MASK, PAGE_SIZE, probe
+from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE, probe
 from vmm.cpu.state import SegmentCache
 from vmm.memory import MONITOR_BASE
 from vmm.techniques.hidden import HiddenMemory
@@ -89,6 +89,14 @@ class ShadowDescriptors:
         if self.fresh and self._frames() != self._pages:
             self.stale()
 
+    def lies_in(self, linear: int) -> bool:
+        """Whether a table lies in the page of this address, or part of it."""
+        gdt, gdt_limit, ldt, ldt_limit = self._followed[:4]
+        page = linear | PAGE_MASK
+        return (page - gdt & MASK_32) <= gdt_limit + PAGE_MASK or (
+            page - ldt & MASK_32
+        ) <= ldt_limit + PAGE_MASK
+
     def stale(self) -> None:
         """Empty the copies: the next load of a selector faults and is emulated."""
         if self.fresh:
@@ -113,7 +121,7 @@ class ShadowDescriptors:
         for table in (vcpu.gdt, vcpu.ldt):
             if table is vcpu.gdt or table.selector & d.ERROR_SELECTOR:
                 for linear in range(table.base & ~PAGE_MASK, table.base + table.limit + 1, PAGE_SIZE):
-                    physical = probe(vcpu, linear & 0xFFFF_FFFF)
+                    physical = probe(vcpu, linear & MASK_32)
                     if physical is not None:
                         pages.add(physical)
         return frozenset(pages)
@@ -123,7 +131,7 @@ class ShadowDescriptors:
         length = (limit + 1) & ~7
         raw = bytearray(length)
         while done < length:
-            linear = table.base + done & 0xFFFF_FFFF
+            linear = table.base + done & MASK_32
             step = min(length - done, PAGE_SIZE - (linear & PAGE_MASK))
             physical = probe(self._vcpu, linear)
             if physical is not None:
@@ -150,7 +158,7 @@ def _compressed(raw: bytearray, is_gdt: bool) -> bytes:
     ring0 = segment & ((high >> r.DESC_DPL_SHIFT & 3) == 0)
     high[ring0] |= 1 << r.DESC_DPL_SHIFT
     high[segment] |= r.DESC_ACCESSED
-    high[segment & ((high & r.DESC_CODE) != 0)] &= np.uint32(~r.DESC_L & 0xFFFF_FFFF)
+    high[segment & ((high & r.DESC_CODE) != 0)] &= np.uint32(~r.DESC_L & MASK_32)
     if is_gdt:
         words[:2] = 0
     return words.tobytes()

@@ -196,19 +196,20 @@ class ShadowPager:
 
     # -- dropping
 
-    def invalidate_page(self, linear: int) -> None:
-        """INVLPG."""
+    def invalidate_page(self, linear: int) -> bool:
+        """INVLPG; True if a large page was, or may have been, dropped."""
         if self._wraps:
             linear &= MASK_32
         table = self._tables.get(linear >> 21)
         if table is not None:
             if table.large:
                 self._drop_large(linear)
-                return
+                return True
             self._words[table.words + (linear >> 12 & 511)] = 0
         self._engine.flush_page(linear)
         if self._wraps and linear < PAGE_SIZE:
             self._engine.flush_page(linear | 1 << 32)
+        return False
 
     def invalidate_frame(self, frame: int) -> None:
         """Drop every entry that leads to a page of memory."""
