@@ -423,6 +423,13 @@ class PortableEngine(Engine):
         if level and not self._line:
             self._end_slice()
         self._line = level
+        if self._mirror is not None:
+            self._mirror.value = level
+
+    @property
+    def interrupt_line(self) -> bool:
+        """The level looked at between slices."""
+        return self._line
 
     def raise_nmi(self) -> None:
         """Latch one NMI."""

@@ -101,7 +101,7 @@ class Patch(Translation):
     def _drop(self, frame: int) -> None:
         """The page is written: run it as it is, until it is scanned again."""
         copy = self._copies.pop(frame >> 12)
-        self.pager.unprotect(frame)
+        self.pager.unprotect(frame, self._drop)
         self._split.fetch_from(frame >> 12, None)
         self.engine.invalidate_code(copy.page, PAGE_SIZE)
         self.hidden.free(copy.page)
