@@ -338,6 +338,13 @@ class AcceleratedEngine(Engine):
     def set_interrupt(self, level: bool) -> None:
         """Drive INTR; the interrupt is taken in the window QEMU gives it."""
         self._lib.accel_interrupt_line(self._accel, level)
+        if self._mirror is not None:
+            self._mirror.value = level
+
+    @property
+    def interrupt_line(self) -> bool:
+        """Ask accel.c."""
+        return bool(self.shared.interrupt_line)
 
     def raise_nmi(self) -> None:
         """Latch one NMI."""

@@ -107,7 +107,7 @@ class ShadowDescriptors:
 
     def _watch(self, pages: frozenset[int]) -> None:
         for frame in self._pages - pages:
-            self._pager.unprotect(frame)
+            self._pager.unprotect(frame, self._on_write)
         for frame in pages - self._pages:
             self._pager.protect(frame, self._on_write)
         self._pages = pages

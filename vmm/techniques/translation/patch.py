@@ -166,7 +166,7 @@ class Patch(Translation):
             if not self._stepped:
                 self._before = state.eflags & r.TF, self.services.read_dr(6)
             self._stepped.add(frame)
-            self.pager.unprotect(frame)
+            self.pager.unprotect(frame, self._on_store)
             state.eflags |= r.TF
         else:
             self._drop(frame)
@@ -183,7 +183,7 @@ class Patch(Translation):
         """Run the page as it is, until it is scanned again."""
         self._stepped.discard(frame)
         copy = self._copies.pop(frame >> 12)
-        self.pager.unprotect(frame)
+        self.pager.unprotect(frame, self._on_store)
         self._split.fetch_from(frame >> 12, None)
         self.engine.invalidate_code(copy.page, PAGE_SIZE)
         self.hidden.free(copy.page)
