@@ -30,13 +30,7 @@ class GuestServices:
         self.port_in = processor.port_in
         self.port_out = processor.port_out
         self.end_nmi = processor.end_nmi
-
-    def invlpg(self, linear: int) -> None:
-        """Forget one page; a descriptor table may lie there."""
-        technique = self._technique
-        is_large = technique.pager.invalidate_page(linear)
-        if is_large or technique.descriptors.lies_in(linear):
-            technique.descriptors.moved()
+        self.invlpg = technique.invlpg
 
     def read_msr(self, index: int) -> int | None:
         """EFER is the guest's."""

@@ -31,7 +31,18 @@ _ENTRY_BYTES: Final = 8
 class Block:
     """One translated block."""
 
-    __slots__ = ("alive", "at", "context", "eip", "eips", "incoming", "length", "physical", "second", "starts")
+    __slots__ = (
+        "alive",
+        "at",
+        "context",
+        "eip",
+        "eips",
+        "incoming",
+        "length",
+        "physical",
+        "second",
+        "starts",
+    )
 
     def __init__(self, draft: Draft, at: int, physical: int, second: int | None) -> None:
         """`second` is the physical page of the bytes that lie in the next linear page."""

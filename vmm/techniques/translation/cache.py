@@ -50,8 +50,8 @@ _MAPPING_BITS: Final = r.CR0_PG | r.CR0_WP
 _MOST_CONTEXTS: Final = 256
 _REPEATS: Final = frozenset(b"\xf2\xf3")
 TRANSLATED: Final = ("fault-entry", "translate", "resume")
-CHAINED: Final = ("fault-entry", "chain", "resume")
-MISSED: Final = ("fault-entry", "lookup", "resume")
+CHAINED: Final = ("fault-entry", "cache-lookup", "resume")
+MISSED: Final = ("fault-entry", "cache-lookup", "resume")
 
 
 class Cache(Translation):
@@ -73,7 +73,6 @@ class Cache(Translation):
         self.mappings = CodeMappings(self.cache, self.vcpu)
         self.sources = SourcePages(self.cache, self.pager)
         self.hole = Hole(memory, self.vcpu)
-        self.services.invlpg = self._invlpg
         self._contexts: dict[tuple[int, ...], Context] = {}
         self._lookups: dict[int, int] = {}  # by context: where its lookup code is
         self._guarded: frozenset[int] = frozenset()
@@ -408,8 +407,9 @@ class Cache(Translation):
             return
         self._suspect = True
 
-    def _invlpg(self, linear: int) -> None:
-        self.pager.invalidate_page(linear)
+    def invlpg(self, linear: int) -> None:
+        """Forget what is known of one page's code too."""
+        super().invlpg(linear)
         self.mappings.invalidate_page(linear)
 
     def _settle_hole(self) -> None:
@@ -418,7 +418,9 @@ class Cache(Translation):
         hole = self.hole
         before = hole.linear
         if not hole.is_free() and not hole.move():
-            self.on_unsupported(f"{self.name} finds no place in the linear space of the guest, which is all mapped")
+            self.on_unsupported(
+                f"{self.name} finds no place in the linear space of the guest, which is all mapped"
+            )
         if hole.linear != before:
             self._contexts.clear()
             self._flush()

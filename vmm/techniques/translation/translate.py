@@ -279,8 +279,10 @@ class Draft:
         if which == _SS or modrm < 0xC0:
             return self._trap(code)
         move = bytes((0xB8 | modrm & 7,))
-        self.out += move + dword(self.context.selector) if found.wide else (
-            b"\x66" + move + dword(self.context.selector)[:2]
+        self.out += (
+            move + dword(self.context.selector)
+            if found.wide
+            else (b"\x66" + move + dword(self.context.selector)[:2])
         )
         return False
 
