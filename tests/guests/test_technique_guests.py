@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.guests.technique_rig import FULL, Outcome, require_engine, run_guest
+from vmm.cpu import engine as engine_module
 
 pytestmark = pytest.mark.guest
 
@@ -22,6 +23,9 @@ GUESTS: Final = {
     "fastcall": "calls 000001f4",
     "tasks": "error-code 0000fff8",
     "gdt": "through-an-alias aaaa5010",
+    "paging": "over-two-pages f0201234",
+    "pae": "beyond-4-gib ffffffff",
+    "smc": "copies 000002fd",
 }
 ENGINES: Final = ("accelerated", "portable")
 QUICK: Final = "accelerated"
@@ -69,3 +73,15 @@ def test_what_trap_and_emulate_shows_wrongly_is_named(
     wanted = bare(name, engine, tmp_path)
     found = run_guest(name, technique, engine, tmp_path, NMI, timeout_s=5)
     assert found.lines == wanted.lines or found.findings
+
+
+@pytest.mark.parametrize("technique", FULL)
+@pytest.mark.parametrize("name", ["smc", "paging"])
+def test_a_long_run_is_no_different_from_a_short_one(
+    name: str, technique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine lays its block hook anew from time to time, when pages it was in may be gone."""
+    require_engine(QUICK, technique)
+    wanted = bare(name, QUICK, tmp_path)
+    monkeypatch.setattr(engine_module, "HOOK_AGE_NS", 0)
+    assert run_guest(name, technique, QUICK, tmp_path).lines == wanted.lines

@@ -134,9 +134,12 @@ class AcceleratedEngine(Engine):
     def _renew_block_hook(self) -> None:
         """Unicorn keeps a list of every block a hook was translated into, and never shortens it."""
         if self._block_hook and host_ns() >= self._renew_at_ns:
-            uclib.uc_hook_del(self.uc._uch, ctypes.c_size_t(self._block_hook))
-            self._block_hook = self._hook(unicorn.UC_HOOK_BLOCK, "block")
+            self._unpaged(self._hook_blocks_anew)  # else a block no longer mapped leaves a page fault behind
             self._renew_at_ns = host_ns() + engine.HOOK_AGE_NS
+
+    def _hook_blocks_anew(self) -> None:
+        uclib.uc_hook_del(self.uc._uch, ctypes.c_size_t(self._block_hook))
+        self._block_hook = self._hook(unicorn.UC_HOOK_BLOCK, "block")
 
     def _hook(self, kind: int, entry: str, *extra: int) -> int:
         hook = ctypes.c_size_t()
