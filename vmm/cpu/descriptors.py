@@ -173,10 +173,13 @@ def read_system_descriptor(view: CpuView, selector: int, *, vector: int = r.GP, 
     return Descriptor(plain.base | base_high << 32, plain.limit, plain.flags, address)
 
 
-def plan_accessed(view: CpuView, descriptor: Descriptor) -> tuple[int, list[tuple[int, bytes]]]:
+def plan_accessed(
+    view: CpuView, descriptor: Descriptor, *, always: bool = False
+) -> tuple[int, list[tuple[int, bytes]]]:
     """Plan the accessed bit of a segment about to be loaded: the flags to load, and the write, if any.
 
     There is none where whatever else loads segments does not mark them: see `CpuView.marks_accessed`.
+    MOV, POP and LDS `always` mark.
 
     Raises:
         GuestFault: #PF, where the table cannot be written.
@@ -185,7 +188,7 @@ def plan_accessed(view: CpuView, descriptor: Descriptor) -> tuple[int, list[tupl
     if flags & r.DESC_ACCESSED:
         return flags, []
     flags |= r.DESC_ACCESSED
-    if not view.marks_accessed:
+    if not (always or view.marks_accessed):
         return flags, []
     return flags, plan_write(view, descriptor.address + ACCESS_BYTE, bytes((flags >> 8 & 0xFF,)))
 

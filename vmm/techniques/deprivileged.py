@@ -318,6 +318,12 @@ class Deprivileged(Technique):
 
     # -- the virtual control registers
 
+    def invlpg(self, linear: int) -> None:
+        """Forget the mapping of one page; a descriptor table may lie there."""
+        is_large = self.pager.invalidate_page(linear)
+        if is_large or self.descriptors.lies_in(linear):
+            self.descriptors.moved()
+
     def _on_cr(self, index: int, old: int, new: int) -> None:
         if index == 0 and not new & r.CR0_PE:
             self._leaving = True
