@@ -400,9 +400,9 @@ class Cache(Translation):
 
     def _on_cr(self, index: int, old: int, new: int) -> None:
         super()._on_cr(index, old, new)
-        if index == 3 and self.vcpu.cr[4] & r.CR4_PGE:  # noqa: PLR2004
+        if index == 3:  # noqa: PLR2004
             self.mappings.new_address_space()
-        elif index == 3 or (old ^ new) & (_MAPPING_BITS if index == 0 else MASK_32):  # noqa: PLR2004
+        elif (old ^ new) & (_MAPPING_BITS if index == 0 else MASK_32):  # noqa: PLR2004
             self.mappings.forget_all()
         else:
             return
