@@ -161,10 +161,13 @@ class Cache(Translation):
     def _on_site(self, at: int, site: Site) -> tuple[int, bytes] | None:
         kind = site.kind
         if kind == Kind.CHAIN:
-            self._on_chain(at, site)
+            self._on_chain(site)
             return None
         if kind == Kind.LOOK_UP:
             self._on_look_up()
+            return None
+        if kind == Kind.ASLEEP:
+            self._on_asleep(at, site)
             return None
         self._leave(site.eip)
         if kind == Kind.EMULATE:
@@ -180,13 +183,24 @@ class Cache(Translation):
         self._enter()
         return None
 
-    def _on_chain(self, at: int, site: Site) -> None:
+    def _on_chain(self, site: Site) -> None:
         began = host_ns()
         flushes = self.cache.flushes
         self._leave(site.eip)
         block = self._enter()
         if block is not None and flushes == self.cache.flushes:
-            self.cache.link(at, site.detail, block)
+            self.cache.link(site.detail, block)
+        self._book(self._chain, began)
+
+    def _on_asleep(self, at: int, site: Site) -> None:
+        """A jump led to a block that may not be run as it is: run what the guest has there now."""
+        began = host_ns()
+        flushes = self.cache.flushes
+        old = self.cache.block_at(at)
+        self._leave(site.eip)
+        block = self._enter()
+        if old is not None and not old.alive and block is not None and flushes == self.cache.flushes:
+            self.cache.succeed(old, block)
         self._book(self._chain, began)
 
     def _on_look_up(self) -> None:
@@ -399,9 +413,9 @@ class Cache(Translation):
 
     def _on_cr(self, index: int, old: int, new: int) -> None:
         super()._on_cr(index, old, new)
-        if index == 3 and self.vcpu.cr[4] & r.CR4_PGE:  # noqa: PLR2004
+        if index == 3:  # noqa: PLR2004
             self.mappings.new_address_space()
-        elif index == 3 or (old ^ new) & (_MAPPING_BITS if index == 0 else MASK_32):  # noqa: PLR2004
+        elif (old ^ new) & (_MAPPING_BITS if index == 0 else MASK_32):  # noqa: PLR2004
             self.mappings.forget_all()
         else:
             return

@@ -34,6 +34,7 @@ class Kind(enum.IntEnum):
     WINDOW = 4  # STI with an interrupt waiting; the next instruction is at `eip`
     GO_ON = 5  # one instruction was let through; the next is at `eip`
     RETRY = 6  # nothing was there to be run
+    ASLEEP = 7  # the block that begins there is not to be run; the guest is at `eip`
 
 
 class Site(NamedTuple):
