@@ -164,7 +164,7 @@ class CodeCache:
         self._write(at, out)
         for offset, site in draft.sites:
             if site.kind == Kind.CHAIN:
-                site = site._replace(detail=at + site.detail)  # noqa: PLW2901
+                site = site._replace(detail=at + site.detail)
             self.sites[at + offset] = site
         for offset in draft.shadows:
             self.shadows.add(at + offset)

@@ -216,7 +216,7 @@ class Cache(Translation):
         vcpu = self.vcpu
         following = site.eip + len(site.code) & MASK_32
         opcode = site.detail
-        if opcode == _INT1 or (opcode == 0xCE and not vcpu.rflags & r.OF):  # noqa: PLR2004
+        if opcode == _INT1 or (opcode == 0xCE and not vcpu.rflags & r.OF):
             vcpu.rip = following
             if opcode == _INT1:
                 self._deliver(Event(r.DB))
@@ -298,13 +298,13 @@ class Cache(Translation):
         cs = self._cs
         self.vcpu.state.rip = eip
         cs.base &= MASK_32
-        if self._current.bits == 16:  # noqa: PLR2004
+        if self._current.bits == 16:
             self.vcpu.real.load_segment(r.CS, cs.selector, cs.base, cs.limit, cs.flags & ~r.DESC_B)
 
     def _go(self, at: int, context: Context) -> None:
         """Make CS:EIP the cache's."""
         cs = self._cs
-        if context.bits == 16:  # noqa: PLR2004
+        if context.bits == 16:
             self.vcpu.real.load_segment(r.CS, cs.selector, cs.base, cs.limit, cs.flags | r.DESC_B)
         self._current = context
         cs.base = CODE_LINEAR + context.base
@@ -413,9 +413,9 @@ class Cache(Translation):
 
     def _on_cr(self, index: int, old: int, new: int) -> None:
         super()._on_cr(index, old, new)
-        if index == 3:  # noqa: PLR2004
+        if index == 3:
             self.mappings.new_address_space()
-        elif (old ^ new) & (_MAPPING_BITS if index == 0 else MASK_32):  # noqa: PLR2004
+        elif (old ^ new) & (_MAPPING_BITS if index == 0 else MASK_32):
             self.mappings.forget_all()
         else:
             return

@@ -36,7 +36,7 @@ class CodeMappings:
             return linear & MASK_32 & ~PAGE_MASK, False
         physical, trail = walk(view, linear, PF_I)
         leaf = trail[0][1]
-        if len(trail) == 1 or (leaf & PTE_PS and len(trail) < 3 and view.cr[4] & r.CR4_PAE):  # noqa: PLR2004
+        if len(trail) == 1 or (leaf & PTE_PS and len(trail) < 3 and view.cr[4] & r.CR4_PAE):
             self._large.add(linear >> 22)
         return physical & ~PAGE_MASK, bool(leaf & _G and view.cr[4] & r.CR4_PGE)
 
