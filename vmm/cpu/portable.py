@@ -315,6 +315,9 @@ class PortableEngine(Engine):
 
     def _run_slice(self, instructions: int) -> None:
         state = self.fetch().state
+        if state.old_exception != -1:  # of a fault that a stop cut off: it will come again
+            state.old_exception = -1
+            self.commit()
         self._events_left = SLICE_EVENTS
         try:
             self.uc.emu_start(state.rip, 0, count=instructions)
@@ -499,6 +502,13 @@ class PortableEngine(Engine):
         if not level:
             self._interrupt_told = self._window_wanted = False
         self._line = level
+        if self._mirror is not None:
+            self._mirror.value = level
+
+    @property
+    def interrupt_line(self) -> bool:
+        """The level looked at between slices."""
+        return self._line
 
     def raise_nmi(self) -> None:
         """Latch one NMI."""

@@ -12,9 +12,10 @@ the one that clears it where it hands back.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from vmm.clock import host_ns
+from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
 from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
@@ -53,9 +54,20 @@ _DR6_BS: Final = 1 << 14
 # What an exit goes through, as named in cost.py
 EMULATED: Final = ("fault-entry", "decode", "emulate", "resume")
 FILLED: Final = ("fault-entry", "page-walk", "shadow-update", "resume")
+SYNCED: Final = ("fault-entry", "descriptor-sync", "resume")
 REFLECTED: Final = ("fault-entry", "injection", "resume")
 INTERRUPTED: Final = ("interrupt-entry", "injection", "resume")
 SWITCHED: Final = ("fault-entry", "emulate", "descriptor-sync", "tlb-flush", "resume")
+
+
+class FullCalls(Protocol):
+    """VMCALL of a guest that runs as on a bare machine."""
+
+    def row(self, view: CpuView) -> ExitRow:
+        """Return where the call at RIP is counted."""
+
+    def serve(self, view: CpuView, code: bytes, linear: int) -> bool:
+        """Carry it out; False: there is none."""
 
 
 class Deprivileged(Technique):
@@ -63,6 +75,7 @@ class Deprivileged(Technique):
 
     hidden_bytes = BYTES
     watches_blocks = False
+    full_calls: FullCalls | None = None  # hypercalls of a guest that is not paravirtual
     cpu_class = VirtualCpu
     descriptors_class = ShadowDescriptors
 
@@ -80,6 +93,7 @@ class Deprivileged(Technique):
         self._rows: dict[str, ExitRow] = {}
         self._last: ExitRow | None = None  # the row of the exit just handled
         self._fill = self.exits.row("shadow.fill", FILLED)
+        self._descriptors = self.exits.row("shadow.descriptors", SYNCED)
         self._int = self.exits.row("reflect.int", REFLECTED)
         self._interrupt = self.exits.row("inject.interrupt", INTERRUPTED)
         self._nmi = self.exits.row("inject.nmi", INTERRUPTED)
@@ -210,6 +224,10 @@ class Deprivileged(Technique):
         elif vector == r.PF_FAULT:
             self.on_page_fault(state.cr[2] & MASK_32, state.error_code, began)
         elif vector in _SEGMENT_FAULTS:
+            if not self.descriptors.fresh and state.error_code & d.ERROR_SELECTOR:
+                self.descriptors.follow()  # and try again
+                self._book(self._descriptors, began)
+                return
             self._emulate(code, began, vector, state.error_code)
         elif vector == r.UD:
             self.on_invalid(code, began)
@@ -227,9 +245,14 @@ class Deprivileged(Technique):
         self.pager.fill(linear, error_code)
         self._book(self._fill, began)
 
-    def on_invalid(self, code: bytes, began: int) -> None:  # noqa: ARG002
-        """#UD: the guest's own, unless a technique knows the instruction."""
-        raise GuestFault(r.UD)
+    def on_invalid(self, code: bytes, began: int) -> None:
+        """#UD: the guest's own, unless it calls the monitor."""
+        if self.full_calls is None:
+            raise GuestFault(r.UD)
+        row = self.full_calls.row(self.vcpu)
+        if not self.full_calls.serve(self.vcpu, code, self.vcpu.real.code_address()):
+            raise GuestFault(r.UD)
+        self._book(row, began)
 
     def on_block(self, code: bytes) -> None:
         """A block that is about to run for the first time."""
@@ -256,9 +279,6 @@ class Deprivileged(Technique):
         name = instruction_name(code, code_bits(vcpu))
         outcome = emulate(vcpu, self.services, code or None)
         if outcome is _UNHANDLED:
-            if vector == r.GP and error_code and not self.descriptors.fresh:
-                self.descriptors.follow()  # a far transfer or load met the empty copy
-                return
             raise GuestFault(vector, error_code)
         self.after_emulation(name, outcome)
         if stepping:
@@ -280,7 +300,7 @@ class Deprivileged(Technique):
             state.hflags |= HF_INHIBIT_IRQ
         elif state.hflags & HF_INHIBIT_IRQ:
             state.hflags &= ~HF_INHIBIT_IRQ
-        if name in _TABLE_LOADS or not self.descriptors.fresh:
+        if name in _TABLE_LOADS:
             self.descriptors.follow()
 
     # -- the guest's own
@@ -297,6 +317,12 @@ class Deprivileged(Technique):
             self.engine.shut_down()
 
     # -- the virtual control registers
+
+    def invlpg(self, linear: int) -> None:
+        """Forget the mapping of one page; a descriptor table may lie there."""
+        is_large = self.pager.invalidate_page(linear)
+        if is_large or self.descriptors.lies_in(linear):
+            self.descriptors.moved()
 
     def _on_cr(self, index: int, old: int, new: int) -> None:
         if index == 0 and not new & r.CR0_PE:

@@ -21,7 +21,7 @@ from vmm.clock import host_ns
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.delivery import Event, escalates
-from vmm.cpu.engine import INTERCEPT_VECTOR, Action
+from vmm.cpu.engine import EVENT_TOUCH, INTERCEPT_VECTOR, Action, Touch
 from vmm.cpu.intercepts import EXCEPTIONS, EXIT_CODES
 from vmm.cpu.paging import GuestFault
 from vmm.cpu.processor import Processor
@@ -68,6 +68,9 @@ class Paging(Protocol):
     def start(self) -> None:
         """Take the processor as after a reset."""
 
+    def touch(self, touch: Touch) -> None:
+        """Map ahead what a task switch is about to touch."""
+
 
 class Hardware(Technique):
     """The guest under SVM's or VMX's rules. `vmcb` is its control block, `last_exit` what left it last."""
@@ -97,6 +100,8 @@ class Hardware(Technique):
         self._nmis = self.exits.row("inject.nmi", ("vmwrite",))
         for vector in self._vectors():
             processor.router.claim(vector, self._handler(vector))
+
+        processor.router.claim(EVENT_TOUCH, self._on_touch)
 
     @staticmethod
     def _vectors() -> list[int]:
@@ -181,6 +186,8 @@ class Hardware(Technique):
         return ExitRecord(vector, code, bits, rip, error, address, gpr)
 
     def _on_instruction(self, vector: int, code: bytes) -> Action:
+        if self.shadow is not None:
+            self.shadow.follow_task()
         return self.processor.on_intercept(vector, code)
 
     def _on_exception(self, vector: int, _code: bytes) -> Action:
@@ -205,6 +212,11 @@ class Hardware(Technique):
             self._inject_exception(fault.vector, fault.error_code, fault.cr2)
         else:
             self._redeliver()
+        return _RESUME
+
+    def _on_touch(self, _vector: int, _code: bytes) -> Action:
+        """No exit: a task switch half way, which none may cut off."""
+        self._paging.touch(self._engine.take_touch())
         return _RESUME
 
     # -- events into the guest
