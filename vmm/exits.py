@@ -6,15 +6,14 @@ from typing import Final
 
 from devices.backplane import Tracer
 from vmm.cpu import registers as r
-from vmm.cpu import state as s
 from vmm.cpu.engine import Engine, Kind
 from vmm.cpu.intercepts import name_of
 from vmm.cpu.paging import probe
 from vmm.cpu.view import EngineView
 from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
-from vmm.techniques.base import Technique
-from vmm.trace.events import Exit, ExitCount, Mode
+from vmm.techniques.base import Place, Technique, mode_of
+from vmm.trace.events import Exit, ExitCount
 
 _SIMPLE: Final = {
     Kind.IN: "io.in",
@@ -60,18 +59,6 @@ def _intercept_reason(vector: int) -> str:
     if name[:2] in ("cr", "dr") and "-" in name:
         return f"intercept.{name[:2]}-{name.partition('-')[2]}"
     return f"intercept.{name}"
-
-
-def mode_of(view: EngineView) -> Mode:
-    """Return the mode the processor is in."""
-    state = view.state
-    if not state.cr[0] & r.CR0_PE:
-        return "real"
-    if state.eflags & r.VM:
-        return "vm86"
-    if state.efer & r.EFER_LMA:
-        return "long" if state.hflags & s.HF_CS64 else "compat"
-    return "prot32" if state.hflags & s.HF_CS32 else "prot16"
 
 
 def code_at(view: EngineView, memory: Memory, offset: int = 0) -> bytes:
@@ -141,6 +128,22 @@ class ExitReporter:
         physical = probe(view, stack)
         vector = 0 if physical is None else self._memory.read(physical, 1)[0]
         return f"INT {vector:02x}h served" if vector else "power-on self-test done"
+
+    def technique_exit(self, reason: str, place: Place, detail: str, host_ns: int) -> None:
+        """Report what a technique did about one exit."""
+        self._tracer.emit(
+            Exit(
+                time_ns=self._engine.wiring.now_ns(),
+                cs=place.cs,
+                ip=place.ip,
+                cpl=place.cpl,
+                mode=place.mode,
+                reason=reason,
+                detail=detail,
+                code=place.code,
+                host_ns=host_ns,
+            )
+        )
 
     def note(self, reason: str, detail: str = "") -> None:
         """Report what the run loop itself does: HLT, a reset."""

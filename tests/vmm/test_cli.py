@@ -23,7 +23,8 @@ from vmm.config import SerialConfig
 ROOT = Path(__file__).parents[2]
 RUN_OPTIONS = """--hd --cd --boot --memory --bios --vgabios --kernel --initrd --append --entry
 --load-address --serial --display
---snapshot --expect --send --timeout --screenshot --engine --clock --trace --explain --json --msr"""
+--snapshot --expect --send --timeout --screenshot --engine --clock --trace --explain --json --msr
+--technique --translation --paging"""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 

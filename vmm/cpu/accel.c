@@ -504,6 +504,23 @@ static bool enter_guest(struct accel *a)
     return true;
 }
 
+/* Let Python decide about a vector, and do what it says. */
+static void tell_of_exception(struct accel *a, uint32_t vector)
+{
+    if (vector >= 0x100) { /* QEMU's cpu_vmexit leaves these stale; both corrupt the next event */
+        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
+        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
+    }
+    if (call_event(a, vector) == ACTION_DELIVER) { /* this vector, or the one Python put in inject_vector */
+        deliver(a);
+    } else {
+        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
+        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
+        a->task = AT(uint32_t, a->h.env, ENV_TR); /* LTR may have been emulated */
+        enter_guest(a);
+    }
+}
+
 static void on_exception(void *uc, uint32_t vector, void *opaque)
 {
     struct accel *a = opaque;
@@ -520,7 +537,12 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
     spend(a, EVENT_NS);
     if (impatient(a))
         stop(a);
-    if (a->trace) /* before anything is done: CS:EIP is still where it happened */
+    bool routed = vector >= 0x100 || (a->s.route[vector >> 6] >> (vector & 63) & 1);
+    if (a->s.monitored && routed && vector != SHUTDOWN) { /* the technique counts and reports */
+        tell_of_exception(a, vector);
+        return;
+    }
+    if (a->trace && !a->s.assisted) /* before anything is done: CS:EIP is still where it happened */
         CALL(a, a->trace, 0, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE), 0, 0);
     struct count unnamed = {0}, *c = &unnamed;
     if (vector >= 0x100)
@@ -529,7 +551,7 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
         c = &a->s.exceptions[vector & 31];
     a->s.kinds[kind].count++;
     c->count++;
-    if (vector < 0x100 && !(a->s.route[vector >> 6] >> (vector & 63) & 1)) {
+    if (!routed) {
         deliver(a);
         uint64_t took = host_ns() - began;
         a->s.kinds[kind].host_ns += took;
@@ -541,22 +563,10 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
         stop(a);
         return;
     }
-    if (vector >= 0x100) { /* QEMU's cpu_vmexit leaves these stale; both corrupt the next event */
-        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
-        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
-    }
-    uint64_t action = call_event(a, vector);
+    tell_of_exception(a, vector);
     uint64_t took = host_ns() - began;
     a->s.kinds[kind].host_ns += took;
     c->host_ns += took;
-    if (action == ACTION_DELIVER) { /* this vector, or the one Python put in inject_vector */
-        deliver(a);
-    } else {
-        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
-        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
-        a->task = AT(uint32_t, a->h.env, ENV_TR);
-        enter_guest(a);
-    }
 }
 
 /*
@@ -1146,6 +1156,9 @@ void accel_written(struct accel *a, uint64_t physical, uint64_t ram_offset, uint
         a->h.invalidate(a->h.uc, first - physical + ram_offset, last - physical + ram_offset);
     }
 }
+
+/* A byte for each page of RAM: whether code was ever fetched from it. */
+uint8_t *accel_code_pages(struct accel *a) { return a->code_pages; }
 
 const size_t accel_sizes[2] = {sizeof(struct host), sizeof(struct shared)};
 

@@ -138,6 +138,7 @@ def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
         "accel_nmi_pending": ([handle], ctypes.c_int),
         "accel_port": ([handle, u32, ctypes.py_object, ctypes.py_object, u32, u32], None),
         "accel_fetch_from": ([handle, ctypes.c_uint64, ctypes.c_void_p], None),
+        "accel_code_pages": ([handle], ctypes.c_void_p),
         "accel_trace": ([handle, ctypes.c_void_p], None),
         "accel_written": ([handle, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64], None),
     }

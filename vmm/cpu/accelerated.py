@@ -85,6 +85,8 @@ class AcceleratedEngine(Engine):
         self._host = host
         self._accel = self._lib.accel_open(ctypes.byref(host))
         self.shared = Shared.from_address(self._accel)
+        pages = ctypes.c_uint8 * host.ram_pages
+        self._code_pages = memoryview(pages.from_address(self._lib.accel_code_pages(self._accel))).cast("B")
         self.shared.virtual_clock = virtual_clock
         self.shared.patience_ns = engine.PATIENCE_NS
         self.shared.ring, self.shared.ring_mask = wiring.ring.address, SIZE - 1
@@ -182,6 +184,13 @@ class AcceleratedEngine(Engine):
 
     def invalidate_code(self, address: int, length: int) -> None:
         """Forget code translated from this range, where any was."""
+        page = address >> 12
+        if (
+            page < len(self._code_pages)
+            and not self._code_pages[page]
+            and (address & 0xFFF) + length <= 0x1000
+        ):
+            return  # nine in ten writes of the monitor's go to a page of data
         self._lib.accel_written(self._accel, address, address + self.memory_map.ram_delta(address), length)
 
     # -- state
@@ -397,5 +406,6 @@ class AcceleratedEngine(Engine):
             self.uc = self.view = self.shared = self._lib = self._halted = gone
             self._init_cpu = self._read_eflags = self._tlb_flush = self._set_a20 = gone
             self._tlb_flush_page = gone
+            self._code_pages = memoryview(b"")
             self._update_cr = dict.fromkeys(self._update_cr, gone)
             close(handle)

@@ -4,9 +4,10 @@ Three walks are told apart by CR0.PG, CR4.PAE and IA32_EFER.LMA: 32-bit (with 4 
 PSE-36), PAE and 4-level. Protection is CR0.WP, U/S, R/W, NX, SMEP and SMAP; accessed and dirty bits
 are set when a translation succeeds, never by one that faults.
 
-Not modelled: 5-level paging, protection keys, PCIDs, the TLB (every walk reads the tables), the four
-PDPTEs that PAE caches at MOV CR3 (they are read in place), and the stricter SMAP rule for implicit
-accesses made with EFLAGS.AC set. The A20 gate belongs to the memory behind `CpuView.memory`.
+Not modelled: 5-level paging, protection keys, PCIDs, the TLB (every walk reads the tables, unless
+`CpuView.lookup` knows the answer), the four PDPTEs that PAE caches at MOV CR3 (they are read in place),
+and the stricter SMAP rule for implicit accesses made with EFLAGS.AC set. The A20 gate belongs to the
+memory behind `CpuView.memory`.
 
 Sources: [SDM3] Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3A, chapter 4.
 """
@@ -87,6 +88,10 @@ def translate(view: CpuView, linear: int, *, write: bool, user: bool, fetch: boo
     """
     if not view.cr[0] & r.CR0_PG:
         return linear & MASK_32
+    if view.lookup is not None:
+        physical = view.lookup(linear, write, user, fetch)
+        if physical is not None:
+            return physical
     access = (PF_W if write else 0) | (PF_U if user else 0) | (PF_I if fetch else 0)
     return walk(view, linear, access)[0]
 

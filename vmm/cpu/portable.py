@@ -173,7 +173,8 @@ class PortableEngine(Engine):
             else Kind.EXCEPTION
         )
         self.remember(kind, vector, state.error_code)
-        if self._ledger.trace is not None:  # before anything is done: CS:EIP is still where it happened
+        monitored = self.monitored  # then the technique counts and reports
+        if self._ledger.trace is not None and not monitored:  # CS:EIP is still where it happened
             self._ledger.trace(kind, vector, state.error_code, 0, 0)
         detail = 0 if software else vector & 0xFF if kind is Kind.EXCEPTION else vector - INTERCEPT_VECTOR
         action = self.wiring.on_event(vector, b"")
@@ -183,7 +184,8 @@ class PortableEngine(Engine):
             self._injected = None
         elif self._eventinj is not None:
             self._enter_guest()
-        self._ledger.count(kind, self._host_ns() - began, detail)
+        if not monitored:
+            self._ledger.count(kind, self._host_ns() - began, detail)
         self.commit()
         self._events_left -= 1
         if self._events_left <= 0:
@@ -313,6 +315,9 @@ class PortableEngine(Engine):
 
     def _run_slice(self, instructions: int) -> None:
         state = self.fetch().state
+        if state.old_exception != -1:  # of a fault that a stop cut off: it will come again
+            state.old_exception = -1
+            self.commit()
         self._events_left = SLICE_EVENTS
         try:
             self.uc.emu_start(state.rip, 0, count=instructions)

@@ -82,8 +82,9 @@ class Processor:
         self.ring = ring if ring is not None else ExitRing()
         self.engine: Engine | None = None
         self.apic = options.apic
+        self.identity = cpuid.Cpuid(model, has_apic=self._has_apic)
         wiring = Wiring(
-            memory, bus, acknowledge, self.router.dispatch, cpuid.Cpuid(model, has_apic=self._has_apic),
+            memory, bus, acknowledge, self.router.dispatch, self.identity,
             now_ns if now_ns is not None else self.virtual_now_ns, self.ring,
         )  # fmt: skip
         kind = AcceleratedEngine if self.engine_name == "accelerated" else PortableEngine

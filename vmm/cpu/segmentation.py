@@ -184,7 +184,7 @@ def _peek_bytes(view: CpuView, size: int, item: int, skip: int) -> bytes:
     stack = current_stack(view)
     mask = stack.mask
     top = stack.sp + skip & mask
-    step = (size if top + size - 1 <= mask else item) or 1  # a call gate may have no parameters
+    step = size if 0 < size <= mask + 1 - top else item
     pieces = []
     for at in range(0, size, step):
         offset = top + at & mask

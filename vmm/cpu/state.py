@@ -8,7 +8,7 @@ portable one. The layout belongs to one build of Unicorn; `vmm/cpu/layout.py` pr
 from __future__ import annotations
 
 import ctypes
-from collections.abc import MutableSequence
+from collections.abc import Callable, MutableSequence
 from typing import Final, Protocol
 
 from vmm.cpu import registers as r
@@ -143,6 +143,10 @@ class CpuState(ctypes.Structure):
     ]
 
 
+Lookup = Callable[[int, bool, bool, bool], int | None]
+"""Linear address, write, user, fetch -> physical address, if the access is known to be allowed."""
+
+
 class PhysicalMemory(Protocol):
     """Guest-physical memory as the processor sees it; what is not RAM reads FFh, drops writes."""
 
@@ -176,6 +180,10 @@ class CpuView(Protocol):
     @property
     def marks_accessed(self) -> bool:
         """Whether loading CS or SS sets the accessed bit in the table, as on hardware."""
+
+    @property
+    def lookup(self) -> Lookup | None:
+        """A TLB, where there is one to ask before the page tables."""
 
     @property
     def cpl(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vmm.config import MachineConfig
 from vmm.techniques.base import Bare, Technique
 from vmm.techniques.hardware.technique import HardwareNested, HardwareShadow
+from vmm.techniques.para.technique import Para
 from vmm.techniques.translation.patch import Patch
 from vmm.techniques.trap import Trap
 
@@ -17,5 +18,6 @@ def technique_of(config: MachineConfig) -> type[Technique]:
         "translation-patch": Patch,
         "hardware-nested": HardwareNested,
         "hardware-shadow": HardwareShadow,
+        "para": Para,
     }
     return kinds[config.full_technique]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from vmm.cpu import registers as r
-from vmm.cpu.decode import robin_irvine
 from vmm.cpu.emulate import Outcome
 from vmm.cpu.intercepts import GROUPS
+from vmm.cpu.segmentation import code_bits
 from vmm.techniques.deprivileged import EMULATED, Deprivileged
 from vmm.techniques.exits import ExitRow
+from vmm.techniques.sites import find_sites
 
 _READS: Final = (*GROUPS["descriptor-reads"], "cr0-read")
 _FLAGS: Final = ("pushf", "popf")
@@ -47,7 +48,8 @@ class Translation(Deprivileged):
 
     def emulation_row(self, name: str, code: bytes) -> ExitRow:
         """What would not have trapped by itself was made to."""
-        if robin_irvine(code, 32) is None:
+        sites = find_sites(code, code_bits(self.vcpu), first_only=True)
+        if not (sites and sites[0].goes_wrong):
             return super().emulation_row(name, code)
         return self.exits.row("patched." + name, EMULATED)
 
