@@ -20,6 +20,7 @@ from vmm.cpu import registers as r
 from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
 from vmm.cpu.emulate import Outcome, emulate
+from vmm.cpu.encoding import MAX_LENGTH
 from vmm.cpu.engine import (
     EVENT_BLOCK,
     EVENT_INTERRUPT,
@@ -33,7 +34,7 @@ from vmm.cpu.intercepts import EXIT_CODES
 from vmm.cpu.paging import MASK_32, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
-from vmm.cpu.software_int import software_int_bytes
+from vmm.cpu.software_int import read_code, software_int_bytes
 from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
 from vmm.memory import Memory
 from vmm.techniques.base import Technique, place_of
@@ -276,6 +277,7 @@ class Deprivileged(Technique):
         """Emulate the instruction at RIP; one that nobody emulates has earned its fault."""
         vcpu = self.vcpu
         stepping = vcpu.state.eflags & r.TF
+        code = code or read_code(vcpu, vcpu.code_address(), MAX_LENGTH)
         name = instruction_name(code, code_bits(vcpu))
         outcome = emulate(vcpu, self.services, code or None)
         if outcome is _UNHANDLED:
