@@ -218,20 +218,12 @@ class Draft:
         return True
 
     def ret_and_pop(self, found: Shape, code: bytes) -> bool:
-        """RET imm16."""
+        """RET imm16; LEA on SP alone leaves the upper half of ESP, as a 16-bit stack does."""
         emitter = self.context.emitter
-        if not self.context.wide_stack:
-            return self._near_return(code)
         self.out += emitter.pop_target if found.wide else emitter.clear_target + b"\x66" + emitter.pop_target
+        if not self.context.wide_stack:
+            self.out += b"\x66"
         self.out += b"\x8d\xa4\x24" + code[-2:] + b"\0\0"  # lea esp, [esp + imm]
-        self._look_up()
-        return True
-
-    def _near_return(self, code: bytes) -> bool:
-        """On a 16-bit stack: lea sp, [esp + imm], which leaves the upper half of ESP."""
-        emitter = self.context.emitter
-        self.out += emitter.clear_target + b"\x66" + emitter.pop_target
-        self.out += b"\x66\x8d\xa4\x24" + code[-2:] + b"\0\0"
         self._look_up()
         return True
 
