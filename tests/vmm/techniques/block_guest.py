@@ -123,7 +123,7 @@ class Snippets:
     """Random snippets, the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - test data
+        self._random = random.Random(seed)
         self._number = 0
 
     def _register(self) -> str:

@@ -19,8 +19,13 @@ def records(binary: Path, engine: str, technique: str) -> list[bytes]:
     """Run a guest to its end, and return what it wrote down."""
     with Machine(
         MachineConfig(
-            kernel=str(binary), entry="32", load_address=f"{ORIGIN:#x}", memory_bytes=4 << 20, engine=engine,
-            technique=technique, translation="cache",
+            kernel=str(binary),
+            entry="32",
+            load_address=f"{ORIGIN:#x}",
+            memory_bytes=4 << 20,
+            engine=engine,
+            technique=technique,
+            translation="cache",
         )  # fmt: skip
     ) as machine:
         result = machine.run(timeout_s=60)

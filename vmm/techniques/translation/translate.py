@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from vmm.cpu.paging import MASK_32
-
 from vmm.techniques.translation.emit import JUMP, TRAP, Emitter, dword
 from vmm.techniques.translation.lengths import Shape, shape
 
