@@ -298,7 +298,7 @@ def run(
     )
     options = with_display(options, display, serial, append)
     with ExitStack() as cleanup:
-        base = machine_of(image, cleanup)
+        base = machine_of(image, cleanup, paravirtual=technique is not None and technique.value == "para")
         changes = {
             "hd": base.hd + tuple(DriveConfig.parse(text) for text in hd or ()),
             "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),

@@ -38,7 +38,7 @@ from vmm.cpu.segmentation import code_bits
 from vmm.cpu.software_int import read_code, software_int_bytes
 from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
 from vmm.memory import Memory
-from vmm.techniques.base import Technique, place_of
+from vmm.techniques.base import Place, Technique, place_of
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
@@ -188,7 +188,7 @@ class Deprivileged(Technique):
     def on_event(self, vector: int, code: bytes) -> Action:
         """Everything that leaves the guest. The view is up to date, and committed afterwards."""
         began = host_ns()
-        place = place_of(self.vcpu, code) if self.report is not None else None
+        place = self._place(vector, code) if self.report is not None else None
         self._last = None
         try:
             if vector < INTERCEPT_VECTOR:
@@ -212,6 +212,17 @@ class Deprivileged(Technique):
         if place is not None and self.report is not None and self._last is not None:
             self.report(self._last.reason, place, self._done(), host_ns() - began)
         return _RESUME
+
+    def _place(self, vector: int, code: bytes) -> Place:
+        """Where the instruction is; RIP has passed a software interrupt already."""
+        vcpu = self.vcpu
+        if vector >= INTERCEPT_VECTOR or not vcpu.state.exception_is_int:
+            return place_of(vcpu, code)
+        following = vcpu.rip
+        vcpu.rip = following - software_int_bytes(vcpu, vector)
+        place = place_of(vcpu, b"")
+        vcpu.rip = following
+        return place
 
     def _done(self) -> str:
         """Say what the monitor did, for a trace."""
