@@ -516,7 +516,7 @@ static void tell_of_exception(struct accel *a, uint32_t vector)
     } else {
         AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
         AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
-        a->task = AT(uint32_t, a->h.env, ENV_TR);
+        a->task = AT(uint32_t, a->h.env, ENV_TR); /* LTR may have been emulated */
         enter_guest(a);
     }
 }
@@ -542,7 +542,7 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
         tell_of_exception(a, vector);
         return;
     }
-    if (a->trace) /* before anything is done: CS:EIP is still where it happened */
+    if (a->trace && !a->s.assisted) /* before anything is done: CS:EIP is still where it happened */
         CALL(a, a->trace, 0, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE), 0, 0);
     struct count unnamed = {0}, *c = &unnamed;
     if (vector >= 0x100)

@@ -21,10 +21,12 @@ from vmm.clock import host_ns
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.delivery import Event, escalates
+from vmm.cpu.encoding import MAX_LENGTH
 from vmm.cpu.engine import EVENT_TOUCH, INTERCEPT_VECTOR, Action, Touch
 from vmm.cpu.intercepts import EXCEPTIONS, EXIT_CODES
 from vmm.cpu.paging import GuestFault
 from vmm.cpu.processor import Processor
+from vmm.cpu.software_int import read_code
 from vmm.cpu.view import EngineView
 from vmm.memory import Memory
 from vmm.techniques.base import Technique, place_of
@@ -52,6 +54,7 @@ _MECHANISMS: Final = {
     _PF: (*_EXIT, "vmread", "page-walk", "shadow-update"),
     INTERRUPT: _EXIT, NMI: _EXIT, WINDOW: (*_EXIT, "vmwrite"),
 }  # fmt: skip
+_NO_INSTRUCTION: Final = frozenset({INTERRUPT, NMI, WINDOW})
 _RESUME: Final = Action.RESUME
 _EVENT_EXCEPTION: Final = vmcb.EVENT_VALID | vmcb.EVENT_EXCEPTION << vmcb.EVENT_TYPE_SHIFT
 _EVENT_TYPE: Final = vmcb.EVENT_VALID | 7 << vmcb.EVENT_TYPE_SHIFT
@@ -162,7 +165,10 @@ class Hardware(Technique):
 
     def _note(self, vector: int, code: bytes) -> None:
         """Keep what `last_exit` is worked out from; as little as an exit can bear."""
-        state = self._engine.view.state
+        view = self._engine.view
+        state = view.state
+        if not code and vector not in _NO_INSTRUCTION:  # the portable engine leaves it to us
+            code = read_code(view, view.code_address(), MAX_LENGTH)
         gpr = self._lmsw_source(code) if vector == _CR0_WRITE else 0
         address = self.block.exitinfo2.value
         self._seen = (vector, code, state.hflags, state.rip, state.error_code, address, gpr)
