@@ -135,9 +135,12 @@ class AcceleratedEngine(Engine):
     def _renew_block_hook(self) -> None:
         """Unicorn keeps a list of every block a hook was translated into, and never shortens it."""
         if self._block_hook and host_ns() >= self._renew_at_ns:
-            uclib.uc_hook_del(self.uc._uch, ctypes.c_size_t(self._block_hook))
-            self._block_hook = self._hook(unicorn.UC_HOOK_BLOCK, "block")
+            self._unpaged(self._hook_blocks_anew)  # else a block no longer mapped leaves a page fault behind
             self._renew_at_ns = host_ns() + engine.HOOK_AGE_NS
+
+    def _hook_blocks_anew(self) -> None:
+        uclib.uc_hook_del(self.uc._uch, ctypes.c_size_t(self._block_hook))
+        self._block_hook = self._hook(unicorn.UC_HOOK_BLOCK, "block")
 
     def _hook(self, kind: int, entry: str, *extra: int) -> int:
         hook = ctypes.c_size_t()
@@ -340,6 +343,13 @@ class AcceleratedEngine(Engine):
     def set_interrupt(self, level: bool) -> None:
         """Drive INTR; the interrupt is taken in the window QEMU gives it."""
         self._lib.accel_interrupt_line(self._accel, level)
+        if self._mirror is not None:
+            self._mirror.value = level
+
+    @property
+    def interrupt_line(self) -> bool:
+        """Ask accel.c."""
+        return bool(self.shared.interrupt_line)
 
     def raise_nmi(self) -> None:
         """Latch one NMI."""

@@ -145,6 +145,7 @@ class Engine(ABC):
         self.cpu = cpu
         self.tsc_offset = 0
         self.monitored = False
+        self._mirror: ctypes.c_uint8 | None = None
         translator_abort.survive()
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self.uc.ctl_set_cpu_model(cpu.engine_model)
@@ -230,6 +231,17 @@ class Engine(ABC):
         An interrupt is told of while IF is set in `flags`, which lives until the next call. Ports are
         open to ring 1, which is then a guest kernel's; ring 3 and VM86 get #GP, and the monitor decides.
         """
+
+    def mirror_interrupt(self, level: ctypes.c_uint8 | None) -> None:
+        """Keep the level of INTR in a byte, for translated code to look at; None: no more."""
+        self._mirror = level
+        if level is not None:
+            level.value = self.interrupt_line
+
+    @property
+    @abstractmethod
+    def interrupt_line(self) -> bool:
+        """The level of INTR."""
 
     @abstractmethod
     def set_assisted(self, on: bool) -> None:

@@ -502,6 +502,13 @@ class PortableEngine(Engine):
         if not level:
             self._interrupt_told = self._window_wanted = False
         self._line = level
+        if self._mirror is not None:
+            self._mirror.value = level
+
+    @property
+    def interrupt_line(self) -> bool:
+        """The level looked at between slices."""
+        return self._line
 
     def raise_nmi(self) -> None:
         """Latch one NMI."""

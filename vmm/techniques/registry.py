@@ -6,6 +6,7 @@ from vmm.config import MachineConfig
 from vmm.techniques.base import Bare, Technique
 from vmm.techniques.hardware.technique import HardwareNested, HardwareShadow
 from vmm.techniques.para.technique import Para
+from vmm.techniques.translation.cache import Cache
 from vmm.techniques.translation.patch import Patch
 from vmm.techniques.trap import Trap
 
@@ -16,6 +17,7 @@ def technique_of(config: MachineConfig) -> type[Technique]:
         "bare": Bare,
         "trap": Trap,
         "translation-patch": Patch,
+        "translation-cache": Cache,
         "hardware-nested": HardwareNested,
         "hardware-shadow": HardwareShadow,
         "para": Para,

@@ -84,7 +84,8 @@ class ShadowPager:
         self._tables: dict[int, _Table] = {}  # by linear address >> 21
         self._upper: dict[tuple[int, int], int] = {}  # tables above, by (level, linear address >> shift)
         self._fixed: dict[int, int] = {}  # entries of the root that are the monitor's own
-        self._protected: dict[int, OnWrite] = {}  # by physical page number
+        self._protected: dict[int, tuple[OnWrite, ...]] = {}  # by physical page number
+        self._hole: tuple[int, int] | None = None  # a region of 2 MiB that is the monitor's, and its table
         self._mapped: dict[int, set[int]] = {}  # linear page numbers by physical page number
         self.root = hidden.allocate()
         self.fills = self.drops = 0
@@ -131,7 +132,7 @@ class ShadowPager:
         number = frame >> 12
         if number in self._protected:
             if access & PF_W:
-                self._protected[number](frame)
+                self._tell(number)
             if number in self._protected:
                 rights &= ~PTE_W
         if frame >= _PHYSICAL_END:
@@ -196,19 +197,20 @@ class ShadowPager:
 
     # -- dropping
 
-    def invalidate_page(self, linear: int) -> None:
-        """INVLPG."""
+    def invalidate_page(self, linear: int) -> bool:
+        """INVLPG; True if a large page was, or may have been, dropped."""
         if self._wraps:
             linear &= MASK_32
         table = self._tables.get(linear >> 21)
         if table is not None:
             if table.large:
                 self._drop_large(linear)
-                return
+                return True
             self._words[table.words + (linear >> 12 & 511)] = 0
         self._engine.flush_page(linear)
         if self._wraps and linear < PAGE_SIZE:
             self._engine.flush_page(linear | 1 << 32)
+        return False
 
     def invalidate_frame(self, frame: int) -> None:
         """Drop every entry that leads to a page of memory."""
@@ -260,27 +262,64 @@ class ShadowPager:
         self._hidden.clear(self.root)
         for index, entry in self._fixed.items():
             self._words[(self.root - MONITOR_BASE >> 3) + index] = entry
+        self._show_hole()
         self._engine.flush_tlb()
 
     # -- the monitor's own
 
-    def map_monitor(self, linear: int, pages: list[int], *, writable: bool = False) -> None:
-        """Map the monitor's pages for ring 1 and below, in 2 MiB of linear space no guest can reach."""
+    def map_monitor(
+        self, linear: int, pages: list[int], *, writable: bool = False, executable: bool = False
+    ) -> None:
+        """Map the monitor's pages for ring 1 and below, in linear space that no data access can reach.
+
+        At a multiple of 2^39 that nothing else is mapped from, and once more 4 GiB above it.
+        """
         assert self._levels == 4
-        directory_pointer, directory, table = (self._hidden.allocate() for _ in range(3))
         words = self._words
-        words[(directory_pointer - MONITOR_BASE >> 3) + (linear >> 30 & 511)] = directory | _TABLE
-        words[(directory - MONITOR_BASE >> 3) + (linear >> 21 & 511)] = table | _TABLE
-        at = (table - MONITOR_BASE >> 3) + (linear >> 12 & 511)
-        for offset, page in enumerate(pages):
-            words[at + offset] = page | PTE_P | PTE_A | PTE_D | (PTE_W if writable else 0) | PTE_NX
-        self._fixed[linear >> 39 & 511] = directory_pointer | _TABLE
-        words[(self.root - MONITOR_BASE >> 3) + (linear >> 39 & 511)] = directory_pointer | _TABLE
+        pointers, directory = self._hidden.allocate(), self._hidden.allocate()
+        for gib in (0, 4):
+            words[(pointers - MONITOR_BASE >> 3) + gib] = directory | _TABLE
+        rights = PTE_P | PTE_A | PTE_D | (PTE_W if writable else 0) | (0 if executable else PTE_NX)
+        for first in range(0, len(pages), 512):
+            table = self._hidden.allocate()
+            words[(directory - MONITOR_BASE >> 3) + first // 512] = table | _TABLE
+            at = table - MONITOR_BASE >> 3
+            for offset, page in enumerate(pages[first : first + 512]):
+                words[at + offset] = page | rights
+        self._fixed[linear >> 39 & 511] = pointers | _TABLE
+        words[(self.root - MONITOR_BASE >> 3) + (linear >> 39 & 511)] = pointers | _TABLE
+
+    def map_hole(self, linear: int, pages: list[int]) -> None:
+        """Map the monitor's pages at `linear`, writable for ring 1, in 2 MiB where the guest has nothing."""
+        words = self._words
+        if self._hole is None:
+            page = self._hidden.allocate()
+        else:
+            region, page = self._hole
+            words[self._directory(region << 21)] = 0
+        for index, data in enumerate(pages):
+            words[(page - MONITOR_BASE >> 3) + index] = data | PTE_P | PTE_A | PTE_D | PTE_W | PTE_NX
+        old = self._tables.pop(linear >> 21, None)
+        if old is not None:
+            self._hidden.free(old.page)
+        self._hole = linear >> 21, page
+        self._show_hole()
+        self._engine.flush_tlb()
+
+    def _show_hole(self) -> None:
+        if self._hole is not None:
+            region, page = self._hole
+            self._words[self._directory(region << 21)] = page | _TABLE
 
     def protect(self, frame: int, on_write: OnWrite) -> None:
-        """Have the next write to a page told to `on_write`, which is to call `unprotect` and forget it."""
+        """Have the next write to a page told to `on_write`, which is to call `unprotect`."""
         number = frame >> 12
-        self._protected[number] = on_write
+        protectors = self._protected.get(number, ())
+        if on_write in protectors:
+            return
+        self._protected[number] = (*protectors, on_write)
+        if protectors:
+            return
         words = self._words
         for page in self._mapped.get(number, ()):
             table = self._tables.get(page >> 9)
@@ -292,9 +331,17 @@ class ShadowPager:
                 words[at] = entry & ~PTE_W
                 self._engine.flush_page(page << 12)
 
-    def unprotect(self, frame: int) -> None:
-        """Let a page be written again. Its entries follow as they are written through."""
-        self._protected.pop(frame >> 12, None)
+    def unprotect(self, frame: int, on_write: OnWrite) -> None:
+        """Tell `on_write` no more. A page that nobody protects is written again when it is next faulted on."""
+        left = tuple(call for call in self._protected.get(frame >> 12, ()) if call != on_write)
+        if left:
+            self._protected[frame >> 12] = left
+        else:
+            self._protected.pop(frame >> 12, None)
+
+    def _tell(self, number: int) -> None:
+        for on_write in self._protected.get(number, ()):
+            on_write(number << 12)
 
     def is_protected(self, frame: int) -> bool:
         """Whether a page is protected."""
@@ -305,6 +352,4 @@ class ShadowPager:
         if not self._protected:
             return
         for number in range(address >> 12, (address + length - 1 >> 12) + 1):
-            on_write = self._protected.get(number)
-            if on_write is not None:
-                on_write(number << 12)
+            self._tell(number)

@@ -98,6 +98,11 @@ class ShadowPaging:
         if paged and (old ^ new) & _PAGING_BITS[index]:
             self.pager.drop_all()
 
+    def follow_task(self) -> None:
+        """A task switch has set CR0.TS by itself: the guest is to read it."""
+        view = self.view
+        view.cr[0] = view.cr[0] & ~r.CR0_TS | view.real_cr[0] & r.CR0_TS
+
     @staticmethod
     def _real(index: int, value: int) -> int:
         """Bit 0 of the tables' rules: CR0.WP always, so that read-only entries hold; CR4.PAE always."""

@@ -192,6 +192,8 @@ class Hardware(Technique):
         return ExitRecord(vector, code, bits, rip, error, address, gpr)
 
     def _on_instruction(self, vector: int, code: bytes) -> Action:
+        if self.shadow is not None:
+            self.shadow.follow_task()
         return self.processor.on_intercept(vector, code)
 
     def _on_exception(self, vector: int, _code: bytes) -> Action:
