@@ -58,11 +58,22 @@ def exit_reasons() -> str:
             reason.title,
             "" if reason.vtx is None else str(reason.vtx),
             "" if reason.amd_v is None else f"{reason.amd_v:X}h",
+            f"`{reason.xen}`" if reason.xen else "",
             reason.why,
         )
         for reason in CATALOGUE.values()
     ]
-    return table(("reason", "what it is", "VT-x exit reason", "AMD-V exit code", "why"), rows)
+    return table(
+        ("reason", "what it is", "VT-x exit reason", "AMD-V exit code", "Xen hypercall", "why"), rows
+    )
+
+
+def costs() -> str:
+    """Return the cost model."""
+    from vmm.techniques.cost import MECHANISMS
+
+    rows = [(f"`{name}`", str(m.cycles), m.what, m.processor, m.source) for name, m in MECHANISMS.items()]
+    return table(("mechanism", "cycles", "what it is", "measured on", "source"), rows)
 
 
 def exit_statuses() -> str:
@@ -222,6 +233,7 @@ def check_rules() -> str:
 
 
 TABLES: Final[dict[str, Callable[..., str]]] = {
+    "COSTS": costs,
     "EXIT_REASONS": exit_reasons,
     "EXIT_STATUSES": exit_statuses,
     "INTERCEPTS": intercepts,

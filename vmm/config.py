@@ -125,7 +125,8 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     `allow_roots` are directories where parents of differencing VHDs may lie, besides the disk's own;
     `ignore_parent_id` takes parents of another identity than the child names.
     `technique` is what stands between the guest and the processor; `translation` and `paging` say more
-    about binary translation and hardware assistance.
+    about binary translation and hardware assistance. `exit_leaf` is the first of four CPUID leaves that
+    tell the guest of its exits.
     With `undo` hard disks are not written but their undo disks, which the command settles at the end.
     """
 
@@ -151,6 +152,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     technique: TechniqueName = "bare"
     translation: TranslationMode = "cache"
     paging: PagingMode = "nested"
+    exit_leaf: int = 0x4FFF_FFFC
     msr: MsrPolicy = "fault"
     rtc_base_s: int | None = None
     snapshot: bool = False
@@ -197,6 +199,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             *(("boot", device, BOOT_DEVICES) for device in self.boot),
         ):
             _check_choice(option, value, allowed)
+        _check_exit_leaf(self.exit_leaf)
         _check_firmware(self)
         _check_kernel(self)
         _check_serial(self.serial)
@@ -212,6 +215,11 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
                 "nothing to run: give a disk image, a MACHINE.toml, --cd, --floppy, --kernel or --bios"
             )
         return self.with_places()
+
+
+def _check_exit_leaf(leaf: int) -> None:
+    if not 0x4000_0004 <= leaf <= 0x4FFF_FFFC:
+        raise ConfigError(f"exit leaf {leaf:#x}: four CPUID leaves from 0x40000004 to 0x4fffffff")
 
 
 def parse_memory(text: str | int) -> int:

@@ -6,15 +6,15 @@ from typing import Final
 
 from devices.backplane import Tracer
 from vmm.cpu import registers as r
-from vmm.cpu import state as s
 from vmm.cpu.engine import Engine, Kind
 from vmm.cpu.intercepts import name_of
 from vmm.cpu.paging import probe
 from vmm.cpu.view import EngineView
 from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
-from vmm.techniques.base import Technique
-from vmm.trace.events import Exit, ExitCount, Mode
+from vmm.techniques.base import Place, Technique, mode_of
+from vmm.techniques.engine_exits import engine_cycles
+from vmm.trace.events import Exit, ExitCount
 
 _SIMPLE: Final = {
     Kind.IN: "io.in",
@@ -30,6 +30,10 @@ _SIMPLE: Final = {
     Kind.SYSENTER: "sysenter",
     Kind.HLT: "hlt",
 }
+# What is no exit where the guest has the processor to itself, or counted by the technique
+_GUESTS_OWN: Final = frozenset(
+    {Kind.EXCEPTION, Kind.SOFTWARE_INT, Kind.INTERRUPT, Kind.NMI, Kind.SYSCALL, Kind.SYSENTER, Kind.INTERCEPT}
+)
 _SHUTDOWN: Final = 0x17F
 _CODE_BYTES: Final = 15
 _INT_N: Final = 0xCD
@@ -58,18 +62,6 @@ def _intercept_reason(vector: int) -> str:
     return f"intercept.{name}"
 
 
-def mode_of(view: EngineView) -> Mode:
-    """Return the mode the processor is in."""
-    state = view.state
-    if not state.cr[0] & r.CR0_PE:
-        return "real"
-    if state.eflags & r.VM:
-        return "vm86"
-    if state.efer & r.EFER_LMA:
-        return "long" if state.hflags & s.HF_CS64 else "compat"
-    return "prot32" if state.hflags & s.HF_CS32 else "prot16"
-
-
 def code_at(view: EngineView, memory: Memory, offset: int = 0) -> bytes:
     """Return the bytes at CS:IP + `offset`, up to the end of the page; nothing where none is mapped."""
     physical = probe(view, view.code_address(offset))
@@ -90,6 +82,8 @@ class ExitCounts:
         """Return counts and host time by reason."""
         found: dict[str, ExitCount] = {}
         for (kind, detail), count in self._engine.counts().items():
+            if kind in _GUESTS_OWN and self._technique.counts_its_own:
+                continue
             vector = detail + 0x100 if kind is Kind.INTERCEPT else detail
             entry = found.setdefault(reason_of(kind, vector), ExitCount())
             entry.count += count.count
@@ -100,6 +94,8 @@ class ExitCounts:
             found["io.out"].host_ns -= self.firmware.host_ns
         if self.hlt.count and "hlt" not in found:
             found["hlt"] = self.hlt
+        for reason, entry in found.items():
+            entry.cycles = entry.count * engine_cycles(self._technique.name, reason)
         found |= self._technique.exits.table()
         return {reason: entry for reason, entry in found.items() if entry.count}
 
@@ -135,6 +131,22 @@ class ExitReporter:
         physical = probe(view, stack)
         vector = 0 if physical is None else self._memory.read(physical, 1)[0]
         return f"INT {vector:02x}h served" if vector else "power-on self-test done"
+
+    def technique_exit(self, reason: str, place: Place, detail: str, host_ns: int) -> None:
+        """Report what a technique did about one exit."""
+        self._tracer.emit(
+            Exit(
+                time_ns=self._engine.wiring.now_ns(),
+                cs=place.cs,
+                ip=place.ip,
+                cpl=place.cpl,
+                mode=place.mode,
+                reason=reason,
+                detail=detail,
+                code=place.code,
+                host_ns=host_ns,
+            )
+        )
 
     def note(self, reason: str, detail: str = "") -> None:
         """Report what the run loop itself does: HLT, a reset."""

@@ -31,6 +31,7 @@ from vmm.memory import SHADOW_END, Memory, no_engine
 from vmm.outputs import Output
 from vmm.power_on import LEGACY_BIOS, ROM_END, Drives, cmos_contents, read_rom
 from vmm.start import starter_for
+from vmm.techniques.para.introduction import introduce
 from vmm.techniques.registry import technique_of
 from vmm.trace.events import ExitCount
 
@@ -124,6 +125,8 @@ class Machine:
         self.processor = Processor(self.memory, self.bus, self.board.acknowledge, now, options, ring)
         self.clock.on_earlier = self.processor.live.deadline_moved
         self.technique = kind(self.processor, self.memory)
+        disk = next(iter(self.drives.images_of("hd")), None)
+        introduce(self.technique, disk, lambda: self.exits, config.exit_leaf)
         self.technique.on_unsupported = lambda why: self._end(RunResult("unsupported", detail=why))
         self._counts = ExitCounts(self.processor.live, self.technique)
         self._reporter: ExitReporter | None = None
@@ -358,13 +361,14 @@ class Machine:
         """Return the processor's registers by name."""
         if self._last is not None:
             return self._last[1]
-        return named_registers(self.processor.live.fetch())
+        return named_registers(self.technique.view)
 
     def trace_exits(self, tracer: Tracer | None) -> None:
         """Have `tracer.emit` called with an `Exit` after each exit from now on; None ends that."""
         engine = self.processor.live
         self._reporter = None if tracer is None else ExitReporter(engine, self.memory, tracer)
         engine.set_trace(self._reporter)
+        self.technique.report = None if self._reporter is None else self._reporter.technique_exit
 
     def trace_instructions(self, recorder: InstructionRecorder) -> None:
         """Report every instruction to `recorder`; slow, and only before the first run."""

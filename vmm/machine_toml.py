@@ -48,6 +48,10 @@ ALLOWED: Final = {
     "serial": 'a list of at most two of "stdio", "pty", "null", "file:PATH"',
     "clock": '"host" or "virtual"',
     "engine": '"auto", "portable" or "accelerated"',
+    "technique": " or ".join(f'"{name}"' for name in c.TECHNIQUES),
+    "translation": '"patch" or "cache", with technique "translation"',
+    "paging": '"shadow" or "nested", with technique "hardware"',
+    "exit_leaf": "the first of four CPUID leaves, 0x40000004 to 0x4ffffffc",
     "msr": '"fault" or "ignore"',
     "rtc": "a date and time without zone such as 2005-10-17T08:00:00; left out, the host's",
     "snapshot": "true or false",
@@ -113,6 +117,10 @@ class MachineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serial: list[str] = []
     clock: c.ClockSource = "host"
     engine: c.Engine = "auto"
+    technique: c.TechniqueName = "bare"
+    translation: c.TranslationMode = "cache"
+    paging: c.PagingMode = "nested"
+    exit_leaf: int = 0x4FFF_FFFC
     msr: c.MsrPolicy = "fault"
     rtc: datetime.datetime | None = None
     snapshot: bool = False
@@ -163,6 +171,10 @@ class _Reader:
             serial=tuple(self._serial(entry, number) for number, entry in enumerate(top.serial)),
             clock=top.clock,
             engine=top.engine,
+            technique=top.technique,
+            translation=top.translation,
+            paging=top.paging,
+            exit_leaf=top.exit_leaf,
             msr=top.msr,
             rtc_base_s=self._rtc(top.rtc),
             snapshot=top.snapshot,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.engine import Engine
-from vmm.exits import code_at, mode_of
+from vmm.exits import code_at
 from vmm.memory import Memory
+from vmm.techniques.base import mode_of
 from vmm.trace.events import Instruction
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""Compiles Snare: boot.bin, snare.bin (the kernel) and snare.fs (the file system with its programs).
+"""Compiles Snare: boot program, kernel, the kernel's paravirtual port, file system with its programs.
 
-The same compiler gives the same bytes on every machine; `toolchain.txt` says which one gave the
-committed files.
+They are boot.bin, snare.bin, snare-para.bin and snare.fs. The same compiler gives the same bytes on
+every machine; `toolchain.txt` says which one gave the committed files.
 """
 
 from __future__ import annotations
@@ -84,14 +84,15 @@ def _assemble_flat(source: str, target: Path) -> None:
     _run(tool("nasm"), "-w+all", "-f", "bin", "-i", f"{Path(source).parent}/", "-o", target, source)
 
 
-def _object(source: Path, folder: Path) -> Path:
+def _object(source: Path, folder: Path, defines: tuple[str, ...]) -> Path:
     made = folder / (str(source).replace("/", "_") + ".o")
     if source.suffix == ".asm":
-        _run(tool("nasm"), "-w+all", "-f", "elf32", "-o", made, source)
+        _run(tool("nasm"), "-w+all", *defines, "-f", "elf32", "-o", made, source)
     else:
         _run(
             tool(*COMPILERS),
             *COMPILE,
+            *defines,
             f"-I{source.parts[0]}",
             f"-ffile-prefix-map={HERE}=.",
             "-c",
@@ -102,9 +103,11 @@ def _object(source: Path, folder: Path) -> Path:
     return made
 
 
-def _link(sources: list[Path], script: str, folder: Path, target: Path) -> None:
+def _link(
+    sources: list[Path], script: str, folder: Path, target: Path, defines: tuple[str, ...] = ()
+) -> None:
     """Compile, link and reduce to the bytes that are to be in memory."""
-    objects = [_object(source, folder) for source in sources]
+    objects = [_object(source, folder, defines) for source in sources]
     linked = folder / f"{target.name}.elf"
     _run(tool("ld"), *LINK, "-T", script, "-o", linked, *objects)
     _run(tool("objcopy"), "-O", "binary", linked, target)
@@ -119,12 +122,23 @@ def _sources(*folders: str) -> list[Path]:
     return sorted(path.relative_to(HERE) for path in found)
 
 
+def _paravirtual(sources: list[Path]) -> list[Path]:
+    """Return the kernel's sources with those of kernel/para/, which take the place of their namesakes."""
+    para = _sources("kernel/para")
+    replaced = {Path("kernel") / path.name for path in para}
+    return sorted([*(path for path in sources if path not in replaced), *para])
+
+
 def build(target: Path = HERE) -> None:
-    """Write the three files to the folder `target`."""
+    """Write the four files to the folder `target`."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _assemble_flat("boot/boot.asm", target / "boot.bin")
-        _link(_sources("kernel", "kernel/selftest"), "kernel/kernel.ld", folder, target / "snare.bin")
+        kernel = _sources("kernel", "kernel/selftest")
+        _link(kernel, "kernel/kernel.ld", folder, target / "snare.bin")
+        para = folder / "para"
+        para.mkdir()
+        _link(_paravirtual(kernel), "kernel/kernel.ld", para, target / "snare-para.bin", ("-DPARA",))
         files = {"readme": README}
         common = [Path("user/start.asm"), Path("user/lib.c")]
         for program in PROGRAMS:

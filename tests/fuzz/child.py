@@ -2,8 +2,8 @@
 
 A request is `engine setup source`. The source is `blind:SEED`, `generated:SEED`, `known:NAME` or
 `file:PATH`; the setup words joined by `+`: `host` or `virtual` for the clock, `exits` or
-`instructions` to trace, `apic` for a machine with APICs. A fresh machine runs it; the answer is how
-that ended, in JSON. The parent, `runner.py`, watches the time and the process.
+`instructions` to trace, `apic` for a machine with APICs, a technique by its full name. A fresh machine
+runs it; the answer is how that ended, in JSON. The parent, `runner.py`, watches the time and the process.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 import traceback
 import zlib
 from pathlib import Path
+from typing import Any
 
 from tests.fuzz import bootsectors
 from tests.fuzz.known import KNOWN
@@ -29,6 +30,10 @@ from vmm.trace.text import TextTrace
 TIMEOUT_S = 0.25
 DISK_BYTES = 1 << 20
 CD_BYTES = 1 << 18
+TECHNIQUES: dict[str, dict[str, Any]] = {
+    "hardware-nested": {"technique": "hardware", "paging": "nested"},
+    "hardware-shadow": {"technique": "hardware", "paging": "shadow"},
+}
 MEMORY_BYTES = ((16 << 20), (16 << 20), (1 << 20), (5 << 20) + 4096)
 
 
@@ -63,6 +68,7 @@ def run(directory: Path, engine: str, setup: str, source: str) -> dict[str, obje
         engine=engine,  # type: ignore[arg-type]
         clock=wanted[0],  # type: ignore[arg-type]
         apic="apic" in wanted,
+        **next((TECHNIQUES[word] for word in wanted if word in TECHNIQUES), {}),
     )
     with Machine(config, tracer=trace if "exits" in wanted else None) as machine:
         if "instructions" in wanted:

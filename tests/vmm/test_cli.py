@@ -23,7 +23,8 @@ from vmm.config import SerialConfig
 ROOT = Path(__file__).parents[2]
 RUN_OPTIONS = """--hd --cd --boot --memory --bios --vgabios --kernel --initrd --append --entry
 --load-address --serial --display
---snapshot --expect --send --timeout --screenshot --engine --clock --trace --explain --json --msr"""
+--snapshot --expect --send --timeout --screenshot --engine --clock --trace --explain --json --msr
+--technique --translation --paging"""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -51,7 +52,7 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["--help"]) == status.OK
 
     text = ANSI.sub("", capsys.readouterr().out)
-    for verb in ("run", "disk", "doctor", "version"):
+    for verb in ("run", "compare", "disk", "doctor", "version"):
         assert re.search(rf"^│ {verb} ", text, re.MULTILINE)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from vmm.cli.report import print_end, print_note
+from vmm.techniques.exits import Finding
 
 LINE = "halted for ever: interrupts are off and nothing can wake the processor; 1.234 s virtual, 5.678 s host"
 
@@ -65,3 +66,14 @@ def test_elsewhere_it_is_one_line() -> None:
     stream = io.StringIO()
     print_end(LINE, {}, stream)
     assert stream.getvalue().startswith(f"trapline: {LINE}\n")
+
+
+def test_violations_are_listed_below_the_table_each_where_it_happened() -> None:
+    stream = io.StringIO()
+    found = Finding(0x10_0234, "pushfd", "PUSHF", "showed the guest the real IF")
+    print_end("ended", {}, stream, [found] * 42)
+    text = stream.getvalue()
+
+    assert "42 places where Popek and Goldberg's condition is violated" in text
+    assert "pushfd                       PUSHF at 00100234h showed the guest the real IF" in text
+    assert "and 2 more; --json lists all" in text

@@ -172,10 +172,12 @@ def test_json_is_one_line_on_stdout(folder: Path) -> None:
 
 def test_exits_are_traced_and_explained(folder: Path) -> None:
     done = trapline(folder, "exit5", "-q", "--explain", "--trace-reason", "io.out", "--trace", "exits")
-    *_, line, why = done.stderr.splitlines()
+    *_, line, why, kind, techniques = done.stderr.splitlines()
 
     assert re.search(r" 0000:7c02 +out 0xf4, al +io\.out ", line)
     assert "VT-x: exit reason 30" in why
+    assert kind.lstrip().startswith("Class: privileged")
+    assert "hardware: a VM exit" in techniques
 
 
 def test_instructions_are_traced_with_what_they_changed(folder: Path) -> None:

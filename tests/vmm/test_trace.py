@@ -11,9 +11,10 @@ from devices.backplane import TraceEvent
 from vmm.errors import ConfigError
 from vmm.trace.disassembly import address_text, decode
 from vmm.trace.events import Exit, ExitCount, ExitFilter, FilteredTracer, Instruction, Mode
+from vmm.trace.explain import explain
 from vmm.trace.instructions import InstructionFilter, InstructionRecorder, parse_range
 from vmm.trace.jsonl import JsonTrace
-from vmm.trace.reasons import CATALOGUE, explain, find_reason
+from vmm.trace.reasons import CATALOGUE, find_reason
 from vmm.trace.table import exit_rows, print_exits
 from vmm.trace.text import TextTrace, exit_line, instruction_line, time_text
 
@@ -60,9 +61,11 @@ def test_lines_of_one_mode_are_aligned() -> None:
 def test_explanations_follow_their_exit() -> None:
     stream = io.StringIO()
     TextTrace(stream, explanations=True).emit(OUT)
-    _, why = stream.getvalue().splitlines()
+    _, why, kind, techniques = stream.getvalue().splitlines()
 
     assert "only the monitor has the device" in why
+    assert "privileged" in kind
+    assert "trap: allowed by the virtual IOPL" in techniques
     assert "VT-x: exit reason 30; AMD-V: exit code 0x7b" in why
 
 
@@ -154,6 +157,15 @@ def test_every_reason_has_a_title_and_a_sentence() -> None:
         ("exception.gp", 0, 0x4D),
         ("intercept.cr-write", 28, 0x10),
         ("intercept.cr3-write", 28, 0x13),
+        ("intercept.cr2-write", None, 0x12),
+        ("emulate.mov-to-cr3", 28, 0x13),
+        ("emulate.cli", None, None),
+        ("patched.pushf", None, 0x70),
+        ("reflect.pf", 0, 0x4E),
+        ("vmexit.cr0-write", 28, 0x10),
+        ("vmexit.npf", 48, 0x400),
+        ("vmexit.interrupt-window", 7, 0x64),
+        ("hypercall.sched_op", 18, 0x81),
         ("intercept.dr7-read", 29, 0x27),
         ("intercept.ltr", 47, 0x6D),
         ("intercept.sgdt", 46, 0x67),
@@ -210,6 +222,22 @@ def test_the_printed_table_has_a_row_a_reason_and_a_total() -> None:
     assert "6,000" in text
     assert "8,000" in text
     assert "\x1b" not in text
+
+
+def test_modelled_cycles_are_a_column_where_a_technique_counts_them() -> None:
+    stream = io.StringIO()
+    print_exits({"emulate.cli": ExitCount(2, 6_000, 3924), "io.in": ExitCount(1, 1_000)}, stream, width=100)
+    head, *_ = stream.getvalue().strip().splitlines()
+
+    assert head.split()[-1] == "cycles"
+    assert "3,924" in stream.getvalue()
+
+
+def test_the_bare_machine_has_no_column_of_cycles() -> None:
+    stream = io.StringIO()
+    print_exits({"io.in": ExitCount(1, 1_000)}, stream, width=100)
+
+    assert "cycles" not in stream.getvalue()
 
 
 def test_an_empty_table_is_printed_too() -> None:

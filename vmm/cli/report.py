@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+import msgspec
+
 from vmm.cpu.registers import SEGMENT_NAMES
 from vmm.trace.events import ExitCount
 from vmm.trace.table import exit_rows, print_exits
@@ -16,8 +18,10 @@ from vmm.trace.text import time_text
 
 if TYPE_CHECKING:
     from vmm.cpu.ring import ExitRecord
+    from vmm.techniques.exits import Finding
 
 SHOWN_RECORDS: Final = 32
+SHOWN_FINDINGS: Final = 40
 REGISTERS_A_LINE: Final = 4
 FALLBACK_COLUMNS: Final = 80
 
@@ -108,15 +112,26 @@ def _columns(stream: TextIO) -> int:
         return FALLBACK_COLUMNS
 
 
-def print_end(line: str, exits: Mapping[str, ExitCount], stream: TextIO) -> None:
-    """Print how the run ended, then the exit table."""
+def print_end(
+    line: str, exits: Mapping[str, ExitCount], stream: TextIO, findings: Sequence[Finding] = ()
+) -> None:
+    """Print how the run ended, then the exit table, then where a technique failed to hide itself."""
     if stream.isatty():
         print(file=stream)
     print_note(line, stream)
     print_exits(exits, stream)
+    if findings:
+        print_note(f"{len(findings)} places where Popek and Goldberg's condition is violated:", stream)
+    for finding in findings[:SHOWN_FINDINGS]:
+        print(f"  {finding.instruction:<28} {finding.text}", file=stream)
+    if len(findings) > SHOWN_FINDINGS:
+        print(f"  and {len(findings) - SHOWN_FINDINGS} more; --json lists all", file=stream)
 
 
-def print_json(facts: dict[str, Any], exits: Mapping[str, ExitCount]) -> None:
+def print_json(
+    facts: dict[str, Any], exits: Mapping[str, ExitCount], findings: Sequence[Finding] = ()
+) -> None:
     """Print the result as one line of JSON on stdout."""
-    sys.stdout.write(json.dumps({**facts, "exits": exit_rows(exits)}) + "\n")
+    found = [{**msgspec.structs.asdict(finding), "text": finding.text} for finding in findings]
+    sys.stdout.write(json.dumps({**facts, "findings": found, "exits": exit_rows(exits)}) + "\n")
     sys.stdout.flush()

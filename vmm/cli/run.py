@@ -31,6 +31,12 @@ from vmm.cli.kernel_options import (
     KernelOption,
     LoadAddressOption,
 )
+from vmm.cli.technique_options import (
+    PagingOption,
+    TechniqueOption,
+    TranslationOption,
+    technique_changes,
+)
 from vmm.cli.trace_options import read_traces
 from vmm.cli.wires import (
     DisplayOption,
@@ -86,6 +92,8 @@ EPILOG: Final = "\n".join(
         "[bold]Examples[/bold]",
         "  trapline run disk.vhd",
         "  trapline run guest:snare",
+        "  trapline run guest:snare --technique trap",
+        "  trapline run disk.vhd --technique hardware --paging shadow",
         "  trapline run disk.vhd --display vnc",
         "  trapline run child.vhd --undo --allow-root /srv/bases",
         "  trapline run --hd system.vhd --hd scratch.vhd,sync=never",
@@ -171,6 +179,9 @@ def run(
             help="What unknown MSRs do: fault (#GP) or ignore. Default fault.", rich_help_panel=MACHINE
         ),
     ] = None,
+    technique: TechniqueOption = None,
+    translation: TranslationOption = None,
+    paging: PagingOption = None,
     hd: HdOption = None,
     snapshot: SnapshotOption = False,
     undo: UndoOption = False,
@@ -299,6 +310,7 @@ def run(
             "engine": engine.value if engine else None,
             "clock": clock.value if clock else None,
             "msr": msr.value if msr else None,
+            **technique_changes(technique, translation, paging),
             "snapshot": True if snapshot else None,
             "undo": chosen_undo(undo, undo_action),
             "allow_roots": base.allow_roots + tuple(allow_root or ()),

@@ -29,6 +29,7 @@ OUTCOMES: Final = {
     "timeout": "time-out",
     "triple-fault": "triple fault",
     "no-boot": "nothing to boot",
+    "unsupported": "the technique cannot run what the guest wants",
     "halted": "halted for ever: interrupts are off and nothing can wake the processor",
 }
 """What `RunResult.reason` means to the user."""
@@ -80,6 +81,7 @@ class Session:
             "triple-fault": status.TRIPLE_FAULT,
             "halted": status.HALTED_FOREVER,
             "no-boot": status.ERROR,
+            "unsupported": status.UNSUPPORTED,
         }
         code = failures.get(result.reason, guest)
         if code == status.OK and self._dialogue.waiting_for is not None:
@@ -104,18 +106,21 @@ class Session:
                 "reason": result.reason,
                 "exit_code": result.exit_code,
                 "engine": machine.engine_name,
+                "technique": machine.config.full_technique,
                 "virtual_ns": machine.now_ns(),
                 "host_ns": spent_ns,
                 "screen": [line.rstrip() for line in machine.screen_text()],
             }
-            report.print_json(facts, machine.exits)
+            report.print_json(facts, machine.exits, machine.technique.findings)
         elif not self._job.options.quiet:
             if not console.shown:
                 report.print_screen(machine.screen_text(), sys.stdout)
                 sys.stdout.flush()
             times = f"{machine.now_ns() / NS_PER_S:.3f} s virtual, {spent_ns / NS_PER_S:.3f} s host"
             line = f"{outcome}; {times}, {machine.engine_name} engine"
-            report.print_end(line, machine.exits, sys.stderr)
+            if machine.config.technique != "bare":
+                line += f", technique {machine.config.full_technique}"
+            report.print_end(line, machine.exits, sys.stderr, machine.technique.findings)
         return code
 
     def _tell_failure(self, machine: Machine, code: int) -> None:

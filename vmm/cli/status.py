@@ -12,6 +12,7 @@ TIMEOUT: Final = 4
 ENGINE_DIED: Final = 5
 HALTED_FOREVER: Final = 6
 NOT_EXPECTED: Final = 7
+UNSUPPORTED: Final = 8
 GUEST_BASE: Final = 64
 SIGNAL_BASE: Final = 128
 INTERRUPTED: Final = SIGNAL_BASE + 2  # SIGINT
@@ -26,6 +27,7 @@ MEANINGS: Final = {
     "5": "the engine died; the last exits are shown, disk images are checked",
     "6": "halted for ever: HLT with interrupts off and nothing to wake it",
     "7": "the run ended before all of --expect was seen",
+    "8": "the technique cannot run what the guest came to, such as long mode",
     "64+v": "the guest wrote v, not 0, to the exit port F4h",
     "128+n": "ended by signal n, such as Ctrl-C",
 }

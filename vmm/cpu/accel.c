@@ -122,6 +122,12 @@ struct shared {
     uint32_t *virtual_flags;           /* where the IF that counts is; NULL: in EFLAGS */
     uint64_t block;                    /* linear address of the block that waits to be told of */
     uint32_t block_bytes, block_waits;
+    uint8_t *vmcb;                     /* where HIDDEN_PAGE lies on the host */
+    uint32_t assisted;                 /* interrupts and NMIs are exits, EVENTINJ is carried out: see `assisted_window` */
+    uint32_t window_wanted;            /* tell when the guest can take an interrupt */
+    uint32_t interrupt_told, unused2;
+    uint64_t root, stray_cr3;          /* shadow paging: the CR3 that has to be, 0: any; one that a task switch loaded */
+    uint64_t touch_address, touch_access;
 };
 
 struct accel {
@@ -134,6 +140,9 @@ struct accel {
     struct port *ports;
     PyObject *error[3];
     int delivering, external;          /* the vector QEMU is delivering, or -1; 1: not a software interrupt */
+    uint64_t event;                    /* the same, as EVENTINJ has it */
+    uint64_t event_rip, event_next;    /* of a software interrupt: its instruction, and what follows */
+    uint32_t task;                     /* the selector of TR at the last turn of the main loop */
     struct accel *next;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -319,6 +328,26 @@ static unsigned software_int_length(struct accel *a)
     return last == (vector == 3 ? 0xcc : 0xce) ? 1 : 2; /* INT3, INTO; or CDh with the vector */
 }
 
+/* EVENTINJ and EXITINTINFO: [AMD-V] §15.20, §15.7.2. */
+enum { VMCB_EXITINTINFO = 0x88, VMCB_EVENTINJ = 0xa8 };
+enum { EVENT_EXTERNAL, EVENT_OF_NMI = 2, EVENT_EXCEPTION, EVENT_SOFTWARE };
+enum { EVENT_HAS_ERROR = 0x800, ENV_CR0 = 424, ENV_TR = 352 };
+
+static uint64_t event_of(int vector, int type) { return 1u << 31 | type << 8 | vector; }
+
+/* Note what QEMU is about to deliver, in case its delivery ends in an exit. */
+static void note_event(struct accel *a)
+{
+    int vector = a->delivering;
+    a->event = event_of(vector, a->external ? EVENT_EXCEPTION : EVENT_SOFTWARE);
+    if (!a->external) {
+        a->event_rip = AT(uint64_t, a->h.env, ENV_EIP);
+        a->event_next = AT(uint64_t, a->h.env, ENV_EXCEPTION_NEXT_EIP);
+    } else if ((AT(uint64_t, a->h.env, ENV_CR0) & 1) && (vector == 8 || (vector >= 10 && vector <= 14) || vector == 17)) {
+        a->event |= EVENT_HAS_ERROR | (uint64_t)AT(uint32_t, a->h.env, ENV_ERROR_CODE) << 32;
+    }
+}
+
 /* QEMU promotes a fault met while one of these is delivered: [SDM3] table 6-5. */
 static bool escalates(int vector) { return vector == 0 || vector == 8 || (vector >= 10 && vector <= 14); }
 
@@ -337,6 +366,7 @@ static void deliver(struct accel *a)
     }
     a->delivering = AT(int32_t, a->h.cpu, CPU_EXCEPTION_INDEX);
     a->external = !AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT);
+    note_event(a);
     a->h.do_interrupt(a->h.cpu); /* may longjmp: a nested fault */
     a->delivering = -1;
     AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* QEMU leaves it set after INT3 */
@@ -356,7 +386,7 @@ static long read_code(struct accel *a, uint64_t linear, char *code, long most)
 }
 
 /* Events that are no vectors of the processor's own: SVM exit codes + 100h, and three of ours. */
-enum { EVENT_INTERRUPT = 0x160, EVENT_NMI = 0x161, EVENT_BLOCK = 0x5f0, EVENT_SYSENTER, EVENT_SYSCALL };
+enum { EVENT_INTERRUPT = 0x160, EVENT_NMI = 0x161, EVENT_WINDOW = 0x164, EVENT_BLOCK = 0x5f0, EVENT_SYSENTER, EVENT_SYSCALL, EVENT_TOUCH };
 enum { CODE_BYTES = 15 };
 
 /* Copy the block that waits; it ends at most one instruction into the next page. */
@@ -415,9 +445,88 @@ static uint32_t int1_or_ud(struct accel *a)
     return 1;
 }
 
+static void deliver_external(struct accel *a, int vector)
+{
+    a->delivering = vector;
+    a->external = 1;
+    a->event = event_of(vector, vector == 2 ? EVENT_OF_NMI : EVENT_EXTERNAL);
+    a->h.hardirq(a->h.env, vector, 1);
+    a->delivering = -1;
+}
+
+/* ---- hardware assistance */
+
+/* #VMEXIT: what was being delivered goes to EXITINTINFO. QEMU notes it in EVENTINJ, an interrupt as an exception. */
+static void leave_guest(struct accel *a, uint32_t vector)
+{
+    AT(uint64_t, a->s.vmcb, VMCB_EXITINTINFO) = a->delivering >= 0 && vector >= 0x100 ? a->event : 0;
+    AT(uint64_t, a->s.vmcb, VMCB_EVENTINJ) = 0;
+}
+
+/* Deliver a software interrupt: the one whose delivery an exit cut off, or one that returns to EIP. */
+static void deliver_software(struct accel *a, int vector)
+{
+    uint64_t rip = AT(uint64_t, a->h.env, ENV_EIP);
+    AT(int32_t, a->h.cpu, CPU_EXCEPTION_INDEX) = vector;
+    AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 1;
+    AT(uint64_t, a->h.env, ENV_EXCEPTION_NEXT_EIP) = rip == a->event_rip ? a->event_next : rip;
+    a->delivering = vector;
+    a->external = 0;
+    note_event(a);
+    a->h.do_interrupt(a->h.cpu);
+    a->delivering = -1;
+    a->event_rip = -1;
+    AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
+}
+
+/* VMRUN: carry out EVENTINJ, whatever IF and the shadow say. False: there was nothing. */
+static bool enter_guest(struct accel *a)
+{
+    uint64_t event = a->s.assisted ? AT(uint64_t, a->s.vmcb, VMCB_EVENTINJ) : 0;
+    int vector = event & 0xff, type = event >> 8 & 7;
+    if (!(event & 1u << 31))
+        return false;
+    AT(uint64_t, a->s.vmcb, VMCB_EVENTINJ) = 0;
+    AT(uint32_t, a->h.env, ENV_HFLAGS) &= ~HF_INHIBIT_IRQ;
+    if (type == EVENT_EXTERNAL || type == EVENT_OF_NMI) {
+        a->s.interrupt_told = 0;
+        if (type == EVENT_OF_NMI)
+            AT(uint32_t, a->h.env, ENV_HFLAGS2) |= HF2_NMI_BLOCKED;
+        remember(a, type ? KIND_NMI : KIND_INTERRUPT, vector, 0);
+        deliver_external(a, type ? 2 : vector);
+    } else if (type == EVENT_SOFTWARE) {
+        deliver_software(a, vector);
+    } else {
+        a->s.inject_vector = vector;
+        a->s.inject_error = event >> 32;
+        deliver(a);
+    }
+    return true;
+}
+
+/* Let Python decide about a vector, and do what it says. */
+static void tell_of_exception(struct accel *a, uint32_t vector)
+{
+    if (vector >= 0x100) { /* QEMU's cpu_vmexit leaves these stale; both corrupt the next event */
+        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
+        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
+    }
+    if (call_event(a, vector) == ACTION_DELIVER) { /* this vector, or the one Python put in inject_vector */
+        deliver(a);
+    } else {
+        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
+        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
+        a->task = AT(uint32_t, a->h.env, ENV_TR); /* LTR may have been emulated */
+        enter_guest(a);
+    }
+}
+
 static void on_exception(void *uc, uint32_t vector, void *opaque)
 {
     struct accel *a = opaque;
+    a->task = AT(uint32_t, a->h.env, ENV_TR);
+    if (a->s.assisted)
+        leave_guest(a, vector);
     correct_nested_error(a, vector);
     if (vector == 6)
         vector = int1_or_ud(a);
@@ -428,7 +537,12 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
     spend(a, EVENT_NS);
     if (impatient(a))
         stop(a);
-    if (a->trace) /* before anything is done: CS:EIP is still where it happened */
+    bool routed = vector >= 0x100 || (a->s.route[vector >> 6] >> (vector & 63) & 1);
+    if (a->s.monitored && routed && vector != SHUTDOWN) { /* the technique counts and reports */
+        tell_of_exception(a, vector);
+        return;
+    }
+    if (a->trace && !a->s.assisted) /* before anything is done: CS:EIP is still where it happened */
         CALL(a, a->trace, 0, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE), 0, 0);
     struct count unnamed = {0}, *c = &unnamed;
     if (vector >= 0x100)
@@ -437,7 +551,7 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
         c = &a->s.exceptions[vector & 31];
     a->s.kinds[kind].count++;
     c->count++;
-    if (vector < 0x100 && !(a->s.route[vector >> 6] >> (vector & 63) & 1)) {
+    if (!routed) {
         deliver(a);
         uint64_t took = host_ns() - began;
         a->s.kinds[kind].host_ns += took;
@@ -449,28 +563,34 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
         stop(a);
         return;
     }
-    if (vector >= 0x100) { /* QEMU's cpu_vmexit leaves these stale; both corrupt the next event */
-        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
-        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
-    }
-    uint64_t action = call_event(a, vector);
+    tell_of_exception(a, vector);
     uint64_t took = host_ns() - began;
     a->s.kinds[kind].host_ns += took;
     c->host_ns += took;
-    if (action == ACTION_DELIVER) { /* this vector, or the one Python put in inject_vector */
-        deliver(a);
-    } else {
-        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
-        AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
-    }
 }
 
-static void deliver_external(struct accel *a, int vector)
+/*
+ * The window under hardware assistance: an interrupt is an exit when it comes, whatever IF says, and
+ * another when the guest can take it, if that was asked for. The technique injects it by EVENTINJ.
+ */
+static bool assisted_window(struct accel *a, int request, bool shadow)
 {
-    a->delivering = vector;
-    a->external = 1;
-    a->h.hardirq(a->h.env, vector, 1);
-    a->delivering = -1;
+    uint32_t hflags2 = AT(uint32_t, a->h.env, ENV_HFLAGS2);
+    if ((request & INTERRUPT_NMI) && !shadow && !(hflags2 & HF2_NMI_BLOCKED)) {
+        AT(uint32_t, a->h.cpu, CPU_INTERRUPT_REQUEST) &= ~INTERRUPT_NMI;
+        call_event(a, EVENT_NMI);
+    } else if (a->s.interrupt_line && !a->s.interrupt_told) {
+        a->s.interrupt_told = 1;
+        call_event(a, EVENT_INTERRUPT);
+    } else if (a->s.interrupt_line && a->s.window_wanted && !shadow && (hflags2 & HF2_GIF) &&
+               (AT(uint64_t, a->h.env, ENV_EFLAGS) & EFLAGS_IF)) {
+        a->s.window_wanted = 0;
+        call_event(a, EVENT_WINDOW);
+    } else {
+        return false;
+    }
+    enter_guest(a);
+    return true;
 }
 
 /*
@@ -526,10 +646,13 @@ static bool on_interrupt_window(void *cpu, int request)
     struct accel *a = engine_of(cpu);
     void *env = a->h.env;
     uint32_t *pending = &AT(uint32_t, cpu, CPU_INTERRUPT_REQUEST);
+    a->task = AT(uint32_t, env, ENV_TR);
     if (a->s.inject_vector >= 0) {
         raise_injected(a);
         return true;
     }
+    if (enter_guest(a))
+        return true;
     if (__atomic_load_n(&a->s.stopping, __ATOMIC_SEQ_CST)) {
         a->h.emu_stop(a->h.uc);
         return false;
@@ -537,6 +660,8 @@ static bool on_interrupt_window(void *cpu, int request)
     bool shadow = AT(uint32_t, env, ENV_HFLAGS) & HF_INHIBIT_IRQ; /* of STI and of loads of SS */
     if (a->s.monitored)
         return monitored_window(a, request, shadow);
+    if (a->s.assisted)
+        return assisted_window(a, request, shadow);
     if ((request & INTERRUPT_NMI) && !shadow && !(AT(uint32_t, env, ENV_HFLAGS2) & HF2_NMI_BLOCKED)) {
         int64_t began = host_ns();
         *pending &= ~INTERRUPT_NMI;
@@ -644,9 +769,31 @@ static bool on_write_to_rom(void *uc, int type, uint64_t address, int size, int6
 struct tlb_entry { uint64_t read, write, code, physical, addend, pad[3]; };
 enum { FETCH = 2, TLB_NOT_DIRTY = 1 << 10 };
 
+/*
+ * A task switch cannot be cut off by an exit: QEMU would start the old task's instruction again, in the
+ * new task. Half way through, TR is the new task's; what it then touches is mapped ahead of the walk.
+ * Under shadow paging it has also loaded CR3, whose tables are the guest's: never to be walked.
+ */
+static void fill_ahead(struct accel *a, uint64_t address, int access)
+{
+    uint64_t *cr3 = &AT(uint64_t, a->h.env, ENV_CR0 + 24);
+    bool strayed = a->s.root && *cr3 != a->s.root;
+    if (strayed) {
+        a->s.stray_cr3 = *cr3;
+        *cr3 = a->s.root;
+    }
+    if (strayed || AT(uint32_t, a->h.env, ENV_TR) != a->task) {
+        a->s.touch_address = address;
+        a->s.touch_access = access;
+        call_event(a, EVENT_TOUCH);
+    }
+}
+
 static bool on_tlb_fill(void *cpu, uint64_t address, int size, int access, int mmu, bool probe, uintptr_t ra)
 {
     struct accel *a = engine_of(cpu);
+    if (a->s.assisted)
+        fill_ahead(a, address, access);
     if (!a->tlb_fill(cpu, address, size, access, mmu, probe, ra))
         return false;
     uint64_t mask = AT(uint64_t, cpu, CPU_TLB_FAST + 16 * mmu);
@@ -962,6 +1109,8 @@ void accel_inject(struct accel *a, int vector, uint32_t error_code) { inject(a, 
 void accel_interrupt_line(struct accel *a, int level)
 {
     a->s.interrupt_line = level;
+    if (!level)
+        a->s.interrupt_told = a->s.window_wanted = 0;
     if (level)
         kick(a);
 }
@@ -1007,6 +1156,9 @@ void accel_written(struct accel *a, uint64_t physical, uint64_t ram_offset, uint
         a->h.invalidate(a->h.uc, first - physical + ram_offset, last - physical + ram_offset);
     }
 }
+
+/* A byte for each page of RAM: whether code was ever fetched from it. */
+uint8_t *accel_code_pages(struct accel *a) { return a->code_pages; }
 
 const size_t accel_sizes[2] = {sizeof(struct host), sizeof(struct shared)};
 

@@ -75,6 +75,15 @@ class Shared(ctypes.Structure):
         ("block", ctypes.c_uint64),
         ("block_bytes", ctypes.c_uint32),
         ("block_waits", ctypes.c_uint32),
+        ("vmcb", ctypes.c_void_p),
+        ("assisted", ctypes.c_uint32),
+        ("window_wanted", ctypes.c_uint32),
+        ("interrupt_told", ctypes.c_uint32),
+        ("unused2", ctypes.c_uint32),
+        ("root", ctypes.c_uint64),
+        ("stray_cr3", ctypes.c_uint64),
+        ("touch_address", ctypes.c_uint64),
+        ("touch_access", ctypes.c_uint64),
     ]
 
 
@@ -129,6 +138,7 @@ def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
         "accel_nmi_pending": ([handle], ctypes.c_int),
         "accel_port": ([handle, u32, ctypes.py_object, ctypes.py_object, u32, u32], None),
         "accel_fetch_from": ([handle, ctypes.c_uint64, ctypes.c_void_p], None),
+        "accel_code_pages": ([handle], ctypes.c_void_p),
         "accel_trace": ([handle, ctypes.c_void_p], None),
         "accel_written": ([handle, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64], None),
     }

@@ -22,6 +22,7 @@ from vmm.cpu.engine import (
     Engine,
     Kind,
     StopReason,
+    Touch,
     TraceCall,
     Wiring,
 )
@@ -84,6 +85,8 @@ class AcceleratedEngine(Engine):
         self._host = host
         self._accel = self._lib.accel_open(ctypes.byref(host))
         self.shared = Shared.from_address(self._accel)
+        pages = ctypes.c_uint8 * host.ram_pages
+        self._code_pages = memoryview(pages.from_address(self._lib.accel_code_pages(self._accel))).cast("B")
         self.shared.virtual_clock = virtual_clock
         self.shared.patience_ns = engine.PATIENCE_NS
         self.shared.ring, self.shared.ring_mask = wiring.ring.address, SIZE - 1
@@ -132,9 +135,12 @@ class AcceleratedEngine(Engine):
     def _renew_block_hook(self) -> None:
         """Unicorn keeps a list of every block a hook was translated into, and never shortens it."""
         if self._block_hook and host_ns() >= self._renew_at_ns:
-            uclib.uc_hook_del(self.uc._uch, ctypes.c_size_t(self._block_hook))
-            self._block_hook = self._hook(unicorn.UC_HOOK_BLOCK, "block")
+            self._unpaged(self._hook_blocks_anew)  # else a block no longer mapped leaves a page fault behind
             self._renew_at_ns = host_ns() + engine.HOOK_AGE_NS
+
+    def _hook_blocks_anew(self) -> None:
+        uclib.uc_hook_del(self.uc._uch, ctypes.c_size_t(self._block_hook))
+        self._block_hook = self._hook(unicorn.UC_HOOK_BLOCK, "block")
 
     def _hook(self, kind: int, entry: str, *extra: int) -> int:
         hook = ctypes.c_size_t()
@@ -181,6 +187,13 @@ class AcceleratedEngine(Engine):
 
     def invalidate_code(self, address: int, length: int) -> None:
         """Forget code translated from this range, where any was."""
+        page = address >> 12
+        if (
+            page < len(self._code_pages)
+            and not self._code_pages[page]
+            and (address & 0xFFF) + length <= 0x1000
+        ):
+            return  # nine in ten writes of the monitor's go to a page of data
         self._lib.accel_written(self._accel, address, address + self.memory_map.ram_delta(address), length)
 
     # -- state
@@ -227,6 +240,25 @@ class AcceleratedEngine(Engine):
         self._virtual_flags = flags
         self.shared.virtual_flags = None if flags is None else ctypes.addressof(flags)
         self.shared.monitored = self.monitored = flags is not None
+
+    def set_assisted(self, on: bool) -> None:
+        """Tell accel.c."""
+        self.shared.vmcb = self.memory_map.hidden_host
+        self.shared.assisted, self.shared.interrupt_told = on, 0
+
+    def want_window(self) -> None:
+        """Tell accel.c."""
+        self.shared.window_wanted = 1
+
+    def guard_root(self, root: int) -> None:
+        """Tell accel.c."""
+        self.shared.root = root
+
+    def take_touch(self) -> Touch:
+        """Ask accel.c."""
+        shared = self.shared
+        cr3, shared.stray_cr3 = shared.stray_cr3, 0
+        return Touch(shared.touch_address, shared.touch_access == 1, cr3)
 
     def watch_blocks(self, on: bool) -> None:
         """Tell accel.c."""
@@ -384,5 +416,6 @@ class AcceleratedEngine(Engine):
             self.uc = self.view = self.shared = self._lib = self._halted = gone
             self._init_cpu = self._read_eflags = self._tlb_flush = self._set_a20 = gone
             self._tlb_flush_page = gone
+            self._code_pages = memoryview(b"")
             self._update_cr = dict.fromkeys(self._update_cr, gone)
             close(handle)

@@ -24,6 +24,8 @@ ECX_TSC_DEADLINE: Final = 1 << 24
 ECX_HYPERVISOR: Final = 1 << 31
 EDX_ACPI: Final = 1 << 22  # thermal control through MSRs that the engine lacks
 EDX_INVARIANT_TSC: Final = 1 << 8  # of leaf 8000_0007h
+MONITOR_FIRST: Final = 0x4000_0000  # no processor will ever use these, [SDM2A] CPUID
+MONITOR_END: Final = 0x5000_0000
 EXTENDED: Final = 0x8000_0000
 TSC_HZ: Final = 10**9  # RDTSC counts nanoseconds of virtual time
 CRYSTAL_HZ: Final = TSC_HZ  # also the rate of the local APIC's timer, [SDM3] §10.5.4
@@ -91,32 +93,33 @@ def model(name: str) -> CpuModel:
 
 
 class Cpuid:
-    """CPUID of one machine. `extra` adds leaves, such as those of a paravirtual interface.
+    """CPUID of one machine. `monitor` answers for the leaves 4000_0000h-4FFF_FFFFh, where there is one.
 
     `has_apic` is asked each time, as an APIC that IA32_APIC_BASE turns off is not shown, [SDM3] §10.4.3.
     """
 
-    def __init__(
-        self,
-        cpu: CpuModel,
-        *,
-        has_apic: Callable[[], bool] = lambda: False,
-        extra: Mapping[int, Leaf] | None = None,
-    ) -> None:
+    def __init__(self, cpu: CpuModel, *, has_apic: Callable[[], bool] = lambda: False) -> None:
         self._has_apic = has_apic
+        self.monitor: Callable[[int, int], Leaf | None] | None = None
         self._leaves = dict(cpu.leaves)
         eax, ebx, ecx, edx = self._leaves[1]
         ecx &= ~(ECX_MONITOR | ECX_X2APIC | ECX_TSC_DEADLINE | ECX_HYPERVISOR)
         self._leaves[1] = (eax, ebx, ecx, edx & ~(EDX_ACPI | EDX_APIC))
-        self._leaves.update(extra or {})
 
-    def __call__(self, leaf: int, subleaf: int) -> Leaf:  # noqa: ARG002 - no leaf here has subleaves
+    def show_monitor(self) -> None:
+        """Have leaf 1 say that there is one, so that a guest looks for its leaves."""
+        eax, ebx, ecx, edx = self._leaves[1]
+        self._leaves[1] = (eax, ebx, ecx | ECX_HYPERVISOR, edx)
+
+    def __call__(self, leaf: int, subleaf: int) -> Leaf:
         """Return EAX, EBX, ECX, EDX. A basic leaf beyond the last answers as the last, as Intel's do."""
         if leaf == 1 and self._has_apic():
             eax, ebx, ecx, edx = self._leaves[1]
             return eax, ebx, ecx, edx | EDX_APIC
         if leaf in self._leaves:
             return self._leaves[leaf]
-        if leaf < EXTENDED and leaf > self._leaves[0][0] and not 0x4000_0000 <= leaf < 0x5000_0000:
+        if MONITOR_FIRST <= leaf < MONITOR_END:
+            return (self.monitor and self.monitor(leaf, subleaf)) or _NONE
+        if leaf < EXTENDED and leaf > self._leaves[0][0]:
             return self._leaves[self._leaves[0][0]]
         return _NONE

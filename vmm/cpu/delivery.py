@@ -128,7 +128,7 @@ def deliver_event(view: CpuView, event: Event) -> DeliveryOutcome:
             second = Event(fault.vector, fault.error_code, cr2=fault.cr2)
         else:
             return outcome
-        if _escalates(event, second):
+        if escalates(event, second):
             if second.cr2 is not None:
                 view.write_cr(2, second.cr2)
             if event.vector == r.DF_FAULT and not event.software:
@@ -140,7 +140,7 @@ def deliver_event(view: CpuView, event: Event) -> DeliveryOutcome:
             event = second
 
 
-def _escalates(first: Event, second: Event) -> bool:
+def escalates(first: Event, second: Event) -> bool:
     """Whether two faults make a double fault, or shutdown after one, [SDM3] table 6-5."""
     if first.software or first.external:
         return False

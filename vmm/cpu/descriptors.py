@@ -10,6 +10,7 @@ Sources: [SDM3] Intel 64 and IA-32 Architectures Software Developer's Manual, vo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct as Layout
 from typing import Final
 
@@ -109,6 +110,7 @@ class Gate(msgspec.Struct, frozen=True, gc=False):
     parameter: int = 0
 
 
+@lru_cache(maxsize=4096)
 def parse_descriptor(low: int, high: int, address: int = 0) -> Descriptor:
     """Take a descriptor's two dwords apart; G is applied to the limit."""
     limit = low & 0xFFFF | high & 0xF_0000
@@ -171,10 +173,13 @@ def read_system_descriptor(view: CpuView, selector: int, *, vector: int = r.GP, 
     return Descriptor(plain.base | base_high << 32, plain.limit, plain.flags, address)
 
 
-def plan_accessed(view: CpuView, descriptor: Descriptor) -> tuple[int, list[tuple[int, bytes]]]:
+def plan_accessed(
+    view: CpuView, descriptor: Descriptor, *, always: bool = False
+) -> tuple[int, list[tuple[int, bytes]]]:
     """Plan the accessed bit of a segment about to be loaded: the flags to load, and the write, if any.
 
     There is none where whatever else loads segments does not mark them: see `CpuView.marks_accessed`.
+    MOV, POP and LDS `always` mark.
 
     Raises:
         GuestFault: #PF, where the table cannot be written.
@@ -183,7 +188,7 @@ def plan_accessed(view: CpuView, descriptor: Descriptor) -> tuple[int, list[tupl
     if flags & r.DESC_ACCESSED:
         return flags, []
     flags |= r.DESC_ACCESSED
-    if not view.marks_accessed:
+    if not (always or view.marks_accessed):
         return flags, []
     return flags, plan_write(view, descriptor.address + ACCESS_BYTE, bytes((flags >> 8 & 0xFF,)))
 

@@ -12,7 +12,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import unicorn
 from unicorn.unicorn_py3.unicorn import uclib
@@ -31,14 +31,22 @@ from vmm.errors import EngineError
 from vmm.memory import Memory
 
 VMCB_MSRPM_POINTER: Final = 0x48  # [AMD-V] appendix B: MSRPM_BASE_PA
+VMCB_EVENTINJ: Final = 0xA8
+VMCB_EVENT_VALID: Final = 1 << 31  # EVENTINJ, [AMD-V] §15.20; types in bits 10:8
+VMCB_EVENT_INTERRUPT: Final = 0
+VMCB_EVENT_NMI: Final = 2
+VMCB_EVENT_EXCEPTION: Final = 3
+VMCB_EVENT_SOFTWARE: Final = 4
 MSRPM_OFFSET: Final = 0x1000
 MSRPM_BYTES: Final = 0x2000
 INTERCEPT_VECTOR: Final = 0x100  # an intercept arrives as this + its SVM exit code
 EVENT_INTERRUPT: Final = 0x160  # what a monitored processor tells of instead of doing it; as in accel.c
 EVENT_NMI: Final = 0x161
+EVENT_WINDOW: Final = 0x164  # an assisted guest can take an interrupt now
 EVENT_BLOCK: Final = 0x5F0  # a block was translated and will run next
 EVENT_SYSENTER: Final = 0x5F1
 EVENT_SYSCALL: Final = 0x5F2
+EVENT_TOUCH: Final = 0x5F3  # an assisted guest's task switch is about to touch memory: it must not exit
 CODE_BUFFER_BYTES: Final = 256 << 20  # a guest that is always new code would fill Unicorn's own choice, 1 GiB
 TSS_AVAILABLE: Final = 0x8900
 FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
@@ -77,6 +85,14 @@ class Kind(enum.IntEnum):
     SYSENTER = 12
     INTERCEPT = 13
     HLT = 14
+
+
+class Touch(NamedTuple):
+    """An access within a task switch; `cr3` is what that loaded instead of the guarded root, or 0."""
+
+    linear: int
+    write: bool
+    cr3: int
 
 
 TraceCall = Callable[[int, int, int, int, int], None]  # kind, a, b, c, host_ns
@@ -226,6 +242,21 @@ class Engine(ABC):
     @abstractmethod
     def interrupt_line(self) -> bool:
         """The level of INTR."""
+
+    @abstractmethod
+    def set_assisted(self, on: bool) -> None:
+        """Have interrupts and NMIs told of as exits, and what is in the VMCB's EVENTINJ delivered."""
+
+    @abstractmethod
+    def want_window(self) -> None:
+        """Tell, once, when the assisted guest can take the interrupt that waits (EVENT_WINDOW)."""
+
+    def guard_root(self, root: int) -> None:  # noqa: B027 - an engine that cannot, does not
+        """Have CR3 be `root` whatever a task switch loads; 0: let it be. See EVENT_TOUCH."""
+
+    def take_touch(self) -> Touch:
+        """Tell what EVENT_TOUCH is about; once."""
+        raise NotImplementedError
 
     @abstractmethod
     def watch_blocks(self, on: bool) -> None:

@@ -175,9 +175,9 @@ def _call_gate(
     error = selector & d.ERROR_SELECTOR
     if found.dpl < max(cpl, selector & d.SELECTOR_RPL):
         raise GuestFault(r.GP, error)
-    gate = _read_gate(view, selector, found)
-    if not gate.present:
+    if not found.present:
         raise GuestFault(r.NP, error)
+    gate = _read_gate(view, selector, found)
     if not gate.selector & d.ERROR_SELECTOR:
         raise GuestFault(r.GP, 0)
     target = read_descriptor(view, gate.selector)

@@ -103,6 +103,7 @@ class Msrs:
         self._write_tsc = write_tsc
         self.ignore_unknown = ignore_unknown
         self._apic = apic
+        self.monitor: Callable[[int, int], bool] | None = None  # takes writes to those of a technique
         self._values = {
             IA32_PLATFORM_ID: 0,
             EBL_CR_POWERON: 0,
@@ -133,4 +134,4 @@ class Msrs:
             return True  # asking for the microcode revision; there is no microcode
         if msr in self._values:
             return False
-        return self.ignore_unknown
+        return (self.monitor is not None and self.monitor(msr, value)) or self.ignore_unknown

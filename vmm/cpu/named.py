@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from vmm.cpu import registers as r
-from vmm.cpu.view import EngineView
+from vmm.cpu.state import CpuView
 
 
-def named_registers(view: EngineView) -> dict[str, int]:
+def named_registers(view: CpuView) -> dict[str, int]:
     """Return general, segment and control registers; 64 bits wide only in long mode."""
     wide = bool(view.efer & r.EFER_LMA)
     names = r.GPR_NAMES if wide else [f"e{name[1:]}" for name in r.GPR_NAMES[:8]]

@@ -28,8 +28,14 @@ from vmm.cpu.engine import (
     EVENT_NMI,
     EVENT_SYSCALL,
     EVENT_SYSENTER,
+    EVENT_WINDOW,
     FETCH_ERRORS,
     INTERCEPT_VECTOR,
+    VMCB_EVENT_INTERRUPT,
+    VMCB_EVENT_NMI,
+    VMCB_EVENT_SOFTWARE,
+    VMCB_EVENT_VALID,
+    VMCB_EVENTINJ,
     Action,
     Closed,
     Count,
@@ -84,6 +90,8 @@ class PortableEngine(Engine):
         self._waited = 0  # slices since one that ran with nothing waiting to be taken
         self._injected: Event | None = None
         self._flags: ctypes.c_uint32 | None = None  # of a technique: see `set_monitored`
+        self._eventinj: ctypes.c_uint64 | None = None  # of an assisted guest: see `set_assisted`
+        self._interrupt_told = self._window_wanted = False
         self._watch_blocks, self._edge_hook = False, 0
         self._block: tuple[int, int] | None = None  # linear address and bytes of one that waits
         self.map_memory()
@@ -165,7 +173,8 @@ class PortableEngine(Engine):
             else Kind.EXCEPTION
         )
         self.remember(kind, vector, state.error_code)
-        if self._ledger.trace is not None:  # before anything is done: CS:EIP is still where it happened
+        monitored = self.monitored  # then the technique counts and reports
+        if self._ledger.trace is not None and not monitored:  # CS:EIP is still where it happened
             self._ledger.trace(kind, vector, state.error_code, 0, 0)
         detail = 0 if software else vector & 0xFF if kind is Kind.EXCEPTION else vector - INTERCEPT_VECTOR
         action = self.wiring.on_event(vector, b"")
@@ -173,7 +182,10 @@ class PortableEngine(Engine):
         if action is Action.DELIVER:
             self._deliver(self._injected or self._event(vector, software))
             self._injected = None
-        self._ledger.count(kind, self._host_ns() - began, detail)
+        elif self._eventinj is not None:
+            self._enter_guest()
+        if not monitored:
+            self._ledger.count(kind, self._host_ns() - began, detail)
         self.commit()
         self._events_left -= 1
         if self._events_left <= 0:
@@ -303,6 +315,9 @@ class PortableEngine(Engine):
 
     def _run_slice(self, instructions: int) -> None:
         state = self.fetch().state
+        if state.old_exception != -1:  # of a fault that a stop cut off: it will come again
+            state.old_exception = -1
+            self.commit()
         self._events_left = SLICE_EVENTS
         try:
             self.uc.emu_start(state.rip, 0, count=instructions)
@@ -327,6 +342,8 @@ class PortableEngine(Engine):
         self._ledger.virtual_ns += instructions * NS_PER_INSTRUCTION
 
     def _take_interrupt(self) -> None:
+        if self._eventinj is not None and self._assisted_window():
+            return
         if not (self._line or self._nmi or self._injected):
             return
         if self._flags is not None:
@@ -359,6 +376,66 @@ class PortableEngine(Engine):
         """Have events told of."""
         self._flags = flags
         self.monitored = flags is not None
+
+    def set_assisted(self, on: bool) -> None:
+        """Look at EVENTINJ wherever the guest is entered."""
+        at = self.memory_map.hidden_host + VMCB_EVENTINJ
+        self._eventinj = ctypes.c_uint64.from_address(at) if on else None
+        self._interrupt_told = self._window_wanted = False
+
+    def want_window(self) -> None:
+        """Look for it between slices."""
+        self._window_wanted = True
+
+    def _enter_guest(self) -> bool:
+        """Carry out EVENTINJ, whatever IF and the shadow say; False: there was nothing."""
+        assert self._eventinj is not None
+        value = self._eventinj.value
+        if not value & VMCB_EVENT_VALID:
+            return False
+        self._eventinj.value = 0
+        view, vector = self.view, value & 0xFF
+        view.state.hflags &= ~s.HF_INHIBIT_IRQ
+        kind = value >> 8 & 7
+        if kind in (VMCB_EVENT_INTERRUPT, VMCB_EVENT_NMI):
+            self._interrupt_told = False
+            if kind == VMCB_EVENT_NMI:
+                view.state.hflags2 |= s.HF2_NMI_BLOCKED
+            self.remember(Kind.NMI if kind else Kind.INTERRUPT, vector, 0)
+            self._deliver(Event(vector, external=True))
+        elif kind == VMCB_EVENT_SOFTWARE:
+            self._deliver(Event(vector, software=True, next_rip=view.rip))
+        else:
+            code = value >> 32 if vector in r.VECTORS_WITH_ERROR_CODE else None
+            self._deliver(Event(vector, code))
+        return True
+
+    def _assisted_window(self) -> bool:
+        """The window under hardware assistance, as accel.c has it; True: leave all else for later."""
+        if self._injected is not None:
+            return False
+        state = self.fetch().state
+        if not self._enter_guest():
+            event = self._assisted_event(state)
+            if event is None:
+                return True
+            self.wiring.on_event(event, b"")
+            self._enter_guest()
+        self.commit()
+        return True
+
+    def _assisted_event(self, state: CpuState) -> int | None:
+        shadow = state.hflags & s.HF_INHIBIT_IRQ
+        if self._nmi and not shadow and not state.hflags2 & s.HF2_NMI_BLOCKED:
+            self._nmi = False
+            return EVENT_NMI
+        if self._line and not self._interrupt_told:
+            self._interrupt_told = True
+            return EVENT_INTERRUPT
+        if self._line and self._window_wanted and not shadow and state.eflags & r.IF:
+            self._window_wanted = False
+            return EVENT_WINDOW
+        return None
 
     def watch_blocks(self, on: bool) -> None:
         """Hook the translation of blocks."""
@@ -422,6 +499,8 @@ class PortableEngine(Engine):
         """Drive INTR; looked at between slices."""
         if level and not self._line:
             self._end_slice()
+        if not level:
+            self._interrupt_told = self._window_wanted = False
         self._line = level
         if self._mirror is not None:
             self._mirror.value = level

@@ -82,8 +82,9 @@ class Processor:
         self.ring = ring if ring is not None else ExitRing()
         self.engine: Engine | None = None
         self.apic = options.apic
+        self.identity = cpuid.Cpuid(model, has_apic=self._has_apic)
         wiring = Wiring(
-            memory, bus, acknowledge, self.router.dispatch, cpuid.Cpuid(model, has_apic=self._has_apic),
+            memory, bus, acknowledge, self.router.dispatch, self.identity,
             now_ns if now_ns is not None else self.virtual_now_ns, self.ring,
         )  # fmt: skip
         kind = AcceleratedEngine if self.engine_name == "accelerated" else PortableEngine
@@ -98,6 +99,8 @@ class Processor:
             apic=options.apic,
         )
         self.intercepts = Intercepts(engine, () if options.apic is None else TASK_PRIORITY)
+        self.last_invlpg = 0
+        self.on_invlpg: Callable[[int], None] = engine.flush_page
         self._settle()
 
     @property
@@ -200,9 +203,10 @@ class Processor:
         """IRET: take NMIs again."""
         self.live.view.state.hflags2 &= ~HF2_NMI_BLOCKED
 
-    def invlpg(self, linear: int) -> None:  # noqa: ARG002
-        """Forget the translation of one page; all are forgotten, which is allowed."""
-        self.live.flush_tlb()
+    def invlpg(self, linear: int) -> None:
+        """Forget the translation of one page."""
+        self.last_invlpg = linear
+        self.on_invlpg(linear)
 
     def halt(self) -> None:
         """Sleep until an interrupt."""

@@ -47,7 +47,7 @@ def load_selector(view: CpuView, index: int, selector: int, bits: int) -> None:
         raise GuestFault(r.GP, error)
     if not target.present:
         raise GuestFault(r.SS_FAULT if index == r.SS else r.NP, error)
-    flags, plan = plan_accessed(view, target)
+    flags, plan = plan_accessed(view, target, always=True)
     commit(view, plan)
     view.load_segment(index, selector, target.base, target.limit, flags)
 

@@ -36,7 +36,7 @@ def is_int1(view: CodeView) -> bool:
     return _code_byte(view, 0) == _INT1
 
 
-def read_code(view: CodeView, linear: int, length: int) -> bytes:
+def read_code(view: CpuView, linear: int, length: int) -> bytes:
     """Return code at a linear address, as far as it is mapped."""
     code = b""
     while len(code) < length:

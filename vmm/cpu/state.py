@@ -8,7 +8,7 @@ portable one. The layout belongs to one build of Unicorn; `vmm/cpu/layout.py` pr
 from __future__ import annotations
 
 import ctypes
-from collections.abc import MutableSequence
+from collections.abc import Callable, MutableSequence
 from typing import Final, Protocol
 
 from vmm.cpu import registers as r
@@ -27,6 +27,8 @@ HF_VM: Final = 1 << 17
 HF_GUEST: Final = 1 << 21  # SVM guest mode: the intercept bitmaps are live
 HF2_NMI_BLOCKED: Final = 1 << 2  # of hflags2
 
+HF2_NPT: Final = 1 << 6  # of hflags2: guest-physical addresses go through the tables at nested_cr3
+NESTED_4_LEVELS: Final = 7  # nested_mode: PAE, IA-32e, NXE
 CC_OP_EFLAGS: Final = 1  # the arithmetic flags are in cc_src
 
 
@@ -86,6 +88,8 @@ class CpuState(ctypes.Structure):
     intercept_dr_read: int
     intercept_dr_write: int
     intercept_exceptions: int
+    nested_cr3: int
+    nested_mode: int
     _fields_ = [
         ("regs", ctypes.c_uint64 * 16),  # 0
         ("rip", ctypes.c_uint64),  # 128
@@ -132,8 +136,15 @@ class CpuState(ctypes.Structure):
         ("intercept_dr_read", ctypes.c_uint16),  # 5532
         ("intercept_dr_write", ctypes.c_uint16),  # 5534
         ("intercept_exceptions", ctypes.c_uint32),  # 5536
-        ("_tail", ctypes.c_uint8 * (5568 - 5540)),
+        ("_gap9", ctypes.c_uint8 * 4),
+        ("nested_cr3", ctypes.c_uint64),  # 5544
+        ("nested_mode", ctypes.c_uint32),  # 5552
+        ("_tail", ctypes.c_uint8 * (5568 - 5556)),
     ]
+
+
+Lookup = Callable[[int, bool, bool, bool], int | None]
+"""Linear address, write, user, fetch -> physical address, if the access is known to be allowed."""
 
 
 class PhysicalMemory(Protocol):
@@ -169,6 +180,10 @@ class CpuView(Protocol):
     @property
     def marks_accessed(self) -> bool:
         """Whether loading CS or SS sets the accessed bit in the table, as on hardware."""
+
+    @property
+    def lookup(self) -> Lookup | None:
+        """A TLB, where there is one to ask before the page tables."""
 
     @property
     def cpl(self) -> int:

@@ -37,6 +37,7 @@ class EngineView:
 
     # The engine's far jumps and its delivery do not, and a read-only table would tell the difference
     marks_accessed = False
+    lookup = None
 
     def __init__(self, engine: Engine, state: CpuState, memory: Memory) -> None:
         self._engine = engine

@@ -4,12 +4,48 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
+from disks.image import BlockImage
+from vmm.cpu import registers as r
+from vmm.cpu.encoding import MAX_LENGTH
 from vmm.cpu.processor import Processor
+from vmm.cpu.software_int import CodeView, read_code
+from vmm.cpu.state import CpuView
 from vmm.memory import Memory
 from vmm.techniques.exits import ExitBook, Finding
+from vmm.trace.events import Mode
 
-Report = Callable[[str, str], None]  # reason, what was done
+
+class Place(NamedTuple):
+    """Where the guest was when it was left, as it believes. `code`: the bytes there, or none."""
+
+    cs: int
+    ip: int
+    cpl: int
+    mode: Mode
+    code: bytes
+
+
+def mode_of(view: CpuView) -> Mode:
+    """Return the mode a processor is in."""
+    if not view.cr[0] & r.CR0_PE:
+        return "real"
+    if view.interrupt_flags() & r.VM:
+        return "vm86"
+    flags = view.segs[r.CS].flags
+    if view.efer & r.EFER_LMA:
+        return "long" if flags & r.DESC_L else "compat"
+    return "prot32" if flags & r.DESC_B else "prot16"
+
+
+def place_of(view: CodeView, code: bytes) -> Place:
+    """Say where a processor is; `code` is the bytes there, where they are known."""
+    code = code or read_code(view, view.code_address(), MAX_LENGTH)
+    return Place(view.segs[r.CS].selector, view.rip, view.cpl, mode_of(view), code)
+
+
+Report = Callable[[str, Place, str, int], None]  # reason, place, what was done, host ns
 
 
 class Technique(ABC):
@@ -32,14 +68,22 @@ class Technique(ABC):
     def start(self) -> None:
         """Take the processor as a reset (or a loader) left it."""
 
+    def use_disk(self, image: BlockImage | None) -> None:  # noqa: B027 - most have no use for it
+        """Take the machine's first hard disk, for a guest that asks the monitor and not the drive."""
+
+    @property
+    def view(self) -> CpuView:
+        """The processor the guest believes to have."""
+        return self.processor.live.fetch()
+
     @property
     def interruptible(self) -> bool:
         """Whether the guest lets interrupts come, as it believes: what ends its HLT."""
         return self.processor.real_interruptible
 
     @property
-    def stands_between(self) -> bool:
-        """Whether the engine's own events are this technique's, and reported by it."""
+    def counts_its_own(self) -> bool:
+        """Whether its exits are all there is: an exception that the guest gets by itself is none."""
         return False
 
 

@@ -12,13 +12,15 @@ the one that clears it where it hands back.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from vmm.clock import host_ns
+from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
 from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
 from vmm.cpu.emulate import Outcome, emulate
+from vmm.cpu.encoding import MAX_LENGTH
 from vmm.cpu.engine import (
     EVENT_BLOCK,
     EVENT_INTERRUPT,
@@ -32,10 +34,10 @@ from vmm.cpu.intercepts import EXIT_CODES
 from vmm.cpu.paging import MASK_32, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
-from vmm.cpu.software_int import software_int_bytes
-from vmm.cpu.state import HF_INHIBIT_IRQ
+from vmm.cpu.software_int import read_code, software_int_bytes
+from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
 from vmm.memory import Memory
-from vmm.techniques.base import Technique
+from vmm.techniques.base import Technique, place_of
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
@@ -53,9 +55,20 @@ _DR6_BS: Final = 1 << 14
 # What an exit goes through, as named in cost.py
 EMULATED: Final = ("fault-entry", "decode", "emulate", "resume")
 FILLED: Final = ("fault-entry", "page-walk", "shadow-update", "resume")
+SYNCED: Final = ("fault-entry", "descriptor-sync", "resume")
 REFLECTED: Final = ("fault-entry", "injection", "resume")
 INTERRUPTED: Final = ("interrupt-entry", "injection", "resume")
 SWITCHED: Final = ("fault-entry", "emulate", "descriptor-sync", "tlb-flush", "resume")
+
+
+class FullCalls(Protocol):
+    """VMCALL of a guest that runs as on a bare machine."""
+
+    def row(self, view: CpuView) -> ExitRow:
+        """Return where the call at RIP is counted."""
+
+    def serve(self, view: CpuView, code: bytes, linear: int) -> bool:
+        """Carry it out; False: there is none."""
 
 
 class Deprivileged(Technique):
@@ -63,19 +76,25 @@ class Deprivileged(Technique):
 
     hidden_bytes = BYTES
     watches_blocks = False
+    full_calls: FullCalls | None = None  # hypercalls of a guest that is not paravirtual
+    cpu_class = VirtualCpu
+    descriptors_class = ShadowDescriptors
 
     def __init__(self, processor: Processor, memory: Memory) -> None:
         super().__init__(processor, memory)
         self.engine = processor.live
         self.hidden = HiddenMemory(memory)
-        self.vcpu = VirtualCpu(self.engine, self._on_cr)
+        self.vcpu = self.cpu_class(self.engine, self._on_cr)
         self.pager = ShadowPager(self.hidden, self.vcpu, self.engine)
-        self.descriptors = ShadowDescriptors(self.hidden, self.pager, self.vcpu)
+        self.vcpu.lookup = self.pager.lookup
+        self.descriptors = self.descriptors_class(self.hidden, self.pager, self.vcpu)
         self.services = GuestServices(self)
         self.running = False  # in protected mode, the monitor in between
         self._leaving = False
         self._rows: dict[str, ExitRow] = {}
+        self._last: ExitRow | None = None  # the row of the exit just handled
         self._fill = self.exits.row("shadow.fill", FILLED)
+        self._descriptors = self.exits.row("shadow.descriptors", SYNCED)
         self._int = self.exits.row("reflect.int", REFLECTED)
         self._interrupt = self.exits.row("inject.interrupt", INTERRUPTED)
         self._nmi = self.exits.row("inject.nmi", INTERRUPTED)
@@ -149,28 +168,29 @@ class Deprivileged(Technique):
         self.pager.written(address, length)
 
     @property
+    def view(self) -> CpuView:
+        """The virtual processor."""
+        return self.vcpu if self.running else super().view
+
+    @property
     def interruptible(self) -> bool:
         """The guest's IF."""
         if not self.running:
             return super().interruptible
         return bool(self.vcpu.flags.value & r.IF)
 
-    @property
-    def stands_between(self) -> bool:
-        """Not in real mode."""
-        return self.running
-
     # -- events
 
     def on_event(self, vector: int, code: bytes) -> Action:
         """Everything that leaves the guest. The view is up to date, and committed afterwards."""
         began = host_ns()
+        place = place_of(self.vcpu, code) if self.report is not None else None
+        self._last = None
         try:
             if vector < INTERCEPT_VECTOR:
                 self._on_vector(vector, code, began)
             elif vector == EVENT_INTERRUPT:
-                self._deliver(Event(self.processor.acknowledge(), external=True))
-                self._book(self._interrupt, began)
+                self.on_interrupt(began)
             elif vector == EVENT_BLOCK:
                 self.on_block(code)
             elif vector == EVENT_NMI:
@@ -185,7 +205,18 @@ class Deprivileged(Technique):
         if self._leaving:
             self._leaving = False
             self.hand_back()
+        if place is not None and self.report is not None and self._last is not None:
+            self.report(self._last.reason, place, self._done(), host_ns() - began)
         return _RESUME
+
+    def _done(self) -> str:
+        """Say what the monitor did, for a trace."""
+        vcpu = self.vcpu
+        if self._last is self._fill:
+            return f"shadow entry made for {vcpu.state.cr[2] & MASK_32:08x}h"
+        if self._last is not None and self._last.reason.startswith(("reflect", "inject")):
+            return f"the guest's handler is at {vcpu.segs[r.CS].selector:04x}:{vcpu.rip:08x}"
+        return "emulated on the virtual processor"
 
     def _on_vector(self, vector: int, code: bytes, began: int) -> None:
         state = self.vcpu.state
@@ -194,6 +225,10 @@ class Deprivileged(Technique):
         elif vector == r.PF_FAULT:
             self.on_page_fault(state.cr[2] & MASK_32, state.error_code, began)
         elif vector in _SEGMENT_FAULTS:
+            if not self.descriptors.fresh and state.error_code & d.ERROR_SELECTOR:
+                self.descriptors.follow()  # and try again
+                self._book(self._descriptors, began)
+                return
             self._emulate(code, began, vector, state.error_code)
         elif vector == r.UD:
             self.on_invalid(code, began)
@@ -201,14 +236,24 @@ class Deprivileged(Technique):
             error = state.error_code if vector in r.VECTORS_WITH_ERROR_CODE else None
             raise GuestFault(vector, error)
 
+    def on_interrupt(self, began: int) -> None:
+        """INTR, and the guest lets it come."""
+        self._deliver(Event(self.processor.acknowledge(), external=True))
+        self._book(self._interrupt, began)
+
     def on_page_fault(self, linear: int, error_code: int, began: int) -> None:
         """Fill the shadow, or let the guest have its fault."""
         self.pager.fill(linear, error_code)
         self._book(self._fill, began)
 
-    def on_invalid(self, code: bytes, began: int) -> None:  # noqa: ARG002
-        """#UD: the guest's own, unless a technique knows the instruction."""
-        raise GuestFault(r.UD)
+    def on_invalid(self, code: bytes, began: int) -> None:
+        """#UD: the guest's own, unless it calls the monitor."""
+        if self.full_calls is None:
+            raise GuestFault(r.UD)
+        row = self.full_calls.row(self.vcpu)
+        if not self.full_calls.serve(self.vcpu, code, self.vcpu.real.code_address()):
+            raise GuestFault(r.UD)
+        self._book(row, began)
 
     def on_block(self, code: bytes) -> None:
         """A block that is about to run for the first time."""
@@ -221,23 +266,21 @@ class Deprivileged(Technique):
         vcpu = self.vcpu
         following = vcpu.rip
         vcpu.rip = following - software_int_bytes(vcpu, vector)
-        self.on_software_int(vector, following)
-        self._book(self._int, began)
+        self.on_software_int(vector, following, began)
 
-    def on_software_int(self, vector: int, following: int) -> None:
+    def on_software_int(self, vector: int, following: int, began: int) -> None:
         """INT n, INT3 or INTO at RIP; the next instruction is at `following`."""
         self._deliver(Event(vector, software=True, next_rip=following))
+        self._book(self._int, began)
 
     def _emulate(self, code: bytes, began: int, vector: int, error_code: int | None) -> None:
         """Emulate the instruction at RIP; one that nobody emulates has earned its fault."""
         vcpu = self.vcpu
         stepping = vcpu.state.eflags & r.TF
+        code = code or read_code(vcpu, vcpu.code_address(), MAX_LENGTH)
         name = instruction_name(code, code_bits(vcpu))
         outcome = emulate(vcpu, self.services, code or None)
         if outcome is _UNHANDLED:
-            if vector == r.GP and error_code and not self.descriptors.fresh:
-                self.descriptors.follow()  # a far transfer or load met the empty copy
-                return
             raise GuestFault(vector, error_code)
         self.after_emulation(name, outcome)
         if stepping:
@@ -259,7 +302,7 @@ class Deprivileged(Technique):
             state.hflags |= HF_INHIBIT_IRQ
         elif state.hflags & HF_INHIBIT_IRQ:
             state.hflags &= ~HF_INHIBIT_IRQ
-        if name in _TABLE_LOADS or not self.descriptors.fresh:
+        if name in _TABLE_LOADS:
             self.descriptors.follow()
 
     # -- the guest's own
@@ -277,6 +320,12 @@ class Deprivileged(Technique):
 
     # -- the virtual control registers
 
+    def invlpg(self, linear: int) -> None:
+        """Forget the mapping of one page; a descriptor table may lie there."""
+        is_large = self.pager.invalidate_page(linear)
+        if is_large or self.descriptors.lies_in(linear):
+            self.descriptors.moved()
+
     def _on_cr(self, index: int, old: int, new: int) -> None:
         if index == 0 and not new & r.CR0_PE:
             self._leaving = True
@@ -290,6 +339,7 @@ class Deprivileged(Technique):
     # -- accounting
 
     def _book(self, row: ExitRow, began: int) -> None:
+        self._last = row
         row.count += 1
         row.host_ns += host_ns() - began
 

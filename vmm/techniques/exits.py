@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
+from vmm.techniques.cost import cycles_of
 from vmm.trace.events import ExitCount
 
 
 class ExitRow(msgspec.Struct):
     """One reason: how often, what the host spent, and the mechanisms of `cost.py` each exit goes through."""
 
+    reason: str
     mechanisms: tuple[str, ...]
+    cycles_each: int
     count: int = 0
     host_ns: int = 0
 
@@ -42,7 +45,7 @@ class ExitBook:
         """Return the row of `reason`, to be counted in; made at the first call."""
         row = self._rows.get(reason)
         if row is None:
-            row = self._rows[reason] = ExitRow(mechanisms)
+            row = self._rows[reason] = ExitRow(reason, mechanisms, cycles_of(mechanisms))
         return row
 
     def rows(self) -> dict[str, ExitRow]:
@@ -50,5 +53,8 @@ class ExitBook:
         return {reason: row for reason, row in self._rows.items() if row.count}
 
     def table(self) -> dict[str, ExitCount]:
-        """Return counts and host time by reason."""
-        return {reason: ExitCount(row.count, row.host_ns) for reason, row in self.rows().items()}
+        """Return counts, host time and modelled cycles by reason."""
+        return {
+            reason: ExitCount(row.count, row.host_ns, row.count * row.cycles_each)
+            for reason, row in self.rows().items()
+        }

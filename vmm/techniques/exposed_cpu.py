@@ -16,6 +16,7 @@ class ExposedCpu:
     """A `CpuView` for the emulation of instructions that are to have their real effect."""
 
     marks_accessed = False
+    lookup = None
 
     def __init__(self, vcpu: VirtualCpu) -> None:
         self._vcpu, self._real = vcpu, vcpu.real

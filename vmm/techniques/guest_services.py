@@ -30,7 +30,7 @@ class GuestServices:
         self.port_in = processor.port_in
         self.port_out = processor.port_out
         self.end_nmi = processor.end_nmi
-        self.invlpg = technique.pager.invalidate_page
+        self.invlpg = technique.invlpg
 
     def read_msr(self, index: int) -> int | None:
         """EFER is the guest's."""
@@ -49,6 +49,7 @@ class GuestServices:
         vcpu = self._technique.vcpu
         changed = vcpu.efer ^ value
         vcpu.efer = value & _EFER_KEPT
+        vcpu.state.efer = vcpu.state.efer & ~r.EFER_SCE | value & r.EFER_SCE  # else SYSRET is #UD
         if changed & r.EFER_NXE:
             self._technique.pager.drop_all()
         return True

@@ -2,10 +2,11 @@
 
 A copy of each segment descriptor, with DPL 0 made 1, so that the guest's kernel loads its own selectors
 at ring 1 without the monitor; system descriptors are left out, so that gates and task switches fault and
-are emulated. The accessed bit is preset, since the copies are read-only to the guest.
+are emulated. So are data segments that were never accessed: their first load sets the bit in the guest's
+table. In code segments it is preset, since the copies are read-only to the guest.
 
-The pages of the guest's tables are protected. The first write empties the copy: the next selector load
-faults, is emulated on the guest's own table, and the copy is made anew. (The hidden parts of segment
+The pages of the guest's tables are protected. The first write makes all of the copy not present: the next
+selector load faults, the copy is made anew, and the load is tried again. (The hidden parts of segment
 registers stay as loaded, which is the architecture's rule too.)
 
 The tables lie at 2^40, which 32-bit code cannot reach, [SDM3] §3.3.7 (in IA-32e mode a descriptor
@@ -20,7 +21,7 @@ import numpy as np
 
 from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
-from vmm.cpu.paging import PAGE_MASK, PAGE_SIZE, probe
+from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE, probe
 from vmm.cpu.state import SegmentCache
 from vmm.memory import MONITOR_BASE
 from vmm.techniques.hidden import HiddenMemory
@@ -35,6 +36,7 @@ _TSS_LIMIT: Final = 0x67
 _TSS_BITMAP: Final = 0x66  # where the I/O bitmap's offset is: beyond the limit, every port is refused
 _TSS_FLAGS: Final = r.DESC_P | d.TYPE_TSS32 << r.DESC_TYPE_SHIFT
 _LDT_FLAGS: Final = r.DESC_P | d.TYPE_LDT << r.DESC_TYPE_SHIFT
+_NOT_PRESENT: Final = ~(r.DESC_P >> 8) & 0xFF
 _NO_PAGES: Final[frozenset[int]] = frozenset()
 
 
@@ -88,13 +90,23 @@ class ShadowDescriptors:
         if self.fresh and self._frames() != self._pages:
             self.stale()
 
+    def lies_in(self, linear: int) -> bool:
+        """Whether a table lies in the page of this address, or part of it."""
+        gdt, gdt_limit, ldt, ldt_limit = self._followed[:4]
+        page = linear | PAGE_MASK
+        return (page - gdt & MASK_32) <= gdt_limit + PAGE_MASK or (
+            page - ldt & MASK_32
+        ) <= ldt_limit + PAGE_MASK
+
     def stale(self) -> None:
-        """Empty the copies: the next load of a selector faults and is emulated."""
+        """Let the next load of a selector fault: it is to meet a new copy."""
         if self.fresh:
             self.fresh = False
             self._watch(_NO_PAGES)
-            for page in self._lengths:
-                self._put(page, b"")
+            for page, length in self._lengths.items():
+                at = self._at + page * PAGE_SIZE
+                copy = np.frombuffer(self._hidden.bytes[at : at + length], dtype=np.uint8)
+                copy[d.ACCESS_BYTE :: 8] &= _NOT_PRESENT
 
     def _watch(self, pages: frozenset[int]) -> None:
         for frame in self._pages - pages:
@@ -103,7 +115,7 @@ class ShadowDescriptors:
             self._pager.protect(frame, self._on_write)
         self._pages = pages
 
-    def _on_write(self, frame: int) -> None:  # noqa: ARG002 - any page empties both copies
+    def _on_write(self, frame: int) -> None:  # noqa: ARG002 - any page spoils both copies
         self.stale()
 
     def _frames(self) -> frozenset[int]:
@@ -112,7 +124,7 @@ class ShadowDescriptors:
         for table in (vcpu.gdt, vcpu.ldt):
             if table is vcpu.gdt or table.selector & d.ERROR_SELECTOR:
                 for linear in range(table.base & ~PAGE_MASK, table.base + table.limit + 1, PAGE_SIZE):
-                    physical = probe(vcpu, linear & 0xFFFF_FFFF)
+                    physical = probe(vcpu, linear & MASK_32)
                     if physical is not None:
                         pages.add(physical)
         return frozenset(pages)
@@ -122,7 +134,7 @@ class ShadowDescriptors:
         length = (limit + 1) & ~7
         raw = bytearray(length)
         while done < length:
-            linear = table.base + done & 0xFFFF_FFFF
+            linear = table.base + done & MASK_32
             step = min(length - done, PAGE_SIZE - (linear & PAGE_MASK))
             physical = probe(self._vcpu, linear)
             if physical is not None:
@@ -143,12 +155,13 @@ def _compressed(raw: bytearray, is_gdt: bool) -> bytes:
     words = np.frombuffer(bytes(raw), dtype="<u4").copy()
     high = words[1::2]
     segment = (high & r.DESC_S) != 0
+    segment &= (high & (r.DESC_CODE | r.DESC_ACCESSED)) != 0
     words[0::2][~segment] = 0
     high[~segment] = 0
     ring0 = segment & ((high >> r.DESC_DPL_SHIFT & 3) == 0)
     high[ring0] |= 1 << r.DESC_DPL_SHIFT
     high[segment] |= r.DESC_ACCESSED
-    high[segment & ((high & r.DESC_CODE) != 0)] &= np.uint32(~r.DESC_L & 0xFFFF_FFFF)
+    high[segment & ((high & r.DESC_CODE) != 0)] &= np.uint32(~r.DESC_L & MASK_32)
     if is_gdt:
         words[:2] = 0
     return words.tobytes()

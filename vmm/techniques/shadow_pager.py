@@ -48,6 +48,7 @@ _TABLE: Final = PTE_P | PTE_W | PTE_U | PTE_A
 _ACCESS: Final = PF_W | PF_U | PF_I
 _ADDRESS: Final = ((1 << 52) - 1) & ~PAGE_MASK
 _HOLE: Final = 1 << 38  # nothing is there: reads FFh
+_SMXP: Final = r.CR4_SMEP | r.CR4_SMAP
 _PHYSICAL_END: Final = 1 << 32
 _REVERSE_MOST: Final = 1 << 18  # linear pages remembered by physical page; more means a flush
 
@@ -183,21 +184,38 @@ class ShadowPager:
             shift -= 9
         return (table - MONITOR_BASE >> 3) + (linear >> 21 & 511)
 
+    def lookup(self, linear: int, write: bool, user: bool, fetch: bool) -> int | None:
+        """Translate by the shadow tables, as the processor's TLB would; None where it would walk or fault."""
+        table = self._tables.get(linear >> 21)
+        if table is None:
+            return None
+        entry = self._words[table.words + (linear >> 12 & 511)]
+        wanted = PTE_P | (PTE_W if write else 0) | (PTE_U if user else 0)
+        if entry & wanted != wanted or (fetch and entry & PTE_NX) or self._view.cr[4] & _SMXP:
+            return None
+        return entry & _ADDRESS | linear & PAGE_MASK
+
     # -- dropping
 
-    def invalidate_page(self, linear: int) -> None:
-        """INVLPG."""
+    def invalidate_page(self, linear: int) -> bool:
+        """INVLPG; True if a large page was, or may have been, dropped."""
         if self._wraps:
             linear &= MASK_32
         table = self._tables.get(linear >> 21)
         if table is not None:
             if table.large:
                 self._drop_large(linear)
-                return
+                return True
             self._words[table.words + (linear >> 12 & 511)] = 0
         self._engine.flush_page(linear)
         if self._wraps and linear < PAGE_SIZE:
             self._engine.flush_page(linear | 1 << 32)
+        return False
+
+    def invalidate_frame(self, frame: int) -> None:
+        """Drop every entry that leads to a page of memory."""
+        for page in tuple(self._mapped.get(frame >> 12, ())):
+            self.invalidate_page(page << 12)
 
     def _drop_large(self, linear: int) -> None:
         """Drop all that a page of 2 or 4 MiB may have become."""
@@ -314,7 +332,7 @@ class ShadowPager:
                 self._engine.flush_page(page << 12)
 
     def unprotect(self, frame: int, on_write: OnWrite) -> None:
-        """Tell `on_write` no more. A page that nobody protects is written again when it is next faulted on."""
+        """Tell `on_write` no more. Once nobody is told, the next fault makes it writable."""
         left = tuple(call for call in self._protected.get(frame >> 12, ()) if call != on_write)
         if left:
             self._protected[frame >> 12] = left

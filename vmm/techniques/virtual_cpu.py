@@ -13,7 +13,7 @@ from typing import Final
 
 from vmm.cpu import registers as r
 from vmm.cpu.engine import Engine
-from vmm.cpu.state import SegmentCache
+from vmm.cpu.state import Lookup, SegmentCache
 from vmm.cpu.view import GatedMemory
 from vmm.memory import Memory
 
@@ -80,6 +80,7 @@ class VirtualCpu:
         self.cr: MutableSequence[int] = [r.CR0_ET, 0, 0, 0, 0, 0, 0, 0, 0]
         self.efer = 0
         self.flags = ctypes.c_uint32()  # VIRTUAL_FLAGS; the engine looks at IF
+        self.lookup: Lookup | None = None  # the shadow page tables
         self.inner = 0  # the guest's ring while ring 1 is real: 0 or 1
 
     @property

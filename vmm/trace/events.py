@@ -47,10 +47,14 @@ class Instruction(TraceEvent, frozen=True, kw_only=True):
 
 
 class ExitCount(msgspec.Struct):
-    """How often a reason occurred and what the host spent on it."""
+    """How often a reason occurred, what the host spent on it, and what the cost model says of a monitor.
+
+    The bare machine's exits have no cycles: a processor does by itself what the engine leaves to us.
+    """
 
     count: int = 0
     host_ns: int = 0
+    cycles: int = 0
 
 
 class ExitFilter(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import msgspec
 from devices.backplane import TraceEvent
 from vmm.trace.disassembly import decode
 from vmm.trace.events import Exit, Instruction
-from vmm.trace.reasons import explain
+from vmm.trace.explain import explain
 
 
 class JsonTrace:
@@ -36,5 +36,5 @@ class JsonTrace:
             if not self._host_times:
                 del fields["host_ns"]
             if self._explanations:
-                fields["why"] = explain(event)
+                fields["why"] = " ".join(explain(event))
         self._write(msgspec.json.encode(fields).decode() + "\n")

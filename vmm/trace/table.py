@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from vmm.trace.events import ExitCount
@@ -26,7 +26,7 @@ def sorted_exits(exits: Mapping[str, ExitCount]) -> list[tuple[str, ExitCount]]:
 
 
 def exit_rows(exits: Mapping[str, ExitCount]) -> list[dict[str, Any]]:
-    """Return the table as values for JSON: reason, title, count, share and host_us."""
+    """Return the table as values for JSON: reason, title, count, share, host_us and cycles."""
     total = sum(count.count for count in exits.values()) or 1
     return [
         {
@@ -35,6 +35,7 @@ def exit_rows(exits: Mapping[str, ExitCount]) -> list[dict[str, Any]]:
             "count": count.count,
             "share": round(count.count / total, 6),
             "host_us": round(count.host_ns / NS_PER_US, 3),
+            "cycles": count.cycles,
         }
         for key, count in sorted_exits(exits)
     ]
@@ -45,9 +46,23 @@ def _bar(share: float) -> str:
     return (FULL_CELL * (eighths // 8) + PART_CELLS[eighths % 8]).rstrip()
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    each = row["host_us"] / row["count"]
-    return [f"{row['count']:,}", f"{row['share'] * 100:.1f} %", f"{row['host_us']:,.0f}", f"{each:,.2f}"]
+def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
+    texts = {
+        "count": f"{row['count']:,}",
+        "share": f"{row['share'] * 100:.1f} %",
+        "host µs": f"{row['host_us']:,.0f}",
+        "each": f"{row['host_us'] / row['count']:,.2f}",
+        "cycles": f"{row['cycles']:,}" if row["cycles"] else "",
+    }
+    return [texts[name] for name in names]
+
+
+def _columns(width: int, with_cycles: bool) -> list[str]:
+    """Return the columns of numbers; the share gives way to the cycles where there is no room for both."""
+    if not with_cycles:
+        return ["count", "share", "host µs", "each"]
+    share = ["share"] if width >= BARS_FROM_COLUMNS else []
+    return ["count", *share, "host µs", "each", "cycles"]
 
 
 def _build(exits: Mapping[str, ExitCount], width: int, utf8: bool) -> Table:
@@ -55,10 +70,12 @@ def _build(exits: Mapping[str, ExitCount], width: int, utf8: bool) -> Table:
     from rich.table import Table
 
     rows = exit_rows(exits)
-    count, host_us = sum(row["count"] for row in rows), sum(row["host_us"] for row in rows)
-    total = _cells({"count": count, "share": 1, "host_us": host_us}) if count else ["0", "", "", ""]
-    names = ("count", "share", "host µs" if utf8 else "host us", "each")
-    cells = [_cells(row) for row in rows]
+    sums = {name: sum(row[name] for row in rows) for name in ("count", "host_us", "cycles")}
+    names = _columns(width, sums["cycles"] > 0)
+    total = _cells({**sums, "share": 1}, names) if rows else ["0", *[""] * (len(names) - 1)]
+    cells = [_cells(row, names) for row in rows]
+    if not utf8:
+        names[names.index("host µs")] = "host us"
     bars = utf8 and width >= BARS_FROM_COLUMNS
     widths = [max(map(len, column)) for column in zip(names, total, *cells, strict=True)]
     reason_width = max([len(row["reason"]) for row in rows], default=10)

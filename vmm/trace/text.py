@@ -1,4 +1,4 @@
-"""Traces for people: one line an exit, and with explanations a sentence below it."""
+"""Traces for people: one line an exit, and with explanations what it is below it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, TextIO
 from devices.backplane import TraceEvent
 from vmm.trace.disassembly import address_text, decode
 from vmm.trace.events import Exit, Instruction
-from vmm.trace.reasons import explain
+from vmm.trace.explain import explain
 
 NS_PER_S: Final = 1_000_000_000
 ADDRESS_COLUMNS: Final = 15  # cccc:iiiiiiii and two spaces; long mode runs over
@@ -53,7 +53,7 @@ class TextTrace:
         if isinstance(event, Exit):
             self._write(exit_line(event) + "\n")
             if self._explanations:
-                self._write(f"{INDENT}{explain(event)}\n")
+                self._write("".join(f"{INDENT}{line}\n" for line in explain(event)))
         elif isinstance(event, Instruction):
             self._write(instruction_line(event) + "\n")
         else:

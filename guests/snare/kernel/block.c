@@ -17,7 +17,13 @@ static int ram_flush(struct disk *disk);
 /* What the loader brought as a module is a disk too. */
 static const struct disk_driver ram_driver = {"memory", ram_find, ram_transfer, ram_flush};
 
-static const struct disk_driver *const drivers[] = {&ram_driver, &ide_driver};
+static const struct disk_driver *const drivers[] = {
+    &ram_driver,
+#ifdef PARA
+    &ring_driver,
+#endif
+    &ide_driver,
+};
 
 static void ram_find(void)
 {

@@ -93,7 +93,7 @@ struct disk *disk_find(const char *name);
 int disk_read(struct disk *disk, u32 lba, u32 count, void *data); /* 0, or negative */
 int disk_write(struct disk *disk, u32 lba, u32 count, const void *data);
 int disk_flush(struct disk *disk);
-extern const struct disk_driver ide_driver;
+extern const struct disk_driver ide_driver, ring_driver; /* the second in para/ */
 extern u32 ide_interrupts, ide_missed, ide_timeouts;
 void ide_interrupt(int channel);
 int ide_probe_ends(void);

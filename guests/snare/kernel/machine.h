@@ -1,6 +1,6 @@
 /*
  * The machine: everything privileged that the kernel does is here, in machine.c, or in the entry and
- * the return of trap.asm. A port to another kind of machine (a hypervisor's, say) begins here. Only
+ * the return of trap.asm. The port to a paravirtual machine (para/, built with -DPARA) begins here. Only
  * selftest/ goes round it, to ask what the machine really does.
  */
 #ifndef MACHINE_H
@@ -58,6 +58,9 @@ static inline void out16s(u16 port, const void *from, u32 count)
     asm volatile("rep outsw" : "+S"(from), "+c"(count) : "d"(port) : "memory");
 }
 
+#ifdef PARA
+#include "para/machine.h"
+#else
 static inline void irq_on(void)
 {
     asm volatile("sti" : : : "memory");
@@ -80,6 +83,14 @@ static inline void irq_restore(u32 flags)
 {
     if (flags & FLAG_IF)
         irq_on();
+}
+
+/* EFLAGS, IF included. */
+static inline u32 flags_now(void)
+{
+    u32 flags;
+    asm volatile("pushf; pop %0" : "=r"(flags));
+    return flags;
 }
 
 /* Sleep until an interrupt. Call with interrupts off: none is lost between the last look and HLT. */
@@ -110,6 +121,18 @@ static inline void set_entry(volatile u32 *entry, u32 value)
 {
     *entry = value;
 }
+
+static inline void set_entries(volatile u32 *entries, const u32 *values, u32 count)
+{
+    for (u32 i = 0; i < count; i++)
+        set_entry(&entries[i], values[i]);
+}
+
+static inline int irq_of(u32 vector)
+{
+    return (int)(vector - FIRST_IRQ);
+}
+#endif
 
 void machine_init(void);             /* descriptor tables, task state, interrupt controllers */
 void paging_on(u32 *directory);      /* and with write protection for ring 0 too */

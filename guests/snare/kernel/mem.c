@@ -72,8 +72,7 @@ u32 *directory_new(void)
 {
     u32 *directory = (u32 *)frame_alloc();
     if (directory)
-        for (u32 i = 0; i < USER_BASE >> 22; i++)
-            set_entry(&directory[i], kernel_directory[i]);
+        set_entries(directory, kernel_directory, USER_BASE >> 22);
     return directory;
 }
 

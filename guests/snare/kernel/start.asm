@@ -19,7 +19,10 @@ header: dd MAGIC, FLAGS, -(MAGIC + FLAGS)
         dd header, kernel_start, kernel_loaded, kernel_end, start
 
         section .text
-start:  cli
+start:
+%ifndef PARA
+        cli
+%endif
         cld
         mov  esp, boot_stack + STACK
         mov  esi, eax

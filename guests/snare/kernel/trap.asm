@@ -30,7 +30,13 @@ trap_return:
         pop  ds
         popa
         add  esp, 8                     ; vector, error code
+%ifdef PARA
+        push eax                        ; the monitor pops it last
+        mov  eax, 23
+        int  0x82
+%else
         iret
+%endif
 
 %macro stub 1
 stub_%1:

@@ -88,12 +88,12 @@ void trap(struct frame *frame)
 {
     u32 vector = frame->vector, from_user = frame->cs & 3;
     if (vector >= FIRST_IRQ && vector < FIRST_IRQ + 16) {
-        interrupt(frame, (int)(vector - FIRST_IRQ));
+        interrupt(frame, irq_of(vector));
     } else if (vector == SYSTEM_CALL) {
         system_call(frame);
     } else if (vector == TEST_INTERRUPT) {
         test_frame = *frame;
-        asm volatile("pushf; pop %0" : "=r"(test_flags));
+        test_flags = flags_now();
     } else {
         u32 address = vector == PAGE_FAULT ? fault_address() : 0;
         /* a deprivileged kernel's own faults do not come from ring 3 */

@@ -51,6 +51,7 @@ class FakeView:
     """A `CpuView` in real mode at reset-like values; tests set what they need."""
 
     marks_accessed = True
+    lookup = None
 
     def __init__(self, memory: FakeMemory | None = None) -> None:
         self.memory = memory or FakeMemory()

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - lines of assembler
 """A guest of random snippets of ring-0 code, each followed by a record of all registers and flags.
 
 Exceptions and software interrupts are recorded too (vector, error code, EIP, flags), and the next snippet
@@ -123,7 +124,7 @@ class Snippets:
     """Random snippets, the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - test data
+        self._random = random.Random(seed)
         self._number = 0
 
     def _register(self) -> str:

@@ -58,6 +58,15 @@ class Block:
         first = self.context.base + self.eip & MASK_32
         return (first >> 12,) if self.second is None else (first >> 12, (first >> 12) + 1 & 0xF_FFFF)
 
+    def eip_at(self, at: int) -> int:
+        """The guest's instruction to which a place in the cache belongs."""
+        return self.eips[bisect_right(self.starts, at - self.at) - 1]
+
+    def is_boundary(self, at: int) -> bool:
+        """Whether the guest is between two instructions there."""
+        index = bisect_right(self.starts, at - self.at) - 1
+        return index >= 0 and self.starts[index] == at - self.at
+
     def covers(self, page: int, first: int, last: int) -> bool:
         """Whether it was made from bytes of a physical page between two offsets."""
         if self.second is not None:
@@ -167,7 +176,7 @@ class CodeCache:
         self._write(at, out)
         for offset, site in draft.sites:
             if site.kind == Kind.CHAIN:
-                site = site._replace(detail=at + site.detail)  # noqa: PLW2901
+                site = site._replace(detail=at + site.detail)
             self.sites[at + offset] = site
         for offset in draft.shadows:
             self.shadows.add(at + offset)

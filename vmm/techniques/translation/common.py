@@ -1,7 +1,8 @@
 """What both kinds of binary translation share: ring 3 runs directly, and what it may not see is intercepted.
 
 In ring 3 the sensitive instructions are few. SGDT, SIDT, SLDT, STR and SMSW are caught by the processor's
-own intercepts; PUSHF and POPF matter only where the guest has given ring 3 an IOPL, and are caught then.
+own intercepts; PUSHF and POPF matter only where the guest has given ring 3 an IOPL or
+cleared its IF, and are caught then.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 from typing import Final
 
 from vmm.cpu import registers as r
-from vmm.cpu.decode import robin_irvine
+from vmm.cpu.delivery import Event
 from vmm.cpu.emulate import Outcome
 from vmm.cpu.intercepts import GROUPS
+from vmm.cpu.segmentation import code_bits
 from vmm.techniques.deprivileged import EMULATED, Deprivileged
 from vmm.techniques.exits import ExitRow
+from vmm.techniques.sites import find_sites
 
 _READS: Final = (*GROUPS["descriptor-reads"], "cr0-read")
 _FLAGS: Final = ("pushf", "popf")
-_FLAG_CHANGES: Final = frozenset({"iret", "popf"})
+_FLAG_CHANGES: Final = frozenset({"iret", "popf", "sysexit", "sysret", "far-ret", "far-jmp", "far-call"})
+_HARMLESS: Final = r.IF  # what the real flags say: IF set, IOPL 0
 
 
 class Translation(Deprivileged):
@@ -31,7 +35,7 @@ class Translation(Deprivileged):
         """Arm the intercepts for ring 3."""
         super().take_over()
         self.arm(True, *_READS)
-        self._follow_iopl()
+        self._follow_flags()
 
     def hand_back(self) -> None:
         """Disarm them."""
@@ -40,19 +44,28 @@ class Translation(Deprivileged):
         self._flags_armed = False
 
     def after_emulation(self, name: str, outcome: Outcome) -> None:
-        """Follow IOPL too."""
+        """Follow IF and IOPL too."""
         super().after_emulation(name, outcome)
         if name in _FLAG_CHANGES:
-            self._follow_iopl()
+            self._follow_flags()
+
+    def _deliver(self, event: Event) -> None:
+        """A task gate may lead to ring 3."""
+        super()._deliver(event)
+        self._follow_flags()
 
     def emulation_row(self, name: str, code: bytes) -> ExitRow:
         """What would not have trapped by itself was made to."""
-        if robin_irvine(code, 32) is None:
+        sites = find_sites(code, code_bits(self.vcpu), first_only=True)
+        if not (sites and sites[0].goes_wrong):
             return super().emulation_row(name, code)
         return self.exits.row("patched." + name, EMULATED)
 
-    def _follow_iopl(self) -> None:
-        wanted = bool(self.vcpu.flags.value & r.IOPL)
+    def _follow_flags(self) -> None:
+        vcpu = self.vcpu
+        if vcpu.cpl < 3:
+            return  # the kernel's are found in its code
+        wanted = vcpu.flags.value & (r.IF | r.IOPL) != _HARMLESS
         if wanted != self._flags_armed:
             self._flags_armed = wanted
             self.arm(wanted, *_FLAGS)

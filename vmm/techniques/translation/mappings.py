@@ -11,7 +11,7 @@ _G = 1 << 8
 
 
 class CodeMappings:
-    """Linear pages that blocks were run from. What drops a TLB's entry drops it here, and links to its blocks."""
+    """Linear pages that blocks were run from. What drops a TLB's entry puts the blocks of a page to sleep."""
 
     def __init__(self, cache: CodeCache, view: CpuView) -> None:
         self._cache, self._view = cache, view
@@ -36,7 +36,7 @@ class CodeMappings:
             return linear & MASK_32 & ~PAGE_MASK, False
         physical, trail = walk(view, linear, PF_I)
         leaf = trail[0][1]
-        if len(trail) == 1 or (leaf & PTE_PS and len(trail) < 3 and view.cr[4] & r.CR4_PAE):  # noqa: PLR2004
+        if len(trail) == 1 or (leaf & PTE_PS and len(trail) < 3 and view.cr[4] & r.CR4_PAE):
             self._large.add(linear >> 22)
         return physical & ~PAGE_MASK, bool(leaf & _G and view.cr[4] & r.CR4_PGE)
 

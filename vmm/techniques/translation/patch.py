@@ -2,21 +2,30 @@
 
 A block is scanned after the engine has translated it and before it runs. The page it lies in gets a copy
 from which instructions are fetched, with HLT where a sensitive instruction begins; data reads, the
-guest's own and those of devices, go on seeing the page itself, which is never changed. Jumps into the
-middle of an instruction find what they would have found, since one byte is replaced and blocks that
-begin there are scanned on their own.
+guest's own and those of devices, go on seeing the page itself, which is never changed. One byte is
+replaced, and it stays replaced only while no other block has it inside an instruction: code that jumps
+into the middle of its own instructions finds what it would have found.
 
 A write to such a page, whoever writes, drops the copy; the page is scanned again when it next runs.
+Code that writes to its own page would be stopped at each try by that, so there the copy is kept, the
+instruction is stepped over, and the copy then made to follow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
+from vmm.clock import host_ns
+from vmm.cpu import registers as r
 from vmm.cpu.accelerated import AcceleratedEngine
-from vmm.cpu.paging import PAGE_MASK, PAGE_SIZE, probe
+from vmm.cpu.decode import decode
+from vmm.cpu.encoding import MAX_LENGTH
+from vmm.cpu.engine import EVENT_BLOCK, Action
+from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE, GuestFault, probe
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
+from vmm.cpu.software_int import read_code
 from vmm.errors import ConfigError
 from vmm.memory import MONITOR_BASE, Memory
 from vmm.techniques.hidden import OutOfPagesError
@@ -25,16 +34,22 @@ from vmm.techniques.translation.common import Translation
 
 _HLT: Final = 0xF4
 SCANNED: Final = ("scan",)
+STEPPED: Final = ("fault-entry", "shadow-update", "resume")
 
 
 class _Copy:
-    """The instruction view of one page: where it lies, and which of its bytes are traps."""
+    """The instruction view of one page: where it lies, what it is a copy of, which bytes are traps."""
 
-    __slots__ = ("page", "sites")
+    __slots__ = ("original", "page", "sites")
 
-    def __init__(self, page: int) -> None:
-        self.page = page
+    def __init__(self, page: int, original: bytes) -> None:
+        self.page, self.original = page, original
         self.sites: set[int] = set()
+
+    @property
+    def at(self) -> int:
+        """Its first byte in the hidden memory."""
+        return self.page - MONITOR_BASE
 
 
 class Patch(Translation):
@@ -53,8 +68,19 @@ class Patch(Translation):
             )
         self._split = engine
         self._copies: dict[int, _Copy] = {}  # by physical page number
+        self._filling = False  # a store of the guest's own is being served
+        self._stepped: set[int] = set()  # pages that the instruction stepped over may write
+        self._before = (0, 0)  # the guest's TF and DR6 then
         self._scan = self.exits.row("scan.block", SCANNED)
+        self._steps = self.exits.row("patched.store", STEPPED)
         self.patched_sites = 0
+
+    def start(self) -> None:
+        """Forget the code that ran before the reset."""
+        self._stepped.clear()
+        for number in list(self._copies):
+            self._drop(number << 12)
+        super().start()
 
     def hand_back(self) -> None:
         """Real mode runs the guest's own code."""
@@ -62,13 +88,39 @@ class Patch(Translation):
             self._drop(number << 12)
         super().hand_back()
 
+    # -- blocks
+
     def on_block(self, code: bytes) -> None:
         """Put traps where the block has sensitive instructions."""
         self._scan.count += 1
         real = self.vcpu.real
-        for site in find_sites(code, code_bits(real)):
+        bits = code_bits(real)
+        self._clear_middles(real.code_address(), code, bits)
+        for site in find_sites(code, bits):
             if site.goes_wrong:
                 self._patch(real.code_address(site.offset))
+
+    def _clear_middles(self, linear: int, code: bytes, bits: int) -> None:
+        """Take back the traps that would be in the middle of this block's instructions."""
+        last = linear + len(code) + MAX_LENGTH
+        for page in {linear & ~PAGE_MASK, last & ~PAGE_MASK}:
+            physical = probe(self.vcpu, page & MASK_32)
+            copy = None if physical is None else self._copies.get(physical >> 12)
+            if copy is None:
+                continue
+            inside = {page + offset for offset in copy.sites if linear < page + offset < last}
+            if inside:
+                for found in inside - set(self._boundaries(linear, code, bits)):
+                    if found < linear + len(code):
+                        self._restore(copy, found & PAGE_MASK, (found & PAGE_MASK) + 1)
+
+    def _boundaries(self, linear: int, code: bytes, bits: int) -> Iterator[int]:
+        """Where the instructions of a block begin; it may be cut off where a trap stood in one's middle."""
+        at = 0
+        whole = code + read_code(self.vcpu, linear + len(code), MAX_LENGTH)
+        while at < len(code):
+            yield linear + at
+            at += max(decode(whole[at : at + MAX_LENGTH], bits, 0).length, 1)
 
     def _patch(self, linear: int) -> None:
         physical = probe(self.vcpu, linear)
@@ -81,27 +133,97 @@ class Patch(Translation):
         offset = physical & PAGE_MASK
         if offset not in copy.sites:
             copy.sites.add(offset)
-            self.hidden.bytes[copy.page - MONITOR_BASE + offset] = _HLT
+            self.hidden.bytes[copy.at + offset] = _HLT
             self.engine.invalidate_code(copy.page + offset, 1)
             self.patched_sites += 1
 
+    def _restore(self, copy: _Copy, first: int, end: int) -> None:
+        """Make bytes of a copy what they are a copy of, without traps."""
+        first = max(first, 0)
+        copy.sites.difference_update(range(first, end))
+        self.hidden.bytes[copy.at + first : copy.at + end] = copy.original[first:end]
+        self.engine.invalidate_code(copy.page + first, end - first)
+
     def _new_copy(self, number: int) -> _Copy:
         try:
-            copy = _Copy(self.hidden.allocate())
+            page = self.hidden.allocate()
         except OutOfPagesError:
             self.pager.drop_all()
-            copy = _Copy(self.hidden.allocate())
-        at = copy.page - MONITOR_BASE
-        self.hidden.bytes[at : at + PAGE_SIZE] = self.memory.read(number << 12, PAGE_SIZE)
+            page = self.hidden.allocate()
+        copy = _Copy(page, self.memory.read(number << 12, PAGE_SIZE))
+        self.hidden.bytes[copy.at : copy.at + PAGE_SIZE] = copy.original
         self._copies[number] = copy
-        self._split.fetch_from(number, self.hidden.host_address(copy.page))
-        self.pager.protect(number << 12, self._drop)
+        self._split.fetch_from(number, self.hidden.host_address(page))
+        self.pager.protect(number << 12, self._on_store)
         return copy
 
+    # -- stores into code
+
+    def _on_store(self, frame: int) -> None:
+        """A page with traps is written."""
+        if self._filling and self._in_reach(frame):
+            state = self.vcpu.state
+            if not self._stepped:
+                self._before = state.eflags & r.TF, self.services.read_dr(6)
+            self._stepped.add(frame)
+            self.pager.unprotect(frame, self._on_store)
+            state.eflags |= r.TF
+        else:
+            self._drop(frame)
+
+    def _in_reach(self, frame: int) -> bool:
+        """Whether the block that begins at RIP may have traps in this page."""
+        linear = self.vcpu.real.code_address()
+        return any(
+            probe(self.vcpu, page & MASK_32) == frame
+            for page in (linear & ~PAGE_MASK, (linear & ~PAGE_MASK) + PAGE_SIZE)
+        )
+
     def _drop(self, frame: int) -> None:
-        """The page is written: run it as it is, until it is scanned again."""
+        """Run the page as it is, until it is scanned again."""
+        self._stepped.discard(frame)
         copy = self._copies.pop(frame >> 12)
-        self.pager.unprotect(frame, self._drop)
+        self.pager.unprotect(frame, self._on_store)
         self._split.fetch_from(frame >> 12, None)
         self.engine.invalidate_code(copy.page, PAGE_SIZE)
         self.hidden.free(copy.page)
+
+    def on_event(self, vector: int, code: bytes) -> Action:
+        """The instruction stepped over is done, or something came between: the copies follow."""
+        if self._stepped and vector not in (r.PF_FAULT, EVENT_BLOCK):
+            began = host_ns()
+            guests = self._end_step()
+            if vector == r.DB and not guests and not self.vcpu.state.exception_is_int:
+                self._book(self._steps, began)
+                return Action.RESUME
+        return super().on_event(vector, code)
+
+    def on_page_fault(self, linear: int, error_code: int, began: int) -> None:
+        """As ever, but for a store into the page of the instruction itself."""
+        self._filling = True
+        try:
+            super().on_page_fault(linear, error_code, began)
+        except GuestFault:
+            if self._stepped:
+                self._end_step()
+            raise
+        finally:
+            self._filling = False
+
+    def _end_step(self) -> bool:
+        """Let the copies follow what was written; say whether the guest steps too."""
+        for frame in self._stepped:
+            copy = self._copies[frame >> 12]
+            now = self.memory.read(frame, PAGE_SIZE)
+            changed = int.from_bytes(now, "little") ^ int.from_bytes(copy.original, "little")
+            if changed:
+                first, last = (changed & -changed).bit_length() - 1 >> 3, changed.bit_length() - 1 >> 3
+                copy.original = now
+                self._restore(copy, first - MAX_LENGTH + 1, last + 1)
+            self.pager.protect(frame, self._on_store)
+        self._stepped.clear()
+        stepping, dr6 = self._before
+        if not stepping:
+            self.vcpu.state.eflags &= ~r.TF
+            self.services.write_dr(6, dr6)
+        return bool(stepping)

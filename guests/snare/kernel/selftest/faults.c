@@ -42,9 +42,9 @@ void test_faults(void)
     irq_on();
     try(f_undefined);
     check("an exception pushes EFLAGS with IF", last_fault.flags / FLAG_IF & 1, 1);
-    asm volatile("mov %%cr0, %%eax; or $8, %%eax; mov %%eax, %%cr0" : : : "eax");
+    set_ts();
     try(f_no_fpu);
-    asm volatile("clts");
+    clear_ts();
     check("#NM of FNOP with TS set: vector", last_fault.vector, NO_FPU);
     irq_on();
 }

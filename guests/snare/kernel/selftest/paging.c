@@ -1,7 +1,6 @@
 /* Paging: error codes, CR2, write protection, accessed and dirty bits, and what is remembered. */
 #include "selftest.h"
 
-enum { CR0_WP = 0x10000 };
 #define FIRST TEST_WINDOW
 #define SECOND (TEST_WINDOW + PAGE)
 #define NO_TABLE (TEST_WINDOW + 0x00800000)
@@ -38,14 +37,6 @@ static void unmap(u32 address)
 static void map(u32 address, u32 frame, u32 flags)
 {
     page_map(kernel_directory, address, frame, flags);
-}
-
-static void set_write_protection(int on)
-{
-    u32 cr0;
-    asm volatile("mov %%cr0, %0" : "=r"(cr0));
-    cr0 = on ? cr0 | CR0_WP : cr0 & ~(u32)CR0_WP;
-    asm volatile("mov %0, %%cr0" : : "r"(cr0) : "memory");
 }
 
 static void fault(const char *name, void (*function)(void), u32 error, u32 address)

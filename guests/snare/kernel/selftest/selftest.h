@@ -3,6 +3,7 @@
 #define SELFTEST_H
 
 #include "../kernel.h"
+#include "instructions.h"
 
 /* One element of the array: what was found, and what a PC gives. */
 void check(const char *name, u32 value, u32 expected);

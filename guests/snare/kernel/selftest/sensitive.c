@@ -8,35 +8,17 @@
  */
 #include "selftest.h"
 
-enum { CR0_TS = 8, IOPL = 0x3000, PRIVILEGE = 3 };
-
-static u32 flags_now(void)
-{
-    u32 flags;
-    asm volatile("pushf; pop %0" : "=r"(flags));
-    return flags;
-}
-
-/* EFLAGS after POPF of `flags`; interrupts are off before and after. */
-static u32 after_popf(u32 flags)
-{
-    u32 got;
-    asm volatile("cli; push %1; popf; pushf; pop %0; cli; push $2; popf" : "=r"(got) : "r"(flags) : "memory", "cc");
-    return got;
-}
+enum { CR0_TS = 8, IOPL = 0x3000 };
 
 static void descriptor_tables(void)
 {
     struct table_register got = {0, 0};
-    u32 value = ~0u;
-    asm volatile("sgdt %0" : "=m"(got));
+    store_gdt(&got);
     check("SGDT stores what LGDT loaded", !memcmp(&got, &gdt_register, sizeof got), 1);
-    asm volatile("sidt %0" : "=m"(got));
+    store_idt(&got);
     check("SIDT stores what LIDT loaded", !memcmp(&got, &idt_register, sizeof got), 1);
-    asm volatile("sldt %0" : "=r"(value));
-    check("SLDT stores the null selector", value & 0xffff, 0);
-    asm volatile("str %0" : "=r"(value));
-    check("STR stores the task's selector", value & 0xffff, TASK);
+    check("SLDT stores the null selector", store_ldt(), 0);
+    check("STR stores the task's selector", store_task(), TASK);
 }
 
 static u32 machine_status(void)
@@ -48,24 +30,20 @@ static u32 machine_status(void)
 
 static void control_registers(void)
 {
-    u32 cr0, value;
-    asm volatile("mov %%cr0, %0" : "=r"(cr0));
+    u32 cr0 = read_cr0();
     check("CR0 has PE, WP and PG set", (cr0 & 0x80010001) == 0x80010001, 1);
     check("SMSW is the low half of CR0", machine_status() == (cr0 & 0xffff), 1);
-    asm volatile("mov %%cr3, %0" : "=r"(value));
-    check("CR3 reads as loaded", value == (u32)kernel_directory, 1);
-    asm volatile("mov %0, %%cr2" : : "r"(0x12345000));
+    check("CR3 reads as loaded", read_cr3() == (u32)kernel_directory, 1);
+    write_cr2(0x12345000);
     check("CR2 keeps what is written", fault_address() == 0x12345000, 1);
-    asm volatile("mov %0, %%cr0" : : "r"(cr0 | CR0_TS));
+    set_ts();
     check("MOV CR0 sets TS, SMSW shows it", machine_status() >> 3 & 1, 1);
-    asm volatile("clts");
+    clear_ts();
     check("CLTS clears TS", machine_status() >> 3 & 1, 0);
-    asm volatile("lmsw %w0" : : "r"(machine_status() | CR0_TS));
-    asm volatile("mov %%cr0, %0" : "=r"(value));
-    check("LMSW sets TS", value >> 3 & 1, 1);
-    asm volatile("clts");
-    asm volatile("mov %1, %%dr0; mov %%dr0, %0" : "=r"(value) : "r"(0x5a5a5a5a));
-    check("DR0 keeps what is written", value == 0x5a5a5a5a, 1);
+    load_machine_status(machine_status() | CR0_TS);
+    check("LMSW sets TS", read_cr0() >> 3 & 1, 1);
+    clear_ts();
+    check("DR0 keeps what is written", through_debug_register(0x5a5a5a5a) == 0x5a5a5a5a, 1);
 }
 
 static void flags(void)
@@ -74,7 +52,7 @@ static void flags(void)
     check("PUSHF shows IF clear after CLI", flags_now() / FLAG_IF & 1, 0);
     irq_on();
     check("PUSHF shows IF set after STI", flags_now() / FLAG_IF & 1, 1);
-    asm volatile("push $2; popf" : : : "cc");
+    clear_flags();
     check("POPF clears IF", flags_now() / FLAG_IF & 1, 0);
     check("POPF sets IF", after_popf(FLAG_IF | 2) / FLAG_IF & 1, 1);
     check("POPF sets IOPL", after_popf(IOPL | 2) >> 12 & 3, 3);
@@ -89,9 +67,8 @@ static void segments(void)
 {
     u32 value;
     u8 ok;
-    asm volatile("xor %0, %0; lar %1, %0" : "=&r"(value) : "r"(KERNEL_CODE));
-    check("LAR of the kernel's code: DPL 0", value >> 13 & 3, 0);
-    check("LAR of the kernel's code: all rights", (value & 0xf0ff00) == 0xc09b00, 1);
+    check("LAR of the kernel's code: DPL 0", rights(KERNEL_CODE) >> 13 & 3, 0);
+    check("LAR of the kernel's code: all rights", (rights(KERNEL_CODE) & 0xf0ff00) == 0xc09b00, 1);
     asm volatile("xor %0, %0; lsl %1, %0" : "=&r"(value) : "r"(KERNEL_CODE));
     check("LSL of the kernel's code is 4 GiB", value == 0xffffffff, 1);
     asm volatile("verr %w1; setz %0" : "=q"(ok) : "r"(KERNEL_DATA) : "cc");
@@ -101,22 +78,22 @@ static void segments(void)
     asm volatile("verw %w1; setz %0" : "=q"(ok) : "r"(KERNEL_CODE) : "cc");
     check("VERW: the kernel's code is not writable", ok, 0);
     asm volatile("xor %0, %0; mov %%cs, %w0" : "=&r"(value));
-    check("MOV from CS", value, KERNEL_CODE);
+    check("MOV from CS", own(value), KERNEL_CODE);
     asm volatile("push %%cs; pop %0" : "=r"(value));
-    check("PUSH CS", value & 0xffff, KERNEL_CODE);
+    check("PUSH CS", own(value & 0xffff), KERNEL_CODE);
     asm volatile("xor %0, %0; mov %%ss, %w0" : "=&r"(value));
-    check("MOV from SS", value, KERNEL_DATA);
-    check("MOV to SS with RPL 0", reload_ss(), KERNEL_DATA);
-    check("POP SS with RPL 0", pop_ss(), KERNEL_DATA);
+    check("MOV from SS", own(value), KERNEL_DATA);
+    check("MOV to SS with RPL 0", own(reload_ss()), KERNEL_DATA);
+    check("POP SS with RPL 0", own(pop_ss()), KERNEL_DATA);
     asm volatile("mov %1, %%fs; push %%fs; pop %0" : "=r"(value) : "r"(KERNEL_DATA));
     check("PUSH FS", value & 0xffff, KERNEL_DATA);
 }
 
 static void transfers(void)
 {
-    check("JMP far within ring 0: CS", far_jump(), KERNEL_CODE);
-    check("CALL far within ring 0 pushes CS", far_call(), KERNEL_CODE);
-    check("RETF within ring 0: CS", far_return(), KERNEL_CODE);
+    check("JMP far within ring 0: CS", own(far_jump()), KERNEL_CODE);
+    check("CALL far within ring 0 pushes CS", own(far_call()), KERNEL_CODE);
+    check("RETF within ring 0: CS", own(far_return()), KERNEL_CODE);
     irq_on();
     memset(&test_frame, 0, sizeof test_frame);
     asm volatile("int %0" : : "i"(TEST_INTERRUPT) : "memory");

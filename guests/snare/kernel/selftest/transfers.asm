@@ -3,9 +3,17 @@
 
         bits 32
         global far_jump, far_call, far_return, iret_flags, reload_ss, pop_ss, call_gate_entry
+%ifdef PARA
+        extern shared
+%endif
 
-CODE    equ 0x08
-DATA    equ 0x10
+%ifdef PARA
+RING    equ 1                           ; the monitor's: kernel/para/machine.h
+%else
+RING    equ 0
+%endif
+CODE    equ 0x08 | RING
+DATA    equ 0x10 | RING
 
         section .text
 ; u32 far_jump(void): CS after a far jump.
@@ -36,12 +44,23 @@ far_return:
 ; u32 iret_flags(u32 flags): EFLAGS after an IRET that was to load `flags`.
 iret_flags:
         push dword [esp + 4]
-        push CODE
+        push 0x08
         push .here
+%ifdef PARA
+        push eax
+        mov  eax, 23
+        int  0x82
+.here:  xor  eax, eax
+        test byte [shared + 1], 1       ; upcall_mask
+        jnz  .off
+        or   eax, 0x200
+.off:   ret
+%else
         iret
 .here:  pushf
         pop  eax
         ret
+%endif
 
 ; u32 reload_ss(void), pop_ss(void): SS after MOV and POP of a selector with RPL 0.
 reload_ss:
@@ -61,6 +80,9 @@ call_gate_entry:
         mov  eax, [esp + 4]
         shl  eax, 16
         mov  ax, cs
+%ifdef PARA
+        and  al, ~RING                  ; which descriptor, whatever the ring
+%endif
         retf
 
         section .note.GNU-stack noalloc noexec nowrite progbits

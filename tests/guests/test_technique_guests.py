@@ -1,0 +1,87 @@
+"""What a Linux boot does not exercise, in small guests of ours: techniques against bare, line by line.
+
+They are in `techniques/`. Under trap-and-emulate lines may differ, and then a finding says where and why.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.guests.technique_rig import FULL, Outcome, require_engine, run_guest
+from vmm.cpu import engine as engine_module
+
+pytestmark = pytest.mark.guest
+
+# Each guest, and one of its lines whose value the manuals give, so that nothing agrees on nonsense
+GUESTS: Final = {
+    "vm86": "virtual-flags 00000200",
+    "ldt": "new-base 99aabbcc",
+    "stack16": "user 0000e000",  # the upper half of ESP is the kernel's
+    "fastcall": "calls 000001f4",
+    "tasks": "error-code 0000fff8",
+    "gdt": "through-an-alias aaaa5010",
+    "paging": "over-two-pages f0201234",
+    "pae": "beyond-4-gib ffffffff",
+    "smc": "copies 000002fd",
+}
+ENGINES: Final = ("accelerated", "portable")
+QUICK: Final = "accelerated"
+NMI: Final = b"nmi-please"
+_bare: dict[tuple[str, str], Outcome] = {}
+
+
+def cases(techniques: tuple[str, ...]) -> list[object]:
+    """Every guest under every technique on every engine; those of the slow engine are for `make verify`."""
+    return [
+        pytest.param(name, technique, engine, marks=[] if engine == QUICK else [pytest.mark.verify])
+        for name in GUESTS
+        for technique in techniques
+        for engine in ENGINES
+    ]
+
+
+def bare(name: str, engine: str, folder: Path) -> Outcome:
+    """Run a guest without a monitor, once a session."""
+    key = name, engine
+    if key not in _bare:
+        outcome = run_guest(name, "bare", engine, folder, NMI)
+        assert outcome.reason == "exit"
+        assert GUESTS[name] in outcome.lines
+        assert outcome.lines[-1] == "done"
+        _bare[key] = outcome
+    return _bare[key]
+
+
+@pytest.mark.parametrize(("name", "technique", "engine"), cases(FULL))
+def test_guest_sees_no_difference_from_bare(name: str, technique: str, engine: str, tmp_path: Path) -> None:
+    require_engine(engine, technique)
+    wanted = bare(name, engine, tmp_path)
+    found = run_guest(name, technique, engine, tmp_path, NMI)
+    assert found.lines == wanted.lines
+    assert found.reason == "exit"
+    assert not found.findings
+
+
+@pytest.mark.parametrize(("name", "technique", "engine"), cases(("trap",)))
+def test_what_trap_and_emulate_shows_wrongly_is_named(
+    name: str, technique: str, engine: str, tmp_path: Path
+) -> None:
+    require_engine(engine, technique)
+    wanted = bare(name, engine, tmp_path)
+    found = run_guest(name, technique, engine, tmp_path, NMI, timeout_s=5)
+    assert found.lines == wanted.lines or found.findings
+
+
+@pytest.mark.parametrize("technique", FULL)
+@pytest.mark.parametrize("name", ["smc", "paging"])
+def test_a_long_run_is_no_different_from_a_short_one(
+    name: str, technique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine lays its block hook anew from time to time, when pages it was in may be gone."""
+    require_engine(QUICK, technique)
+    wanted = bare(name, QUICK, tmp_path)
+    monkeypatch.setattr(engine_module, "HOOK_AGE_NS", 0)
+    assert run_guest(name, technique, QUICK, tmp_path).lines == wanted.lines

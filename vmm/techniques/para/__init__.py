@@ -1,0 +1,1 @@
+"""Paravirtualization: a guest that knows of its monitor, and calls it."""

@@ -1,0 +1,67 @@
+"""How a guest gets to know its monitor: CPUID leaves, a hypercall page, the first disk.
+
+Under every technique but bare the leaves are there and the page may be had; only under para does leaf 1
+say that there is a monitor at all, since a full guest is to find the machine that bare has. The page is
+filled when a guest writes its address to the MSR that leaf 4000_0002h names: entry N calls hypercall N.
+
+Sources: [XEN] arch-x86/cpuid.h, hypercall page; [SDM2B] VMCALL.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from disks.image import BlockImage
+from vmm.techniques.base import Technique
+from vmm.techniques.deprivileged import Deprivileged
+from vmm.techniques.para import abi
+from vmm.techniques.para.block_ring import Ram
+from vmm.techniques.para.full_guest import FullGuestCalls
+from vmm.techniques.para.leaves import FEATURES_FULL, FEATURES_PARA, HYPERCALL_MSR, Exits, MonitorLeaves
+
+ENTRY_BYTES: Final = 32
+_MOV_EAX: Final = 0xB8
+_RET: Final = 0xC3
+_INT3: Final = 0xCC
+_ENTRIES: Final = abi.PAGE // ENTRY_BYTES
+
+
+def hypercall_page() -> bytes:
+    """Return the page: MOV EAX, N; VMCALL; RET. What is between them is INT3."""
+    page = bytearray()
+    for number in range(_ENTRIES):
+        entry = bytes((_MOV_EAX,)) + number.to_bytes(4, "little") + abi.VMCALL + bytes((_RET,))
+        page += entry.ljust(ENTRY_BYTES, bytes((_INT3,)))
+    return bytes(page)
+
+
+class HypercallMsr:
+    """The MSR that places the page."""
+
+    def __init__(self, memory: Ram) -> None:
+        self._memory = memory
+
+    def __call__(self, index: int, value: int) -> bool:
+        """Take a write; False: not this MSR, or no page of RAM."""
+        if index != HYPERCALL_MSR or value % abi.PAGE or not self._memory.is_ram(value, abi.PAGE):
+            return False
+        self._memory.write(value, hypercall_page())
+        return True
+
+
+def introduce(technique: Technique, disk: BlockImage | None, exits: Exits, first_of_exits: int) -> None:
+    """Let the guest of a technique find its monitor."""
+    technique.use_disk(disk)
+    if technique.name == "bare":
+        return
+    processor = technique.processor
+    is_para = technique.name == "para"
+    features = FEATURES_PARA | FEATURES_FULL if is_para else FEATURES_FULL
+    processor.identity.monitor = MonitorLeaves(exits, features, first_of_exits)
+    processor.msrs.monitor = HypercallMsr(technique.memory)
+    if is_para:
+        processor.identity.show_monitor()
+    elif isinstance(technique, Deprivileged):
+        technique.full_calls = FullGuestCalls(processor, technique.memory, technique.exits)
+    else:
+        FullGuestCalls(processor, technique.memory, technique.exits).watch()

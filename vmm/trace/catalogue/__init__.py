@@ -1,0 +1,1 @@
+"""The entries of the catalogue of reasons, by subject; `vmm.trace.reasons` puts them together."""
