@@ -176,8 +176,9 @@ class CodeCache:
         self._write(at, out)
         for offset, site in draft.sites:
             if site.kind == Kind.CHAIN:
-                site = site._replace(detail=at + site.detail)
-            self.sites[at + offset] = site
+                self.sites[at + offset] = Site(Kind.CHAIN, site.eip, b"", at + site.detail)
+            else:
+                self.sites[at + offset] = site
         for offset in draft.shadows:
             self.shadows.add(at + offset)
 

@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 
 from vmm.cpu.paging import MASK_32
 from vmm.techniques.translation.emit import JUMP, TRAP, Emitter, dword
-from vmm.techniques.translation.lengths import Shape, shape
+from vmm.techniques.translation.lengths import Shape, plain_length, shape
+from vmm.techniques.translation.sixteen import turned
 
 MOST_INSTRUCTIONS: Final = 48
 MOST_BYTES: Final = 4096  # of code a block can become
@@ -91,30 +92,40 @@ class Draft:
         """
         code, bits, at = self._code, self.context.bits, 0
         out, starts, eips = self.out, self.starts, self.eips
-        eip = self.eip
+        end, first = len(code), self.eip
         for count in range(1 if self.single else self._most):
             try:
+                size = plain_length(code, at) if bits == 32 else 0
+                if size:
+                    if at + size > end:
+                        raise IndexError(at)  # noqa: TRY301
+                    starts.append(len(out))
+                    eips.append(first + at & MASK_32)
+                    out += code[at : at + size]
+                    at += size
+                    continue
                 found = shape(code, at, bits)
             except IndexError:
                 if not count:
                     raise
                 break
             starts.append(len(out))
-            eips.append(eip)
-            following = at + found.length
-            self.next_eip = eip + found.length & MASK_32
-            self.length = following
-            if found.special:
-                self._found, self._bytes = found, code[at:following]
-                self._modrm_at = found.modrm_at - at
-                if _SPECIAL[found.opcode](self):
-                    self._finish()
-                    return
-            else:
-                out += code[at:following] if bits == 32 else _turned(found, code[at:following])
-            at, eip = following, self.next_eip
-        self._jump(eip)
+            eips.append(first + at & MASK_32)
+            if self._translate_closely(found, at):
+                self._finish()
+                return
+            at += found.length
+        self.length = at
+        self._jump(first + at & MASK_32)
         self._finish()
+
+    def _translate_closely(self, found: Shape, at: int) -> bool:
+        """Translate an instruction that may be special. Returns whether the block ends with it."""
+        self.length = at + found.length
+        self.next_eip = self.eip + self.length & MASK_32
+        self._found, self._bytes = found, self._code[at : self.length]
+        self._modrm_at = found.modrm_at - at
+        return _SPECIAL[found.opcode](self) if found.special else self.copied()
 
     # -- what ends a block
 
@@ -263,7 +274,7 @@ class Draft:
 
     def copied(self) -> bool:
         """It is harmless after all."""
-        self.out += self._bytes if self.context.bits == 32 else _turned(self._found, self._bytes)
+        self.out += self._bytes if self.context.bits == 32 else turned(self._found, self._bytes)
         return False
 
     def push_cs(self) -> bool:
@@ -347,32 +358,6 @@ class Draft:
 
 
 _SEGMENTS: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65")
-_OPERAND, _ADDRESS = 0x66, 0x67
-# Two-byte opcodes to which an operand-size prefix says something else: SSE and its kin
-_FIXED_SIZE: Final = frozenset(
-    0x0F00 | opcode
-    for opcode in (*range(0x10, 0x18), *range(0x28, 0x30), 0x38, 0x3A, *range(0x50, 0x80), 0xAE, 0xC2,
-                   *range(0xC4, 0xC8), *range(0xD0, 0x100))
-)  # fmt: skip
-
-
-def _turned(found: Shape, code: bytes) -> bytes:
-    """A 16-bit instruction as 32-bit code has it: the size prefixes are the other way round."""
-    at = 0
-    kept = bytearray()
-    while (byte := code[at]) in _PREFIX_BYTES:
-        if byte not in (_OPERAND, _ADDRESS):
-            kept.append(byte)
-        at += 1
-    fixed = found.opcode in _FIXED_SIZE
-    if (not found.wide) ^ fixed:
-        kept.insert(0, _OPERAND)
-    if not found.wide_address:
-        kept.insert(0, _ADDRESS)
-    return bytes(kept) + code[at:]
-
-
-_PREFIX_BYTES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
 
 
 def _special() -> dict[int, Callable[[Draft], bool]]:
