@@ -19,8 +19,8 @@ from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
 from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
-from vmm.cpu.emulate import Outcome, emulate
-from vmm.cpu.encoding import MAX_LENGTH
+from vmm.cpu.emulate import Outcome, carry_out, prepare
+from vmm.cpu.encoding import MAX_LENGTH, Encoded
 from vmm.cpu.engine import (
     EVENT_BLOCK,
     EVENT_INTERRUPT,
@@ -31,6 +31,7 @@ from vmm.cpu.engine import (
     Action,
 )
 from vmm.cpu.intercepts import EXIT_CODES
+from vmm.cpu.operands import Handler
 from vmm.cpu.paging import MASK_32, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
@@ -46,12 +47,14 @@ from vmm.techniques.shadow_pager import ShadowPager
 from vmm.techniques.virtual_cpu import VirtualCpu
 
 _RESUME: Final = Action.RESUME
-_UNHANDLED, _SHADOW = Outcome.UNHANDLED, Outcome.INTERRUPT_SHADOW
+_SHADOW = Outcome.INTERRUPT_SHADOW
 _CR0_WRITE: Final = INTERCEPT_VECTOR + EXIT_CODES["cr0-write"]
 _SEGMENT_FAULTS: Final = frozenset({r.TS, r.NP, r.SS_FAULT, r.GP})
 _TABLE_LOADS: Final = frozenset({"lgdt", "lldt"})
 _PAGING_BITS: Final = {0: r.CR0_PG | r.CR0_WP, 4: r.CR4_PSE | r.CR4_PAE | r.CR4_PGE | r.CR4_SMEP | r.CR4_SMAP}
 _DR6_BS: Final = 1 << 14
+_MOST_PREPARED: Final = 8192
+_Prepared = tuple[str, Handler | None, Encoded, ExitRow]
 # What an exit goes through, as named in cost.py
 EMULATED: Final = ("fault-entry", "decode", "emulate", "resume")
 FILLED: Final = ("fault-entry", "page-walk", "shadow-update", "resume")
@@ -91,7 +94,8 @@ class Deprivileged(Technique):
         self.services = GuestServices(self)
         self.running = False  # in protected mode, the monitor in between
         self._leaving = False
-        self._rows: dict[str, ExitRow] = {}
+        self._code_segment = self.engine.view.segs[r.CS]
+        self._prepared: dict[int, dict[bytes, _Prepared]] = {0: {}, r.DESC_B: {}}
         self._last: ExitRow | None = None  # the row of the exit just handled
         self._fill = self.exits.row("shadow.fill", FILLED)
         self._descriptors = self.exits.row("shadow.descriptors", SYNCED)
@@ -277,22 +281,38 @@ class Deprivileged(Technique):
         """Emulate the instruction at RIP; one that nobody emulates has earned its fault."""
         vcpu = self.vcpu
         stepping = vcpu.state.eflags & r.TF
-        code = code or read_code(vcpu, vcpu.code_address(), MAX_LENGTH)
-        name = instruction_name(code, code_bits(vcpu))
-        outcome = emulate(vcpu, self.services, code or None)
-        if outcome is _UNHANDLED:
+        known = self._prepared[self._code_segment.flags & r.DESC_B].get(code)
+        name, handler, instruction, row = known or self._prepare(code)
+        if handler is None:
             raise GuestFault(vector, error_code)
+        outcome = carry_out(vcpu, self.services, handler, instruction)
         self.after_emulation(name, outcome)
         if stepping:
             self.services.write_dr(6, self.services.read_dr(6) | _DR6_BS)
             self._deliver(Event(r.DB))
-        row = self._rows.get(name)
-        if row is None:
-            row = self._rows[name] = self.emulation_row(name, code)
-        self._book(row, began)
+        self._last = row
+        row.count += 1
+        row.host_ns += host_ns() - began
+
+    def _prepare(self, code: bytes) -> _Prepared:
+        """Read the instruction at RIP, once for all times its bytes come again."""
+        vcpu = self.vcpu
+        bits = code_bits(vcpu)
+        handler, instruction = prepare(vcpu, code or None)
+        whole = code
+        if len(code) < instruction.length:  # it goes on in the next page
+            whole = read_code(vcpu, vcpu.code_address(), MAX_LENGTH)
+        name = instruction_name(whole, bits)
+        prepared = name, handler, instruction, self.emulation_row(name, whole)
+        if whole is code:
+            known = self._prepared[self._code_segment.flags & r.DESC_B]
+            if len(known) >= _MOST_PREPARED:
+                known.clear()
+            known[code] = prepared
+        return prepared
 
     def emulation_row(self, name: str, code: bytes) -> ExitRow:  # noqa: ARG002
-        """The row in which an emulated instruction is counted."""
+        """The row in which the instruction is counted when it has been emulated."""
         return self.exits.row("emulate." + name, EMULATED)
 
     def after_emulation(self, name: str, outcome: Outcome) -> None:

@@ -28,6 +28,7 @@ from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE, PF_W, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.state import HF_INHIBIT_IRQ
 from vmm.memory import Memory
+from vmm.techniques.base import Mode, Place
 from vmm.techniques.translation import emit
 from vmm.techniques.translation.blocks import Block, CodeCache
 from vmm.techniques.translation.common import Translation
@@ -47,6 +48,11 @@ _INT1: Final = 0xF1
 _INT_VECTORS: Final = {0xCC: r.BP, 0xCE: r.OF_TRAP}
 _MAPPING_BITS: Final = r.CR0_PG | r.CR0_WP
 _REPEATS: Final = frozenset(b"\xf2\xf3")
+_DONE: Final = {
+    "cache.chain": "the jump leads to its target's translation from now on",
+    "cache.indirect": "the target of an indirect branch is in the lookup table from now on",
+    "cache.source-write": "translations of what is written were dropped; the instruction runs alone",
+}
 TRANSLATED: Final = ("fault-entry", "translate", "resume")
 CHAINED: Final = ("fault-entry", "cache-lookup", "resume")
 MISSED: Final = ("fault-entry", "cache-lookup", "resume")
@@ -75,7 +81,7 @@ class Cache(Translation):
         self._contexts = Contexts(self.vcpu)
         self._maker = Maker(self.cache, self.mappings, self.sources, self.vcpu)
         self._maker.on_full = self._flush
-        self._retry = self._retry_eip = 0
+        self._retry = self._retry_eip = self._left_at = 0
         self._current = Context(-1, 0, 32, True, True, 0, 0, Emitter(0, 0))
         self._cs = self.vcpu.real.segs[r.CS]
         self._translate = self.exits.row("cache.translate", TRANSLATED)
@@ -125,13 +131,28 @@ class Cache(Translation):
     def on_event(self, vector: int, code: bytes) -> Action:
         """An event in the cache is brought back to the guest's instruction first."""
         if self._cs.base >= _ABOVE:
+            began = host_ns()
+            self._last = None
+            self._left_at = 0
             brought = self._bring_back(vector)
             if brought is None:
+                self._tell(began)
                 return _RESUME
             vector, code = brought
         super().on_event(vector, code)
         self._enter()
         return _RESUME
+
+    def _tell(self, began: int) -> None:
+        """Have an exit reported that was over before the guest was brought back to its own code."""
+        if self.report is not None and self._last is not None:
+            vcpu, eip = self.vcpu, self._left_at
+            code = self._maker.code_at(self._current.base + eip & MASK_32)
+            mode: Mode = "prot32" if self._current.bits == 32 else "prot16"
+            place = Place(vcpu.segs[r.CS].selector, eip, vcpu.cpl, mode, code)
+            self.report(
+                self._last.reason, place, _DONE.get(self._last.reason, self._done()), host_ns() - began
+            )
 
     def _bring_back(self, vector: int) -> tuple[int, bytes] | None:
         """Put the guest where it believes to be, and return what has happened to it there; None: nothing."""
@@ -284,7 +305,7 @@ class Cache(Translation):
     def _leave(self, eip: int) -> None:
         """Make CS:EIP the guest's."""
         cs = self._cs
-        self.vcpu.state.rip = eip
+        self._left_at = self.vcpu.state.rip = eip
         cs.base &= MASK_32
         if self._current.bits == 16:
             self.vcpu.real.load_segment(r.CS, cs.selector, cs.base, cs.limit, cs.flags & ~r.DESC_B)
