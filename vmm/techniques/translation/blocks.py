@@ -25,6 +25,7 @@ from vmm.techniques.translation.translate import Context, Draft, Kind, Site
 RUN_PAGES: Final = 256  # pages in a row, all that address line 20 lets there be
 RUN_BYTES: Final = RUN_PAGES * PAGE_SIZE
 RUNS: Final = 16
+MOST_BLOCKS: Final = 1 << 17  # what they weigh here is more than their code
 _SCRATCH_BYTES: Final = 1024  # at the start of the cache: one instruction that is let through
 _ENTRY_BYTES: Final = 8
 
@@ -126,7 +127,7 @@ class CodeCache:
         """Whether `size` more bytes fit. A block does not go over the end of a run."""
         if (self._next & RUN_BYTES - 1) + size > RUN_BYTES:
             self._next = (self._next + RUN_BYTES) & ~(RUN_BYTES - 1)
-        return self._next + size <= RUNS * RUN_BYTES
+        return self._next + size <= RUNS * RUN_BYTES and len(self._blocks) < MOST_BLOCKS
 
     def physical(self, at: int) -> int:
         """The physical address of a place in the cache."""
