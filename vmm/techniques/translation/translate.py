@@ -317,6 +317,10 @@ class Draft:
             return self.copied()
         return self._trap()
 
+    def ports(self) -> bool:
+        """IN, OUT, INS, OUTS: the engine lets ring 1 pass, so that only ring 0 may be there."""
+        return self.copied() if self.context.plain else self._trap()
+
     def interrupt(self) -> bool:
         """INT3, INT n, INTO, INT1."""
         return self._trap(Kind.INTERRUPT, self._found.opcode)
@@ -366,6 +370,7 @@ def _special() -> dict[int, Callable[[Draft], bool]]:
          0x0F20, 0x0F21, 0x0F22, 0x0F23, 0x0F30, 0x0F32, 0x0F33, 0x0F34, 0x0F35, 0x0FB2),
         Draft.emulated,
     )  # fmt: skip
+    table |= dict.fromkeys((*range(0x6C, 0x70), *range(0xE4, 0xE8), *range(0xEC, 0xF0)), Draft.ports)
     table |= dict.fromkeys(range(0x70, 0x80), Draft.branch_short)
     table |= dict.fromkeys(range(0x0F80, 0x0F90), Draft.branch_near)
     table |= dict.fromkeys(range(0xE0, 0xE4), Draft.loop)
