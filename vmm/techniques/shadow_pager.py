@@ -332,7 +332,7 @@ class ShadowPager:
                 self._engine.flush_page(page << 12)
 
     def unprotect(self, frame: int, on_write: OnWrite) -> None:
-        """Tell `on_write` no more. A page that nobody protects is written again when it is next faulted on."""
+        """Tell `on_write` no more. Once nobody is told, the next fault makes it writable."""
         left = tuple(call for call in self._protected.get(frame >> 12, ()) if call != on_write)
         if left:
             self._protected[frame >> 12] = left
