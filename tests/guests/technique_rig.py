@@ -44,11 +44,11 @@ class Outcome(NamedTuple):
 
 
 @cache
-def image_of(name: str) -> bytes:
+def image_of(name: str, defines: tuple[str, ...] = ()) -> bytes:
     """Assemble a guest into a disk."""
     command = (
         require_tool("nasm"), "-w+all", "-f", "bin", f"-I{COMMON}/", f"-I{SOURCES}/", "-o", "/dev/stdout",
-        str(SOURCES / f"{name}.asm"),
+        *defines, str(SOURCES / f"{name}.asm"),
     )  # fmt: skip
     image = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE).stdout
     return image.ljust(DISK_BYTES, b"\0")

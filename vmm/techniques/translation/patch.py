@@ -28,11 +28,11 @@ from vmm.cpu.segmentation import code_bits
 from vmm.cpu.software_int import read_code
 from vmm.errors import ConfigError
 from vmm.memory import MONITOR_BASE, Memory
-from vmm.techniques.hidden import OutOfPagesError
 from vmm.techniques.sites import find_sites
 from vmm.techniques.translation.common import Translation
 
 _HLT: Final = 0xF4
+_MOST_COPIES: Final = 8192  # of the monitor's pages; the shadow tables want some too
 SCANNED: Final = ("scan",)
 STEPPED: Final = ("fault-entry", "shadow-update", "resume")
 
@@ -145,11 +145,10 @@ class Patch(Translation):
         self.engine.invalidate_code(copy.page + first, end - first)
 
     def _new_copy(self, number: int) -> _Copy:
-        try:
-            page = self.hidden.allocate()
-        except OutOfPagesError:
-            self.pager.drop_all()
-            page = self.hidden.allocate()
+        if len(self._copies) >= _MOST_COPIES:
+            for other in list(self._copies):
+                self._drop(other << 12)
+        page = self.hidden.allocate()
         copy = _Copy(page, self.memory.read(number << 12, PAGE_SIZE))
         self.hidden.bytes[copy.at : copy.at + PAGE_SIZE] = copy.original
         self._copies[number] = copy
