@@ -15,13 +15,14 @@ PYTEST_ARGS ?=
 PARALLEL := -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
-.PHONY: again help demo test verify bench docs lint debian clean
+.PHONY: again help demo test verify bench bench-techniques docs lint debian clean
 
 help:
 	@echo 'make demo    boot our toy operating system from a VHD and show what left the guest'
 	@echo 'make test    lint, types, layers and every test that is not too long'
 	@echo 'make verify  every proof, however long'
 	@echo 'make bench   the benchmark, ratios against QEMU'
+	@echo 'make bench-techniques  operations of a kernel under every technique, exits and cycles of each'
 	@echo 'make docs    the documentation, in docs/_build/html'
 	@echo 'make clean   remove all that was made'
 
@@ -39,6 +40,9 @@ verify: lint debian
 
 bench: $(STAMPS)/test debian
 	$(PY) -m tests.benchmarks
+
+bench-techniques: $(STAMPS)/test debian
+	$(PY) -m tests.benchmarks --only '^technique'
 
 docs: $(STAMPS)/docs
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html

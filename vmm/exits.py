@@ -13,6 +13,7 @@ from vmm.cpu.view import EngineView
 from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
 from vmm.techniques.base import Place, Technique, mode_of
+from vmm.techniques.engine_exits import engine_cycles
 from vmm.trace.events import Exit, ExitCount
 
 _SIMPLE: Final = {
@@ -93,6 +94,8 @@ class ExitCounts:
             found["io.out"].host_ns -= self.firmware.host_ns
         if self.hlt.count and "hlt" not in found:
             found["hlt"] = self.hlt
+        for reason, entry in found.items():
+            entry.cycles = entry.count * engine_cycles(self._technique.name, reason)
         found |= self._technique.exits.table()
         return {reason: entry for reason, entry in found.items() if entry.count}
 

@@ -27,11 +27,17 @@ WORDS: Final = {"hd": "vhd"}  # other names of media
 
 
 class ShippedGuest(NamedTuple):
-    """A guest of ours; the first medium is the one that `guest:NAME` boots."""
+    """A guest of ours; the first medium is the one that `guest:NAME` boots.
+
+    `done` is what COM1 gets when its results are all there, nothing if the guest ends by itself.
+    `ported` means that there is a paravirtual port of it.
+    """
 
     name: str
     title: str
     media: tuple[str, ...]
+    done: str = ""
+    ported: bool = False
 
 
 class PackagedGuest(NamedTuple):
@@ -50,7 +56,13 @@ class PackagedGuest(NamedTuple):
 
 SHIPPED: Final = (
     ShippedGuest("selftest", "Boot program that checks BIOS, chips and exceptions", ("vhd", "raw", "cd")),
-    ShippedGuest("snare", "Toy operating system with a shell", ("vhd", "raw", "floppy", "cd")),
+    ShippedGuest(
+        "snare",
+        "Toy operating system with a shell",
+        ("vhd", "raw", "floppy", "cd"),
+        "snare: self-test ",
+        True,
+    ),
 )
 PACKAGED: Final = (
     PackagedGuest(
@@ -122,12 +134,13 @@ def find_medium(guest: ShippedGuest, name: str) -> str:
     return medium
 
 
-def write_medium(guest: ShippedGuest, medium: str, path: Path) -> None:
-    """Write an image of the guest."""
+def write_medium(guest: ShippedGuest, medium: str, path: Path, *, paravirtual: bool = False) -> None:
+    """Write an image of the guest, or of its port if it has one and that is wanted."""
     folder = folder_of(guest)
     if folder is None:
         raise ConfigError(f"the files of guest {guest.name} are missing; install Trapline again")
-    command = [sys.executable, str(folder / BUILDER), medium, str(path)]
+    port = ["--para"] if paravirtual and guest.ported else []
+    command = [sys.executable, str(folder / BUILDER), medium, str(path), *port]
     environment: Mapping[str, str] = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(  # noqa: S603 - our own program
@@ -141,14 +154,14 @@ def write_medium(guest: ShippedGuest, medium: str, path: Path) -> None:
         raise ConfigError(f"guest {guest.name}: its {medium} could not be made: {why}")
 
 
-def temporary_machine(text: str, cleanup: ExitStack) -> MachineConfig:
+def temporary_machine(text: str, cleanup: ExitStack, *, paravirtual: bool = False) -> MachineConfig:
     """Return a machine with a guest given as `NAME` or `NAME/MEDIUM` in its drive; writes are dropped."""
     name, _, word = text.partition("/")
     guest = find_guest(name)
     medium = find_medium(guest, word)
     folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="trapline-")))
     path = folder / f"{name}{SUFFIXES[medium]}"
-    write_medium(guest, medium, path)
+    write_medium(guest, medium, path, paravirtual=paravirtual)
     drive = DriveConfig(path=str(path), snapshot=medium != "cd", read_only=medium == "cd")
     if medium == "cd":
         return MachineConfig(name=name, cd=(drive,))

@@ -51,6 +51,7 @@ ALLOWED: Final = {
     "technique": " or ".join(f'"{name}"' for name in c.TECHNIQUES),
     "translation": '"patch" or "cache", with technique "translation"',
     "paging": '"shadow" or "nested", with technique "hardware"',
+    "exit_leaf": "the first of four CPUID leaves, 0x40000004 to 0x4ffffffc",
     "msr": '"fault" or "ignore"',
     "rtc": "a date and time without zone such as 2005-10-17T08:00:00; left out, the host's",
     "snapshot": "true or false",
@@ -119,6 +120,7 @@ class MachineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     technique: c.TechniqueName = "bare"
     translation: c.TranslationMode = "cache"
     paging: c.PagingMode = "nested"
+    exit_leaf: int = 0x4FFF_FFFC
     msr: c.MsrPolicy = "fault"
     rtc: datetime.datetime | None = None
     snapshot: bool = False
@@ -172,6 +174,7 @@ class _Reader:
             technique=top.technique,
             translation=top.translation,
             paging=top.paging,
+            exit_leaf=top.exit_leaf,
             msr=top.msr,
             rtc_base_s=self._rtc(top.rtc),
             snapshot=top.snapshot,

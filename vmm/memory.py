@@ -170,7 +170,7 @@ class Memory:
         """Return `length` bytes from physical `address`."""
         end = address + length
         if end <= CONVENTIONAL_END or (address >= SHADOW_FIRST and end <= self.ram_bytes):
-            return bytes(self.ram[address:end])
+            return self._mapping[address:end]
         return b"".join(self._read_piece(a, n) for a, n in self.pieces(address, length))
 
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:

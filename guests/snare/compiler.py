@@ -1,7 +1,7 @@
-"""Compiles Snare: the boot program, the kernel, its paravirtual port, and the file system with its programs.
+"""Compiles Snare: boot program, kernel, the kernel's paravirtual port, file system with its programs.
 
-They are boot.bin, snare.bin, snare-para.bin and snare.fs. The same compiler gives the same bytes on every
-machine; `toolchain.txt` says which one gave the committed files.
+They are boot.bin, snare.bin, snare-para.bin and snare.fs. The same compiler gives the same bytes on
+every machine; `toolchain.txt` says which one gave the committed files.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.benchmarks import costs, exits, firmware, images, nbd, peers, sectors, startup, traps
+from tests.benchmarks import costs, exits, firmware, images, nbd, peers, sectors, startup, techniques, traps
 from tests.benchmarks.lab import Lab
-from tests.benchmarks.rows import Row, heading
+from tests.benchmarks.rows import Missing, Row, heading
 from tests.oracles import MissingError
 
 
@@ -29,7 +29,7 @@ class Benchmark(NamedTuple):
     """Some rows of the table; `--quick` leaves out those that are `slow`."""
 
     name: str
-    run: Callable[[Lab], Iterable[Row]]
+    run: Callable[[Lab], Iterable[Row | Missing]]
     slow: bool = False
 
 
@@ -55,17 +55,13 @@ BENCHMARKS: Final = (
     Benchmark("virtual-clock", costs.virtual_clock),
     Benchmark("trace-exits", costs.exit_trace),
     Benchmark("trace-instructions", costs.instruction_trace),
+    Benchmark("technique-minimal-trap", techniques.minimal_trap),
+    Benchmark("technique-flags", techniques.flags),
+    *(Benchmark(name, run) for name, run in techniques.operations()),
     Benchmark("loops", peers.loops),
     Benchmark("linux", peers.linux, slow=True),
     Benchmark("linux-virtual-clock", peers.linux_clock, slow=True),
 )
-
-
-class Missing(NamedTuple):
-    """A benchmark that could not run here."""
-
-    name: str
-    why: str
 
 
 def options() -> argparse.Namespace:

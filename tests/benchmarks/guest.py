@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from devices.backplane import PortRange, Tracer
 from tests.guests.assets.qemu import ide_disk, qemu
 from tests.oracles import MissingError, require_tool
+from vmm.cli.compare_run import FULL_NAMES
 from vmm.config import ClockSource, DriveConfig, Engine, MachineConfig
 from vmm.cpu import registers as r
 from vmm.cpu.accel import LIBRARY
@@ -108,6 +109,14 @@ def _each(loops: Sequence[Loop], stamps: Sequence[float]) -> list[float]:
     return [(end - start) / loop.count for loop, (start, end) in zip(loops, pairs, strict=True)]
 
 
+class Measured(NamedTuple):
+    """One turn of a loop: seconds, exits, and what the cost model says of them."""
+
+    seconds: float
+    exits: float
+    cycles: float
+
+
 class _Marks:
     """The port the guest writes at each border."""
 
@@ -135,6 +144,7 @@ class Pc:
         apic: bool = False,
         disk: Path | None = None,
         tracer: Tracer | None = None,
+        technique: str = "bare",
     ) -> None:
         if engine == "accelerated" and not LIBRARY.exists():
             raise MissingError(f"{LIBRARY.name} is not built (it needs a C compiler on install)")
@@ -147,6 +157,7 @@ class Pc:
             clock=clock,
             apic=apic,
             hd=() if disk is None else (DriveConfig(path=str(disk)),),
+            **FULL_NAMES[technique],  # type: ignore[arg-type]
         )
         self.machine = Machine(config, tracer=tracer)
         self._marks = _Marks()
@@ -170,10 +181,30 @@ class Pc:
             view.load_segment(index, 0, 0, 0xFFFF, 0x9B00 if index == r.CS else 0x9300)
         view.rip = ORIGIN
         machine.processor.live.commit()
+        machine.technique.start()
         self._marks.stamps.clear()
         result = machine.run(timeout_s=TIMEOUT_S)
-        assert result.reason == "halted", f"{result.reason} at {machine.registers()}"
+        assert result.reason == "halted", f"{result.reason} {result.detail} at {machine.registers()}"
         return _each(loops, self._marks.stamps)
+
+    def measure(self, loop: Loop) -> Measured:
+        """Run a guest of one loop from reset; return what one turn took, the way into the loop left out."""
+        short = Loop(loop.body, 1, loop.mode, loop.setup)
+        before = self._exits()
+        self.time(short)
+        between = self._exits()
+        [seconds] = self.time(loop)
+        after = self._exits()
+        turns = loop.count - 1
+        exits, cycles = (
+            (end - 2 * middle + start) / turns
+            for start, middle, end in zip(before, between, after, strict=True)
+        )
+        return Measured(seconds, exits, cycles)
+
+    def _exits(self) -> tuple[int, int]:
+        counts = self.machine.exits.values()
+        return sum(count.count for count in counts), sum(count.cycles for count in counts)
 
     def time_one(self, loop: Loop) -> float:
         """Do as `time` with a single loop."""

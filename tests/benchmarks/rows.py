@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 COLUMNS: Final = {"what": 46, "ours": 16, "against": 33, "theirs": 16, "ratio": 7, "goal": 7, "met": 3}
 RIGHT: Final = frozenset({"ours", "theirs", "ratio", "goal"})
@@ -23,6 +23,13 @@ class Goal:
     def text(self) -> str:
         """Return how the table shows it."""
         return f"{self.most:g}x" if self.of == "ratio" else f"<= {self.most:g}"
+
+
+class Missing(NamedTuple):
+    """A benchmark, or a row of one, that could not run here."""
+
+    name: str
+    why: str
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pytest
 from guests.snare import build, compiler
 from tests.oracles import MissingError, run_tool
 
-FILES = (build.BOOT, build.KERNEL, build.FILES)
+KERNELS = (build.KERNEL, build.PARA_KERNEL)
+FILES = (build.BOOT, *KERNELS, build.FILES)
 
 
 @pytest.mark.oracle
@@ -34,14 +35,15 @@ def test_boot_program_is_eight_sectors_with_signatures() -> None:
     assert program[510:512] == b"\x55\xaa"
 
 
-def test_kernel_begins_with_a_multiboot_header_with_addresses() -> None:
-    words = [int.from_bytes(build.KERNEL.read_bytes()[i : i + 4], "little") for i in range(0, 32, 4)]
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.name)
+def test_kernel_begins_with_a_multiboot_header_with_addresses(kernel: Path) -> None:
+    words = [int.from_bytes(kernel.read_bytes()[i : i + 4], "little") for i in range(0, 32, 4)]
     magic, flags, checksum, header, load, load_end, bss_end, entry = words
     assert magic == 0x1BADB002
     assert flags & 1 << 16
     assert (magic + flags + checksum) & 0xFFFF_FFFF == 0
     assert header == load == 0x100000
-    assert load_end - load == build.KERNEL.stat().st_size
+    assert load_end - load == kernel.stat().st_size
     assert load < entry < load_end < bss_end
 
 
@@ -80,3 +82,18 @@ def test_cd_is_a_volume_for_7zip(tmp_path: Path) -> None:
     run_tool("7zz", "x", "-y", f"-o{tmp_path}", tmp_path / "snare.iso", "SNARE.IMG")
     image = build.boot_image(ramdisk=True, all_loaded=True)
     assert (tmp_path / "SNARE.IMG").read_bytes().rstrip(b"\0") == image.rstrip(b"\0")
+
+
+def test_the_port_takes_files_of_the_kernel_s_place_and_leaves_the_others() -> None:
+    kernel = compiler._sources("kernel", "kernel/selftest")
+    port = compiler._paravirtual(kernel)
+    replaced = {Path("kernel/machine.c"), Path("kernel/serial.c")}
+    assert set(kernel) - set(port) == replaced
+    added = {path.name for path in port if path.parent == Path("kernel/para")}
+    assert added == {"machine.c", "serial.c", "ring.c"}
+
+
+def test_a_medium_may_carry_the_port() -> None:
+    image = build.hard_disk(kernel=build.PARA_KERNEL)
+    port = build.PARA_KERNEL.read_bytes()
+    assert image[8 * 512 : 8 * 512 + len(port)] == port

@@ -52,7 +52,7 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["--help"]) == status.OK
 
     text = ANSI.sub("", capsys.readouterr().out)
-    for verb in ("run", "disk", "doctor", "version"):
+    for verb in ("run", "compare", "disk", "doctor", "version"):
         assert re.search(rf"^│ {verb} ", text, re.MULTILINE)
 
 

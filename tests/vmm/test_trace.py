@@ -165,7 +165,7 @@ def test_every_reason_has_a_title_and_a_sentence() -> None:
         ("vmexit.cr0-write", 28, 0x10),
         ("vmexit.npf", 48, 0x400),
         ("vmexit.interrupt-window", 7, 0x64),
-        ("hypercall.block", 18, 0x81),
+        ("hypercall.sched_op", 18, 0x81),
         ("intercept.dr7-read", 29, 0x27),
         ("intercept.ltr", 47, 0x6D),
         ("intercept.sgdt", 46, 0x67),

@@ -78,3 +78,27 @@ def test_every_family_of_the_techniques_is_in_the_catalogue() -> None:
 
 def test_an_instruction_the_catalogue_does_not_list_still_has_a_title() -> None:
     assert find_reason("emulate.xyz").title == "XYZ, emulated"
+
+
+@pytest.mark.parametrize(
+    ("key", "title"),
+    [
+        ("emulate.mov-to-cr3", "MOV to CR3, emulated"),
+        ("patched.mov-from-cs", "MOV from CS, replaced"),
+        ("emulate.pop-gs", "POP of GS, emulated"),
+        ("patched.lss", "LSS, replaced"),
+        ("emulate.int3", "INT3, emulated"),
+        ("vmexit.cr3-write", "CR3 write (VM exit)"),
+    ],
+)
+def test_an_instruction_about_one_register_names_it(key: str, title: str) -> None:
+    assert find_reason(key).title == title
+
+
+def test_every_name_of_the_decoder_is_in_the_catalogue() -> None:
+    from vmm.cpu import decode
+
+    names = {*decode._NAMES.values(), *(name for group in decode._GROUP_NAMES.values() for name in group)}
+    ordinary = {"", "cpuid", "rdtsc", "rdpmc", "syscall", "sysenter"}
+
+    assert not [name for name in names - ordinary if "It raised #GP" in find_reason(f"emulate.{name}").why]

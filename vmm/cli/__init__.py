@@ -17,6 +17,7 @@ EXAMPLES: Final = "\n".join(
         "[bold]Examples[/bold]",
         "  trapline run guest:snare",
         "  trapline run disk.vhd --trace exits",
+        "  trapline compare guest:snare",
         "  trapline guests",
         "  trapline disk create new.vhd 10G",
     ]
@@ -98,9 +99,15 @@ def build_app(arguments: list[str]) -> typer.Typer:
     )
     app.command(epilog=EPILOG)(run)
     if arguments[:1] != ["run"]:
+        from vmm.cli.compare import EPILOG as COMPARE_EPILOG
+        from vmm.cli.compare import compare
         from vmm.cli.disk import app as disk_app
         from vmm.cli.guests import app as guests_app
+        from vmm.cli.probe import EPILOG as PROBE_EPILOG
+        from vmm.cli.probe import probe
 
+        app.command(epilog=COMPARE_EPILOG)(compare)
+        app.command(epilog=PROBE_EPILOG)(probe)
         app.add_typer(disk_app, name="disk")
         app.add_typer(guests_app, name="guests")
     app.command()(doctor)

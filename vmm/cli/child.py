@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     """Load the engine, wait for the job on the first descriptor, run it with the ring on the second."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing yet that must end in good order
     job_descriptor, ring_descriptor = map(int, arguments)
-    _end_with_parent()
+    end_with_parent()
     gc.disable()  # what is imported now stays; looking through it again and again costs a tenth of the start
     with one_line() as failure:
         from vmm.cli.session import Session
@@ -61,7 +61,7 @@ class _StopSignal:
         return lambda: self._number
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """On Linux, have the kernel end this process when the supervisor is killed."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

@@ -16,14 +16,17 @@ GUEST_PREFIX: Final = "guest:"
 IMAGE_SUFFIXES: Final = (".vhd", ".img", ".raw", ".iso", ".ima", ".flp", ".toml")
 
 
-def machine_of(image: Path | None, cleanup: ExitStack) -> MachineConfig:
-    """Return the machine that the argument stands for; `cleanup` removes what was made for it."""
+def machine_of(image: Path | None, cleanup: ExitStack, *, paravirtual: bool = False) -> MachineConfig:
+    """Return the machine that the argument stands for; `cleanup` removes what was made for it.
+
+    Of a guest of ours that has one, `paravirtual` takes the port that knows its monitor.
+    """
     if image is None:
         return MachineConfig()
     if str(image).startswith(GUEST_PREFIX):
         from vmm.guests import temporary_machine
 
-        return temporary_machine(str(image).removeprefix(GUEST_PREFIX), cleanup)
+        return temporary_machine(str(image).removeprefix(GUEST_PREFIX), cleanup, paravirtual=paravirtual)
     if image.suffix.lower() == ".toml":
         from vmm.machine_toml import load_machine
 

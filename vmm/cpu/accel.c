@@ -126,7 +126,8 @@ struct shared {
     uint32_t assisted;                 /* interrupts and NMIs are exits, EVENTINJ is carried out: see `assisted_window` */
     uint32_t window_wanted;            /* tell when the guest can take an interrupt */
     uint32_t interrupt_told, unused2;
-    uint64_t root, empty_root, stray_cr3; /* shadow paging: see `on_tlb_fill`; 0: none */
+    uint64_t root, stray_cr3;          /* shadow paging: the CR3 that has to be, 0: any; one that a task switch loaded */
+    uint64_t touch_address, touch_access;
 };
 
 struct accel {
@@ -141,6 +142,7 @@ struct accel {
     int delivering, external;          /* the vector QEMU is delivering, or -1; 1: not a software interrupt */
     uint64_t event;                    /* the same, as EVENTINJ has it */
     uint64_t event_rip, event_next;    /* of a software interrupt: its instruction, and what follows */
+    uint32_t task;                     /* the selector of TR at the last turn of the main loop */
     struct accel *next;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -329,7 +331,7 @@ static unsigned software_int_length(struct accel *a)
 /* EVENTINJ and EXITINTINFO: [AMD-V] §15.20, §15.7.2. */
 enum { VMCB_EXITINTINFO = 0x88, VMCB_EVENTINJ = 0xa8 };
 enum { EVENT_EXTERNAL, EVENT_OF_NMI = 2, EVENT_EXCEPTION, EVENT_SOFTWARE };
-enum { EVENT_HAS_ERROR = 0x800, ENV_CR0 = 424 };
+enum { EVENT_HAS_ERROR = 0x800, ENV_CR0 = 424, ENV_TR = 352 };
 
 static uint64_t event_of(int vector, int type) { return 1u << 31 | type << 8 | vector; }
 
@@ -384,7 +386,7 @@ static long read_code(struct accel *a, uint64_t linear, char *code, long most)
 }
 
 /* Events that are no vectors of the processor's own: SVM exit codes + 100h, and three of ours. */
-enum { EVENT_INTERRUPT = 0x160, EVENT_NMI = 0x161, EVENT_WINDOW = 0x164, EVENT_BLOCK = 0x5f0, EVENT_SYSENTER, EVENT_SYSCALL };
+enum { EVENT_INTERRUPT = 0x160, EVENT_NMI = 0x161, EVENT_WINDOW = 0x164, EVENT_BLOCK = 0x5f0, EVENT_SYSENTER, EVENT_SYSCALL, EVENT_TOUCH };
 enum { CODE_BYTES = 15 };
 
 /* Copy the block that waits; it ends at most one instruction into the next page. */
@@ -514,6 +516,7 @@ static void tell_of_exception(struct accel *a, uint32_t vector)
     } else {
         AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0;
         AT(int32_t, a->h.env, ENV_OLD_EXCEPTION) = -1;
+        a->task = AT(uint32_t, a->h.env, ENV_TR); /* LTR may have been emulated */
         enter_guest(a);
     }
 }
@@ -521,6 +524,7 @@ static void tell_of_exception(struct accel *a, uint32_t vector)
 static void on_exception(void *uc, uint32_t vector, void *opaque)
 {
     struct accel *a = opaque;
+    a->task = AT(uint32_t, a->h.env, ENV_TR);
     if (a->s.assisted)
         leave_guest(a, vector);
     correct_nested_error(a, vector);
@@ -538,7 +542,7 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
         tell_of_exception(a, vector);
         return;
     }
-    if (a->trace) /* before anything is done: CS:EIP is still where it happened */
+    if (a->trace && !a->s.assisted) /* before anything is done: CS:EIP is still where it happened */
         CALL(a, a->trace, 0, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE), 0, 0);
     struct count unnamed = {0}, *c = &unnamed;
     if (vector >= 0x100)
@@ -642,6 +646,7 @@ static bool on_interrupt_window(void *cpu, int request)
     struct accel *a = engine_of(cpu);
     void *env = a->h.env;
     uint32_t *pending = &AT(uint32_t, cpu, CPU_INTERRUPT_REQUEST);
+    a->task = AT(uint32_t, env, ENV_TR);
     if (a->s.inject_vector >= 0) {
         raise_injected(a);
         return true;
@@ -764,14 +769,31 @@ static bool on_write_to_rom(void *uc, int type, uint64_t address, int size, int6
 struct tlb_entry { uint64_t read, write, code, physical, addend, pad[3]; };
 enum { FETCH = 2, TLB_NOT_DIRTY = 1 << 10 };
 
+/*
+ * A task switch cannot be cut off by an exit: QEMU would start the old task's instruction again, in the
+ * new task. Half way through, TR is the new task's; what it then touches is mapped ahead of the walk.
+ * Under shadow paging it has also loaded CR3, whose tables are the guest's: never to be walked.
+ */
+static void fill_ahead(struct accel *a, uint64_t address, int access)
+{
+    uint64_t *cr3 = &AT(uint64_t, a->h.env, ENV_CR0 + 24);
+    bool strayed = a->s.root && *cr3 != a->s.root;
+    if (strayed) {
+        a->s.stray_cr3 = *cr3;
+        *cr3 = a->s.root;
+    }
+    if (strayed || AT(uint32_t, a->h.env, ENV_TR) != a->task) {
+        a->s.touch_address = address;
+        a->s.touch_access = access;
+        call_event(a, EVENT_TOUCH);
+    }
+}
+
 static bool on_tlb_fill(void *cpu, uint64_t address, int size, int access, int mmu, bool probe, uintptr_t ra)
 {
     struct accel *a = engine_of(cpu);
-    uint64_t *cr3 = &AT(uint64_t, a->h.env, ENV_CR0 + 24);
-    if (a->s.root && *cr3 != a->s.root && *cr3 != a->s.empty_root) { /* a task switch: its tables are the guest's */
-        a->s.stray_cr3 = *cr3;
-        *cr3 = a->s.empty_root;
-    }
+    if (a->s.assisted)
+        fill_ahead(a, address, access);
     if (!a->tlb_fill(cpu, address, size, access, mmu, probe, ra))
         return false;
     uint64_t mask = AT(uint64_t, cpu, CPU_TLB_FAST + 16 * mmu);

@@ -81,8 +81,9 @@ class Shared(ctypes.Structure):
         ("interrupt_told", ctypes.c_uint32),
         ("unused2", ctypes.c_uint32),
         ("root", ctypes.c_uint64),
-        ("empty_root", ctypes.c_uint64),
         ("stray_cr3", ctypes.c_uint64),
+        ("touch_address", ctypes.c_uint64),
+        ("touch_access", ctypes.c_uint64),
     ]
 
 

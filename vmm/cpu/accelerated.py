@@ -22,6 +22,7 @@ from vmm.cpu.engine import (
     Engine,
     Kind,
     StopReason,
+    Touch,
     TraceCall,
     Wiring,
 )
@@ -249,14 +250,15 @@ class AcceleratedEngine(Engine):
         """Tell accel.c."""
         self.shared.window_wanted = 1
 
-    def guard_root(self, root: int, empty: int) -> None:
+    def guard_root(self, root: int) -> None:
         """Tell accel.c."""
-        self.shared.empty_root, self.shared.root = empty, root
+        self.shared.root = root
 
-    @property
-    def stray_cr3(self) -> int:
+    def take_touch(self) -> Touch:
         """Ask accel.c."""
-        return int(self.shared.stray_cr3)
+        shared = self.shared
+        cr3, shared.stray_cr3 = shared.stray_cr3, 0
+        return Touch(shared.touch_address, shared.touch_access == 1, cr3)
 
     def watch_blocks(self, on: bool) -> None:
         """Tell accel.c."""

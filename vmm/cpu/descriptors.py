@@ -10,6 +10,7 @@ Sources: [SDM3] Intel 64 and IA-32 Architectures Software Developer's Manual, vo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct as Layout
 from typing import Final
 
@@ -109,6 +110,7 @@ class Gate(msgspec.Struct, frozen=True, gc=False):
     parameter: int = 0
 
 
+@lru_cache(maxsize=4096)
 def parse_descriptor(low: int, high: int, address: int = 0) -> Descriptor:
     """Take a descriptor's two dwords apart; G is applied to the limit."""
     limit = low & 0xFFFF | high & 0xF_0000

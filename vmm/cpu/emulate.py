@@ -35,7 +35,7 @@ from vmm.cpu.paging import MASK_32, MASK_64, PAGE_MASK, PAGE_SIZE, GuestFault, t
 from vmm.cpu.segmentation import code_bits, peek, push
 from vmm.cpu.state import CpuView
 
-__all__ = ["Outcome", "Services", "emulate"]
+__all__ = ["Outcome", "Services", "carry_out", "emulate", "prepare"]
 
 _DONE, _HALTED = Outcome.DONE, Outcome.HALTED
 _UNHANDLED, _TRANSFERRED = (
@@ -57,17 +57,32 @@ def emulate(view: CpuView, services: Services, code: bytes | None = None) -> Out
     Raises:
         GuestFault: what the instruction raises; nothing has changed.
     """
-    bits = code_bits(view)
-    instruction = _parse(view, bits, code)
-    handler = _HANDLERS.get(instruction.key)
-    if handler is None:
-        return _UNHANDLED
+    handler, instruction = prepare(view, code)
+    return _UNHANDLED if handler is None else carry_out(view, services, handler, instruction)
+
+
+def prepare(view: CpuView, code: bytes | None) -> tuple[Handler | None, Encoded]:
+    """Read the instruction at CS:RIP, for who keeps it to `carry_out` it again; None: nobody emulates it.
+
+    Raises:
+        GuestFault: it cannot be fetched.
+    """
+    instruction = _parse(view, code_bits(view), code)
+    return _HANDLERS.get(instruction.key), instruction
+
+
+def carry_out(view: CpuView, services: Services, handler: Handler, instruction: Encoded) -> Outcome:
+    """Emulate the instruction at CS:RIP, which `prepare` has read.
+
+    Raises:
+        GuestFault: what the instruction raises; nothing has changed.
+    """
     if instruction.lock:
         raise GuestFault(r.UD)
     outcome = handler(view, instruction, services)
     if outcome is _TRANSFERRED:
         return _DONE
-    view.rip = view.rip + instruction.length & RIP_MASKS[bits]
+    view.rip = view.rip + instruction.length & RIP_MASKS[instruction.bits]
     if outcome is _HALTED:
         services.halt()
     return outcome

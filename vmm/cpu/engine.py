@@ -12,7 +12,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import unicorn
 from unicorn.unicorn_py3.unicorn import uclib
@@ -46,6 +46,7 @@ EVENT_WINDOW: Final = 0x164  # an assisted guest can take an interrupt now
 EVENT_BLOCK: Final = 0x5F0  # a block was translated and will run next
 EVENT_SYSENTER: Final = 0x5F1
 EVENT_SYSCALL: Final = 0x5F2
+EVENT_TOUCH: Final = 0x5F3  # an assisted guest's task switch is about to touch memory: it must not exit
 CODE_BUFFER_BYTES: Final = 256 << 20  # a guest that is always new code would fill Unicorn's own choice, 1 GiB
 TSS_AVAILABLE: Final = 0x8900
 FETCH_ERRORS: Final = frozenset({unicorn.UC_ERR_FETCH_PROT, unicorn.UC_ERR_FETCH_UNMAPPED})
@@ -84,6 +85,14 @@ class Kind(enum.IntEnum):
     SYSENTER = 12
     INTERCEPT = 13
     HLT = 14
+
+
+class Touch(NamedTuple):
+    """An access within a task switch; `cr3` is what that loaded instead of the guarded root, or 0."""
+
+    linear: int
+    write: bool
+    cr3: int
 
 
 TraceCall = Callable[[int, int, int, int, int], None]  # kind, a, b, c, host_ns
@@ -242,16 +251,12 @@ class Engine(ABC):
     def want_window(self) -> None:
         """Tell, once, when the assisted guest can take the interrupt that waits (EVENT_WINDOW)."""
 
-    def guard_root(self, root: int, empty: int) -> None:  # noqa: B027 - an engine that cannot, does not
-        """Keep task switches from loading the guest's CR3: `empty` stands in until `root` is back.
+    def guard_root(self, root: int) -> None:  # noqa: B027 - an engine that cannot, does not
+        """Have CR3 be `root` whatever a task switch loads; 0: let it be. See EVENT_TOUCH."""
 
-        What was loaded is then in `stray_cr3`. 0, 0: no guard.
-        """
-
-    @property
-    def stray_cr3(self) -> int:
-        """The CR3 that a guarded task switch loaded."""
-        return 0
+    def take_touch(self) -> Touch:
+        """Tell what EVENT_TOUCH is about; once."""
+        raise NotImplementedError
 
     @abstractmethod
     def watch_blocks(self, on: bool) -> None:

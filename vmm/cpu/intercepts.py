@@ -3,7 +3,8 @@
 The engine's SVM intercepts are live once the guest-mode flag is set. An armed instruction arrives
 before it runs; it is then emulated on the CPU view, counted and named. A few are always armed, for
 safety: LTR (a null or busy TR makes the engine abort the whole process at the next ring change) and
-access to MSRs that the engine does not have; MONITOR and MWAIT, which CPUID hides, are refused. The
+access to MSRs that the engine does not have, and RDPMC, which it has not either; MONITOR and MWAIT,
+which CPUID hides, are refused. The
 portable engine adds HLT and RDTSC, its only way to see them. With a local APIC there are accesses to CR8, its
 task priority, which the engine would keep for itself. All others cost nothing until armed.
 Source: [AMD-V] AMD64 Architecture Programmer's Manual volume 2, appendix C (exit codes).
@@ -39,7 +40,7 @@ GROUPS: Final = {
     "cr": tuple(name for name in EXIT_CODES if name.startswith("cr")),
 }
 _CODES: Final = EXIT_CODES | EXCEPTIONS
-ALWAYS: Final = frozenset({"ltr", "msr", "monitor", "mwait"})
+ALWAYS: Final = frozenset({"ltr", "msr", "rdpmc", "monitor", "mwait"})
 TASK_PRIORITY: Final = ("cr8-read", "cr8-write")
 
 

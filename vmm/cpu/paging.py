@@ -46,6 +46,12 @@ MAX_PHYSICAL_BITS: Final = 40  # what CPUID 80000008h of the engine's models say
 _ADDRESS_64: Final = ((1 << 52) - 1) & ~PAGE_MASK
 _RESERVED_64: Final = _ADDRESS_64 & ~((1 << MAX_PHYSICAL_BITS) - 1)
 _SMXP: Final = r.CR4_SMEP | r.CR4_SMAP
+_NOT_PLAIN: Final = r.CR4_PAE | _SMXP
+_ACCESSED: Final = PTE_P | PTE_A
+_PLAIN: Final = (  # what both entries of 32-bit paging must have, by write and user
+    (_ACCESSED, _ACCESSED | PTE_U),
+    (_ACCESSED | PTE_W, _ACCESSED | PTE_W | PTE_U),
+)
 _PSE36_RESERVED: Final = 1 << 21
 _DWORD: Final = Layout("<I").unpack
 _QWORD: Final = Layout("<Q").unpack
@@ -86,12 +92,21 @@ def translate(view: CpuView, linear: int, *, write: bool, user: bool, fetch: boo
     Raises:
         GuestFault: #PF, or #GP(0) for an address that is not canonical in IA-32e mode.
     """
-    if not view.cr[0] & r.CR0_PG:
+    cr = view.cr
+    if not cr[0] & r.CR0_PG:
         return linear & MASK_32
     if view.lookup is not None:
         physical = view.lookup(linear, write, user, fetch)
         if physical is not None:
             return physical
+    if not cr[4] & _NOT_PLAIN:  # a shorter way for what the walk below would neither refuse nor mark
+        read = view.memory.read
+        wanted = _PLAIN[write][user]
+        (pde,) = _DWORD(read((cr[3] & 0xFFFF_F000) + (linear >> 20 & 0xFFC), 4))
+        if pde & (wanted | PTE_PS) == wanted:
+            pte: int = _DWORD(read((pde & 0xFFFF_F000) + (linear >> 10 & 0xFFC), 4))[0]
+            if pte & wanted == wanted and (pte & PTE_D or not write):
+                return pte & 0xFFFF_F000 | linear & PAGE_MASK
     access = (PF_W if write else 0) | (PF_U if user else 0) | (PF_I if fetch else 0)
     return walk(view, linear, access)[0]
 

@@ -315,6 +315,9 @@ class PortableEngine(Engine):
 
     def _run_slice(self, instructions: int) -> None:
         state = self.fetch().state
+        if state.old_exception != -1:  # of a fault that a stop cut off: it will come again
+            state.old_exception = -1
+            self.commit()
         self._events_left = SLICE_EVENTS
         try:
             self.uc.emu_start(state.rip, 0, count=instructions)

@@ -24,7 +24,7 @@ from vmm.cpu.encoding import Encoded
 from vmm.cpu.far_transfers import check_code, check_offset
 from vmm.cpu.operands import Handler, Outcome, Services, next_rip
 from vmm.cpu.paging import MASK_32, MASK_64, GuestFault, commit
-from vmm.cpu.segmentation import in_protected_mode, peek_items, popped
+from vmm.cpu.segmentation import in_protected_mode, peek_items, pop_items, popped
 from vmm.cpu.state import CpuView, long_mode_active
 from vmm.cpu.task_switch import return_from_task
 
@@ -34,6 +34,7 @@ _ALWAYS: Final = r.ARITHMETIC_FLAGS | r.TF | r.DF | r.NT
 _WIDE: Final = r.RF | r.AC | r.ID
 _VIRTUAL: Final = r.VIF | r.VIP
 _ALWAYS_ONE: Final = 2  # EFLAGS bit 1
+_CODE: Final = r.DESC_S | r.DESC_CODE
 _VM86_LIMIT: Final = 0xFFFF
 _VM86_FLAGS: Final = r.DESC_P | 3 << r.DESC_DPL_SHIFT | r.DESC_S | r.DESC_WRITABLE | r.DESC_ACCESSED
 
@@ -51,15 +52,17 @@ class _OuterStack(msgspec.Struct, frozen=True, gc=False):
 
 def _retf(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
     size, release = instruction.operand_bytes, instruction.immediate
-    rip, selector = peek_items(view, 2, size)
+    (rip, selector), rsp = pop_items(view, 2, size)
     selector &= 0xFFFF
+    if release:
+        rsp = popped(view, 2 * size + release)
     if not in_protected_mode(view):
-        _return_real(view, rip, selector, popped(view, 2 * size + release))
+        _return_real(view, rip, selector, rsp)
         return _TRANSFERRED
     target = _return_code(view, selector)
     rpl = selector & d.SELECTOR_RPL
     if rpl == view.cpl:
-        _land(view, rip, selector, target, popped(view, 2 * size + release))
+        _land(view, rip, selector, target, rsp)
         return _TRANSFERRED
     sp, ss = peek_items(view, 2, size, 2 * size + release)
     outer = _outer_stack(view, ss & 0xFFFF, sp, release, target, rpl)
@@ -88,11 +91,11 @@ def _iret(view: CpuView, instruction: Encoded, services: Services) -> Outcome:
 
 def _iret_real(view: CpuView, size: int, iopl: int) -> None:
     """Real-address and virtual-8086 mode; `iopl` is the IOPL field where it may change, else 0."""
-    rip, selector, flags = peek_items(view, 3, size)
+    (rip, selector, flags), rsp = pop_items(view, 3, size)
     changed = _ALWAYS | r.IF | iopl
     if size > 2:
         changed |= _WIDE
-    _return_real(view, rip, selector & 0xFFFF, popped(view, 3 * size))
+    _return_real(view, rip, selector & 0xFFFF, rsp)
     view.rflags = view.rflags & ~(changed | r.RF) | flags & changed
 
 
@@ -107,7 +110,7 @@ def _return_real(view: CpuView, rip: int, selector: int, rsp: int) -> None:
 
 def _iret_protected(view: CpuView, size: int, bits: int, old: int) -> None:
     """Protected and IA-32e mode, from code of `bits`; `old` are the flags now."""
-    rip, selector, flags = peek_items(view, 3, size)
+    (rip, selector, flags), rsp = pop_items(view, 3, size)
     selector &= 0xFFFF
     cpl = view.cpl
     if flags & r.VM and cpl == 0 and size == 4 and not long_mode_active(view):
@@ -126,7 +129,7 @@ def _iret_protected(view: CpuView, size: int, bits: int, old: int) -> None:
     new = old & ~(changed | r.RF) | flags & changed | _ALWAYS_ONE
     rpl = selector & d.SELECTOR_RPL
     if rpl == cpl and bits != 64:
-        _land(view, rip, selector, target, popped(view, 3 * size), new)
+        _land(view, rip, selector, target, rsp, new)
         return
     sp, ss = peek_items(view, 2, size, 3 * size)  # 64-bit code always pops a stack, [SDM3] §6.14.3
     outer = _outer_stack(view, ss & 0xFFFF, sp, 0, target, rpl)
@@ -143,10 +146,13 @@ def _return_code(view: CpuView, selector: int) -> Descriptor:
         raise GuestFault(r.GP, 0)
     target = read_descriptor(view, selector)
     rpl = selector & d.SELECTOR_RPL
-    wrong_level = target.dpl > rpl if target.is_conforming else target.dpl != rpl
-    if not target.is_code or rpl < view.cpl or wrong_level:
+    flags = target.flags
+    dpl = flags >> r.DESC_DPL_SHIFT & 3
+    wrong_level = dpl > rpl if flags & r.DESC_CONFORMING else dpl != rpl
+    if flags & _CODE != _CODE or rpl < view.cpl or wrong_level:
         raise GuestFault(r.GP, selector & d.ERROR_SELECTOR)
-    check_code(view, target, selector)
+    if not flags & r.DESC_P or flags & r.DESC_L:
+        check_code(view, target, selector)
     return target
 
 
@@ -154,13 +160,16 @@ def _land(
     view: CpuView, rip: int, selector: int, target: Descriptor, rsp: int, rflags: int | None = None
 ) -> None:
     """Go on at the same level."""
-    check_offset(view, target, rip)
+    if rip > target.limit or target.flags & r.DESC_L:
+        check_offset(view, target, rip)
     flags, plan = plan_accessed(view, target)
     commit(view, plan)
     if rflags is not None:
         view.rflags = rflags
     view.regs[r.RSP] = rsp
-    view.load_segment(r.CS, selector, target.base, target.limit, flags)
+    cs = view.segs[r.CS]
+    if (cs.selector, cs.flags, cs.base, cs.limit) != (selector, flags, target.base, target.limit):
+        view.load_segment(r.CS, selector, target.base, target.limit, flags)
     view.rip = rip
 
 

@@ -9,15 +9,36 @@ checking), §3.4.4 (segment loading in 64-bit mode); volume 1, §6.2 (stacks).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from struct import Struct as Layout
 from typing import Final
 
 import msgspec
 
 from vmm.cpu import registers as r
-from vmm.cpu.paging import MASK_32, MASK_64, GuestFault, commit, is_canonical, plan_write, read_linear
+from vmm.cpu.paging import (
+    MASK_32,
+    MASK_64,
+    PAGE_MASK,
+    PAGE_SIZE,
+    GuestFault,
+    commit,
+    is_canonical,
+    plan_write,
+    read_linear,
+    translate,
+)
 from vmm.cpu.state import CpuView, SegmentCache
 
 _EXPAND_DOWN: Final = 1 << 10  # in a data segment, where a code segment has the conforming bit
+# A 32-bit stack that grows down in an expand-up segment
+_PLAIN_STACK: Final = r.DESC_B | r.DESC_S | r.DESC_CODE | _EXPAND_DOWN
+_PLAIN: Final = r.DESC_B | r.DESC_S
+_ITEMS: Final = {
+    (item, number): Layout(f"<{number}{kind}")
+    for item, kind in ((2, "H"), (4, "I"), (8, "Q"))
+    for number in range(1, 4)
+}
 _CODE_READABLE: Final = r.DESC_WRITABLE  # the same bit, read as R in a code segment
 
 
@@ -148,9 +169,18 @@ def push(view: CpuView, value: int, size: int) -> None:
     Raises:
         GuestFault: #SS(0) or #PF, with nothing changed.
     """
+    ss, regs = view.segs[r.SS], view.regs
+    flags, sp = ss.flags, regs[r.RSP]
+    if flags & _PLAIN_STACK == _PLAIN and size <= sp <= ss.limit:  # a shorter way for the usual stack
+        linear = ss.base + sp - size & MASK_32
+        if linear & PAGE_MASK <= PAGE_SIZE - size and not view.segs[r.CS].flags & r.DESC_L:
+            data = (value & (1 << size * 8) - 1).to_bytes(size, "little")
+            view.memory.write(translate(view, linear, write=True, user=view.cpl == 3), data)
+            regs[r.RSP] = sp - size
+            return
     new_sp, plan = plan_items(view, (value,), size)
     commit(view, plan)
-    view.regs[r.RSP] = new_sp
+    regs[r.RSP] = new_sp
 
 
 def peek(view: CpuView, size: int) -> tuple[int, int]:
@@ -159,8 +189,24 @@ def peek(view: CpuView, size: int) -> tuple[int, int]:
     Raises:
         GuestFault: #SS(0) or #PF.
     """
-    (value,) = peek_items(view, 1, size)
-    return value, popped(view, size)
+    (value,), rsp = pop_items(view, 1, size)
+    return value, rsp
+
+
+def pop_items(view: CpuView, number: int, item: int) -> tuple[Sequence[int], int]:
+    """Read operands from the current stack, the top first, and RSP as it is after they are popped.
+
+    Raises:
+        GuestFault: #SS(0) or #PF.
+    """
+    ss, sp = view.segs[r.SS], view.regs[r.RSP]
+    size = number * item
+    if ss.flags & _PLAIN_STACK == _PLAIN and sp + size <= ss.limit:  # a shorter way for the usual stack
+        linear = ss.base + sp & MASK_32
+        if linear & PAGE_MASK <= PAGE_SIZE - size and not view.segs[r.CS].flags & r.DESC_L:
+            data = view.memory.read(translate(view, linear, write=False, user=view.cpl == 3), size)
+            return _ITEMS[item, number].unpack(data), sp + size
+    return peek_items(view, number, item), popped(view, size)
 
 
 def peek_items(view: CpuView, number: int, item: int, skip: int = 0) -> list[int]:

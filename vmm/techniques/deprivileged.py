@@ -12,13 +12,15 @@ the one that clears it where it hands back.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from vmm.clock import host_ns
+from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
 from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
-from vmm.cpu.emulate import Outcome, emulate
+from vmm.cpu.emulate import Outcome, carry_out, prepare
+from vmm.cpu.encoding import MAX_LENGTH, Encoded
 from vmm.cpu.engine import (
     EVENT_BLOCK,
     EVENT_INTERRUPT,
@@ -29,10 +31,11 @@ from vmm.cpu.engine import (
     Action,
 )
 from vmm.cpu.intercepts import EXIT_CODES
+from vmm.cpu.operands import Handler
 from vmm.cpu.paging import MASK_32, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
-from vmm.cpu.software_int import software_int_bytes
+from vmm.cpu.software_int import read_code, software_int_bytes
 from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
 from vmm.memory import Memory
 from vmm.techniques.base import Technique, place_of
@@ -44,18 +47,31 @@ from vmm.techniques.shadow_pager import ShadowPager
 from vmm.techniques.virtual_cpu import VirtualCpu
 
 _RESUME: Final = Action.RESUME
-_UNHANDLED, _SHADOW = Outcome.UNHANDLED, Outcome.INTERRUPT_SHADOW
+_SHADOW = Outcome.INTERRUPT_SHADOW
 _CR0_WRITE: Final = INTERCEPT_VECTOR + EXIT_CODES["cr0-write"]
 _SEGMENT_FAULTS: Final = frozenset({r.TS, r.NP, r.SS_FAULT, r.GP})
 _TABLE_LOADS: Final = frozenset({"lgdt", "lldt"})
 _PAGING_BITS: Final = {0: r.CR0_PG | r.CR0_WP, 4: r.CR4_PSE | r.CR4_PAE | r.CR4_PGE | r.CR4_SMEP | r.CR4_SMAP}
 _DR6_BS: Final = 1 << 14
+_MOST_PREPARED: Final = 8192
+_Prepared = tuple[str, Handler | None, Encoded, ExitRow]
 # What an exit goes through, as named in cost.py
 EMULATED: Final = ("fault-entry", "decode", "emulate", "resume")
 FILLED: Final = ("fault-entry", "page-walk", "shadow-update", "resume")
+SYNCED: Final = ("fault-entry", "descriptor-sync", "resume")
 REFLECTED: Final = ("fault-entry", "injection", "resume")
 INTERRUPTED: Final = ("interrupt-entry", "injection", "resume")
 SWITCHED: Final = ("fault-entry", "emulate", "descriptor-sync", "tlb-flush", "resume")
+
+
+class FullCalls(Protocol):
+    """VMCALL of a guest that runs as on a bare machine."""
+
+    def row(self, view: CpuView) -> ExitRow:
+        """Return where the call at RIP is counted."""
+
+    def serve(self, view: CpuView, code: bytes, linear: int) -> bool:
+        """Carry it out; False: there is none."""
 
 
 class Deprivileged(Technique):
@@ -63,6 +79,7 @@ class Deprivileged(Technique):
 
     hidden_bytes = BYTES
     watches_blocks = False
+    full_calls: FullCalls | None = None  # hypercalls of a guest that is not paravirtual
     cpu_class = VirtualCpu
     descriptors_class = ShadowDescriptors
 
@@ -77,9 +94,11 @@ class Deprivileged(Technique):
         self.services = GuestServices(self)
         self.running = False  # in protected mode, the monitor in between
         self._leaving = False
-        self._rows: dict[str, ExitRow] = {}
+        self._code_segment = self.engine.view.segs[r.CS]
+        self._prepared: dict[int, dict[bytes, _Prepared]] = {0: {}, r.DESC_B: {}}
         self._last: ExitRow | None = None  # the row of the exit just handled
         self._fill = self.exits.row("shadow.fill", FILLED)
+        self._descriptors = self.exits.row("shadow.descriptors", SYNCED)
         self._int = self.exits.row("reflect.int", REFLECTED)
         self._interrupt = self.exits.row("inject.interrupt", INTERRUPTED)
         self._nmi = self.exits.row("inject.nmi", INTERRUPTED)
@@ -210,6 +229,10 @@ class Deprivileged(Technique):
         elif vector == r.PF_FAULT:
             self.on_page_fault(state.cr[2] & MASK_32, state.error_code, began)
         elif vector in _SEGMENT_FAULTS:
+            if not self.descriptors.fresh and state.error_code & d.ERROR_SELECTOR:
+                self.descriptors.follow()  # and try again
+                self._book(self._descriptors, began)
+                return
             self._emulate(code, began, vector, state.error_code)
         elif vector == r.UD:
             self.on_invalid(code, began)
@@ -227,9 +250,14 @@ class Deprivileged(Technique):
         self.pager.fill(linear, error_code)
         self._book(self._fill, began)
 
-    def on_invalid(self, code: bytes, began: int) -> None:  # noqa: ARG002
-        """#UD: the guest's own, unless a technique knows the instruction."""
-        raise GuestFault(r.UD)
+    def on_invalid(self, code: bytes, began: int) -> None:
+        """#UD: the guest's own, unless it calls the monitor."""
+        if self.full_calls is None:
+            raise GuestFault(r.UD)
+        row = self.full_calls.row(self.vcpu)
+        if not self.full_calls.serve(self.vcpu, code, self.vcpu.real.code_address()):
+            raise GuestFault(r.UD)
+        self._book(row, began)
 
     def on_block(self, code: bytes) -> None:
         """A block that is about to run for the first time."""
@@ -253,24 +281,38 @@ class Deprivileged(Technique):
         """Emulate the instruction at RIP; one that nobody emulates has earned its fault."""
         vcpu = self.vcpu
         stepping = vcpu.state.eflags & r.TF
-        name = instruction_name(code, code_bits(vcpu))
-        outcome = emulate(vcpu, self.services, code or None)
-        if outcome is _UNHANDLED:
-            if vector == r.GP and error_code and not self.descriptors.fresh:
-                self.descriptors.follow()  # a far transfer or load met the empty copy
-                return
+        known = self._prepared[self._code_segment.flags & r.DESC_B].get(code)
+        name, handler, instruction, row = known or self._prepare(code)
+        if handler is None:
             raise GuestFault(vector, error_code)
+        outcome = carry_out(vcpu, self.services, handler, instruction)
         self.after_emulation(name, outcome)
         if stepping:
             self.services.write_dr(6, self.services.read_dr(6) | _DR6_BS)
             self._deliver(Event(r.DB))
-        row = self._rows.get(name)
-        if row is None:
-            row = self._rows[name] = self.emulation_row(name, code)
-        self._book(row, began)
+        self._last = row
+        row.count += 1
+        row.host_ns += host_ns() - began
+
+    def _prepare(self, code: bytes) -> _Prepared:
+        """Read the instruction at RIP, once for all times its bytes come again."""
+        vcpu = self.vcpu
+        bits = code_bits(vcpu)
+        handler, instruction = prepare(vcpu, code or None)
+        whole = code
+        if len(code) < instruction.length:  # it goes on in the next page
+            whole = read_code(vcpu, vcpu.code_address(), MAX_LENGTH)
+        name = instruction_name(whole, bits)
+        prepared = name, handler, instruction, self.emulation_row(name, whole)
+        if whole is code:
+            known = self._prepared[self._code_segment.flags & r.DESC_B]
+            if len(known) >= _MOST_PREPARED:
+                known.clear()
+            known[code] = prepared
+        return prepared
 
     def emulation_row(self, name: str, code: bytes) -> ExitRow:  # noqa: ARG002
-        """The row in which an emulated instruction is counted."""
+        """The row in which the instruction is counted when it has been emulated."""
         return self.exits.row("emulate." + name, EMULATED)
 
     def after_emulation(self, name: str, outcome: Outcome) -> None:
@@ -280,7 +322,7 @@ class Deprivileged(Technique):
             state.hflags |= HF_INHIBIT_IRQ
         elif state.hflags & HF_INHIBIT_IRQ:
             state.hflags &= ~HF_INHIBIT_IRQ
-        if name in _TABLE_LOADS or not self.descriptors.fresh:
+        if name in _TABLE_LOADS:
             self.descriptors.follow()
 
     # -- the guest's own

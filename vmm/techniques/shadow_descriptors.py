@@ -5,8 +5,8 @@ at ring 1 without the monitor; system descriptors are left out, so that gates an
 are emulated. So are data segments that were never accessed: their first load sets the bit in the guest's
 table. In code segments it is preset, since the copies are read-only to the guest.
 
-The pages of the guest's tables are protected. The first write empties the copy: the next selector load
-faults, is emulated on the guest's own table, and the copy is made anew. (The hidden parts of segment
+The pages of the guest's tables are protected. The first write makes all of the copy not present: the next
+selector load faults, the copy is made anew, and the load is tried again. (The hidden parts of segment
 registers stay as loaded, which is the architecture's rule too.)
 
 The tables lie at 2^40, which 32-bit code cannot reach, [SDM3] §3.3.7 (in IA-32e mode a descriptor
@@ -36,6 +36,7 @@ _TSS_LIMIT: Final = 0x67
 _TSS_BITMAP: Final = 0x66  # where the I/O bitmap's offset is: beyond the limit, every port is refused
 _TSS_FLAGS: Final = r.DESC_P | d.TYPE_TSS32 << r.DESC_TYPE_SHIFT
 _LDT_FLAGS: Final = r.DESC_P | d.TYPE_LDT << r.DESC_TYPE_SHIFT
+_NOT_PRESENT: Final = ~(r.DESC_P >> 8) & 0xFF
 _NO_PAGES: Final[frozenset[int]] = frozenset()
 
 
@@ -98,12 +99,14 @@ class ShadowDescriptors:
         ) <= ldt_limit + PAGE_MASK
 
     def stale(self) -> None:
-        """Empty the copies: the next load of a selector faults and is emulated."""
+        """Let the next load of a selector fault: it is to meet a new copy."""
         if self.fresh:
             self.fresh = False
             self._watch(_NO_PAGES)
-            for page in self._lengths:
-                self._put(page, b"")
+            for page, length in self._lengths.items():
+                at = self._at + page * PAGE_SIZE
+                copy = np.frombuffer(self._hidden.bytes[at : at + length], dtype=np.uint8)
+                copy[d.ACCESS_BYTE :: 8] &= _NOT_PRESENT
 
     def _watch(self, pages: frozenset[int]) -> None:
         for frame in self._pages - pages:
@@ -112,7 +115,7 @@ class ShadowDescriptors:
             self._pager.protect(frame, self._on_write)
         self._pages = pages
 
-    def _on_write(self, frame: int) -> None:  # noqa: ARG002 - any page empties both copies
+    def _on_write(self, frame: int) -> None:  # noqa: ARG002 - any page spoils both copies
         self.stale()
 
     def _frames(self) -> frozenset[int]:

@@ -35,9 +35,11 @@ CATALOGUE: Final = {
 
 _INTERCEPTED: Final = re.compile(r"(intercept|vmexit)\.([cd]r)(\d+)-(read|write)")
 _EMULATED: Final = re.compile(r"(emulate|patched)\.mov-(from|to)-([cd]r)(\d+)")
-_VMCALL: Final = 18  # [SDM3C] appendix C
-_VMMCALL: Final = 0x81  # [APM2] appendix C
-_XEN_NAMES: Final = {"version": "xen_version", "set_timer": "set_timer_op", "block_op": None, "unknown": None}
+_SEGMENT: Final = re.compile(r"(emulate|patched)\.(mov-from|mov-to|push|pop)-([c-gs]s)")
+_RELATIVES: Final = {
+    **dict.fromkeys(("les", "lfs", "lgs", "lss"), "lds"),
+    **dict.fromkeys(("int1", "int3", "into"), "int"),
+}
 _FAMILIES: Final = {
     "emulate": ("emulated", "It raised #GP outside ring 0; the monitor carried it out."),
     "patched": ("replaced", "Translation put the monitor in its place."),
@@ -59,11 +61,15 @@ def find_reason(key: str) -> Reason:
     if match := _EMULATED.fullmatch(key):
         family, way, kind, number = match.groups()
         return _numbered(key, f"{family}.mov-{way}-{kind}", int(number), f"MOV {way} {kind.upper()}{number}")
+    if match := _SEGMENT.fullmatch(key):
+        family, move, register = match.groups()
+        entry = CATALOGUE[f"{family}.{move}-seg"]
+        return entry._replace(key=key, title=entry.title.replace("a segment register", register.upper()))
     group, _, name = key.partition(".")
+    if relative := CATALOGUE.get(f"{group}.{_RELATIVES.get(name)}"):
+        return relative._replace(key=key, title=f"{name.upper()}, {relative.title.rpartition(', ')[2]}")
     if name and group in _FAMILIES:
         what, why = _FAMILIES[group]
-        if group == "hypercall":
-            return Reason(key, f"{name}, {what}", _VMCALL, _VMMCALL, _XEN_NAMES.get(name, name), why)
         return Reason(key, f"{name.upper()}, {what}", None, None, None, why)
     return Reason(key, key, None, None, None, "The monitor acted on the guest's behalf.")
 

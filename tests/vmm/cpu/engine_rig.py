@@ -27,6 +27,7 @@ from vmm.cpu.accel import LIBRARY
 from vmm.cpu.engine import EngineView, StopReason
 from vmm.cpu.processor import Processor, ProcessorOptions
 from vmm.memory import MIB, Memory
+from vmm.techniques.base import Bare, Technique
 
 ENGINES = ("accelerated", "portable")
 both_engines = pytest.mark.parametrize("engine", ENGINES)
@@ -165,7 +166,9 @@ class Window:
 
 
 class Rig:
-    """One processor of one engine, with everything a test guest talks to."""
+    """One processor of one engine, with everything a test guest talks to, under a technique or bare."""
+
+    kind: type[Technique] = Bare
 
     def __init__(
         self,
@@ -182,6 +185,8 @@ class Rig:
         self.words: list[int] = []
         self.service: Callable[[int], None] = self.log.append  # what a write to port SERVICE does
         self.memory = Memory(RAM_BYTES)
+        if self.kind.hidden_bytes:
+            self.memory.add_monitor(self.kind.hidden_bytes)
         self.memory.add_rom(ROM_AT, bytes(range(256)) * (ROM_BYTES // 256))
         self.window, self.ports, self.block = Window(), Ports(self), BlockPort(bulk=bulk)
         if device is not None:
@@ -198,6 +203,8 @@ class Rig:
         now = None if options.virtual_clock else HostTime()
         self.processor = Processor(self.memory, self.bus, self._acknowledge, now, options)
         self.engine = self.processor.live
+        self.technique = self.kind(self.processor, self.memory)
+        self.technique.start()
 
     @staticmethod
     def local_apic() -> LocalApic:

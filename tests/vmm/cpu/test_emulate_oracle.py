@@ -101,7 +101,7 @@ def protected(rng: random.Random) -> FakeView:
     view.load_segment(r.CS, 8 | cpl, 0, f.FLAT, code | ring)
     view.load_segment(r.SS, 0x10 | cpl, 0, f.FLAT if wide else 0xFFFF, stack | ring)
     for index in (r.ES, r.DS, r.FS, r.GS):
-        dpl = rng.randrange(4) << r.DESC_DPL_SHIFT
+        dpl = rng.randrange(cpl, 4) << r.DESC_DPL_SHIFT
         held = rng.choice([0, 3, 0x20, 0x23])
         view.load_segment(index, held, 0, f.FLAT, f.DATA32 | f.GRANULAR | dpl)
     view.load_segment(r.DS, 0x10 | cpl, 0, f.FLAT, f.DATA32 | f.GRANULAR | ring)

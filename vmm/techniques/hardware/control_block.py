@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.intercepts import EXCEPTIONS, EXIT_CODES
@@ -242,7 +243,7 @@ class ControlBlock:
             return
         if name == "tr":
             parts["attrib"] &= ~_BUSY  # the engine aborts on a busy one
-            if parts["attrib"] >> r.DESC_TYPE_SHIFT & 7 != 1:
+            if parts["attrib"] >> r.DESC_TYPE_SHIFT & 0x1F not in (d.TYPE_TSS16, d.TYPE_TSS32):
                 raise ValueError(f"tr.attrib: {value:#x} is no task-state segment; VMRUN would refuse it")
         segment.selector, segment.base = parts["selector"], parts["base"]
         segment.limit, segment.flags = parts["limit"], parts["attrib"]

@@ -5,6 +5,10 @@ at its window, a hole reads FFh, as on the bare machine. RAM and holes come in 2
 whole one fits, the rest in pages of 4 KiB. The monitor's own memory, in which these tables lie too, is
 never mapped: its addresses lead into a hole.
 
+Before the first page of a window is mapped all RAM is. An instruction that reads a device and stores to
+memory would otherwise, if the store faults, start again and read the device twice; as one that moves from
+window to window still does at the first page of the second.
+
 Sources: [AMD-V] AMD64 Architecture Programmer's Manual, volume 2, §15.25.
 """
 
@@ -29,9 +33,12 @@ class NestedTables:
 
     def __init__(self, memory: Memory, hidden: HiddenMemory) -> None:
         self._memory, self._hidden, self._words = memory, hidden, hidden.words
-        self._occupied = [(b.address, b.address + b.length) for b in memory.blocks()]
-        self._occupied += [(w.address, w.address + w.length) for w in memory.windows]
+        blocks = [block for block in memory.blocks() if block.address < MONITOR_BASE]
+        self._occupied = [(block.address, block.address + block.length) for block in blocks]
+        self._windows = [(w.address, w.address + w.length) for w in memory.windows]
+        self._occupied += self._windows
         self._tables: list[int] = []
+        self._has_all_ram = False
         self.fills = self.drops = 0
         self.root = hidden.allocate()
 
@@ -40,6 +47,7 @@ class NestedTables:
         for page in self._tables:
             self._hidden.free(page)
         self._tables.clear()
+        self._has_all_ram = False
         at = self._index(self.root, 0)
         for index in range(512):
             self._words[at + index] = 0
@@ -48,16 +56,28 @@ class NestedTables:
     def fill(self, address: int) -> bool:
         """Map the page of a guest-physical address; True if the tree started over: flush the TLB."""
         self.fills += 1
-        size = LARGE if self._is_uniform(address & -LARGE) else PAGE
-        started_over = False
         try:
-            at = self._place(address, size)
+            if not self._has_all_ram and any(first <= address < last for first, last in self._windows):
+                self._map_ram()
+            self._map(address)
         except OutOfPagesError:
             self.clear()
-            started_over = True
-            at = self._place(address, size)
+            self._map(address)
+            return True
+        return False
+
+    def _map(self, address: int) -> int:
+        """Map one page, large where it can be; return its size."""
+        size = LARGE if self._is_uniform(address & -LARGE) else PAGE
+        at = self._place(address, size)
         self._words[at] = self._physical(address & -size) | _ALL | (_LARGE_BIT if size == LARGE else 0)
-        return started_over
+        return size
+
+    def _map_ram(self) -> None:
+        """Map every page of RAM."""
+        address, self._has_all_ram = 0, True
+        while address < self._memory.ram_bytes:
+            address += self._map(address)
 
     def lookup(self, address: int) -> int | None:
         """Return where a guest-physical address is mapped, or None."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from vmm.cpu import registers as r
 from vmm.cpu import state as s
-from vmm.cpu.engine import Engine
+from vmm.cpu.engine import Engine, Touch
+from vmm.cpu.paging import MASK_32, PF_W, GuestFault, Trail, walk
 from vmm.memory import Memory
 from vmm.techniques.hardware.nested import NestedTables
 from vmm.techniques.hidden import HiddenMemory
@@ -27,6 +29,20 @@ class NestedPaging:
         state.hflags2 |= s.HF2_NPT
         engine.commit()
         engine.flush_tlb()
+
+    def touch(self, touch: Touch) -> None:
+        """Map ahead what a task switch will touch, the guest's page tables too."""
+        view = self._engine.view
+        physical = touch.linear & MASK_32
+        trail: Trail = ()
+        if view.cr[0] & r.CR0_PG:
+            try:
+                physical, trail = walk(view, touch.linear, PF_W if touch.write else 0)
+            except GuestFault:  # the processor will find out by itself
+                return
+        for address in (*(at for at, _ in trail), physical):
+            if self.tables.lookup(address) is None:
+                self.fill(address)
 
     def fill(self, address: int) -> None:
         """Map what a nested page fault asks for."""

@@ -3,17 +3,19 @@
 Real mode and unpaged protected mode run as they are. When the guest turns paging on, the processor gets
 PAE or 4-level paging on the shadow tables; the guest goes on reading the CR0, CR3 and CR4 it wrote.
 
-A task switch loads CR3 by itself. The engine then stands on empty tables, so the next access faults and
-the new address space is taken from there. The portable engine cannot be stopped so: there the guest's
+A task switch loads CR3 by itself, in the middle of its work. The accelerated engine tells of the next access
+before it is made, and the processor stays on the shadow tables. The portable engine cannot: there the guest's
 own tables are in use until their first fault.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from vmm.cpu import registers as r
-from vmm.cpu.engine import Engine
+from vmm.cpu.engine import Engine, Touch
+from vmm.cpu.paging import PF_W, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.view import EngineView
 from vmm.memory import Memory
@@ -60,7 +62,6 @@ class ShadowPaging:
             levels: ShadowPager(hidden, self.view, engine, levels=levels, wraps=False) for levels in (3, 4)
         }
         self.pager = self._pagers[3]
-        self._empty = hidden.allocate()
         engine.view = self.view
         processor.on_invlpg = self._invlpg
 
@@ -70,7 +71,7 @@ class ShadowPaging:
         state = self._engine.fetch().state
         for index in (0, 2, 3, 4):
             view.cr[index] = state.cr[index]
-        self._engine.guard_root(0, 0)
+        self._engine.guard_root(0)
         if view.cr[0] & r.CR0_PG:
             self._turn_on(view.cr[0])
         self._engine.commit()
@@ -114,11 +115,11 @@ class ShadowPaging:
         engine.write_cr(4, self._real(4, view.cr[4]))
         engine.write_cr(3, self.pager.root)
         engine.write_cr(0, self._real(0, cr0))
-        engine.guard_root(self.pager.root, self._empty)
+        engine.guard_root(self.pager.root)
 
     def _turn_off(self, cr0: int) -> None:
         engine, view = self._engine, self.view
-        engine.guard_root(0, 0)
+        engine.guard_root(0)
         engine.write_cr(0, cr0)
         engine.write_cr(3, view.cr[3])
         engine.write_cr(4, view.cr[4])
@@ -137,9 +138,16 @@ class ShadowPaging:
         """
         real = self.view.real_cr[3]
         if real != self.pager.root:
-            self.view.cr[3] = self._engine.stray_cr3 if real == self._empty else real
-            self.pager.new_address_space()
             self._engine.write_cr(3, self.pager.root)
+            self.view.write_cr(3, real)
         if error_code & _PF_RESERVED:  # EFER.NXE was cleared: no entry has been reserved before
             self.pager.drop_all()
         self.pager.fill(linear, error_code)
+
+    def touch(self, touch: Touch) -> None:
+        """Map ahead what a task switch will touch; what the guest's tables deny faults by itself."""
+        if touch.cr3:
+            self.view.write_cr(3, touch.cr3)
+        if self.view.cr[0] & r.CR0_PG:
+            with contextlib.suppress(GuestFault):
+                self.pager.fill(touch.linear, PF_W if touch.write else 0)

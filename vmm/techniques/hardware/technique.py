@@ -21,10 +21,12 @@ from vmm.clock import host_ns
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.delivery import Event, escalates
-from vmm.cpu.engine import INTERCEPT_VECTOR, Action
+from vmm.cpu.encoding import MAX_LENGTH
+from vmm.cpu.engine import EVENT_TOUCH, INTERCEPT_VECTOR, Action, Touch
 from vmm.cpu.intercepts import EXCEPTIONS, EXIT_CODES
 from vmm.cpu.paging import GuestFault
 from vmm.cpu.processor import Processor
+from vmm.cpu.software_int import read_code
 from vmm.cpu.view import EngineView
 from vmm.memory import Memory
 from vmm.techniques.base import Technique, place_of
@@ -52,6 +54,7 @@ _MECHANISMS: Final = {
     _PF: (*_EXIT, "vmread", "page-walk", "shadow-update"),
     INTERRUPT: _EXIT, NMI: _EXIT, WINDOW: (*_EXIT, "vmwrite"),
 }  # fmt: skip
+_NO_INSTRUCTION: Final = frozenset({INTERRUPT, NMI, WINDOW})
 _RESUME: Final = Action.RESUME
 _EVENT_EXCEPTION: Final = vmcb.EVENT_VALID | vmcb.EVENT_EXCEPTION << vmcb.EVENT_TYPE_SHIFT
 _EVENT_TYPE: Final = vmcb.EVENT_VALID | 7 << vmcb.EVENT_TYPE_SHIFT
@@ -67,6 +70,9 @@ class Paging(Protocol):
 
     def start(self) -> None:
         """Take the processor as after a reset."""
+
+    def touch(self, touch: Touch) -> None:
+        """Map ahead what a task switch is about to touch."""
 
 
 class Hardware(Technique):
@@ -97,6 +103,8 @@ class Hardware(Technique):
         self._nmis = self.exits.row("inject.nmi", ("vmwrite",))
         for vector in self._vectors():
             processor.router.claim(vector, self._handler(vector))
+
+        processor.router.claim(EVENT_TOUCH, self._on_touch)
 
     @staticmethod
     def _vectors() -> list[int]:
@@ -157,7 +165,10 @@ class Hardware(Technique):
 
     def _note(self, vector: int, code: bytes) -> None:
         """Keep what `last_exit` is worked out from; as little as an exit can bear."""
-        state = self._engine.view.state
+        view = self._engine.view
+        state = view.state
+        if not code and vector not in _NO_INSTRUCTION:  # the portable engine leaves it to us
+            code = read_code(view, view.code_address(), MAX_LENGTH)
         gpr = self._lmsw_source(code) if vector == _CR0_WRITE else 0
         address = self.block.exitinfo2.value
         self._seen = (vector, code, state.hflags, state.rip, state.error_code, address, gpr)
@@ -207,6 +218,11 @@ class Hardware(Technique):
             self._inject_exception(fault.vector, fault.error_code, fault.cr2)
         else:
             self._redeliver()
+        return _RESUME
+
+    def _on_touch(self, _vector: int, _code: bytes) -> Action:
+        """No exit: a task switch half way, which none may cut off."""
+        self._paging.touch(self._engine.take_touch())
         return _RESUME
 
     # -- events into the guest

@@ -46,6 +46,7 @@ NAMES: Final = {
     EVENT_CHANNEL_OP: "event_channel_op", PHYSDEV_OP: "physdev_op", BLOCK_OP: "block_op",
 }  # fmt: skip
 UNKNOWN: Final = "unknown"
+CALLED: Final = ("hypercall-entry", "world-switch", "emulate", "resume")  # as named in cost.py
 
 # Errors, as Linux and Xen number them
 EPERM: Final = -1

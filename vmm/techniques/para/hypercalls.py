@@ -63,15 +63,22 @@ class Devices:
 
 
 class Hypercalls:
-    """The calls of one machine."""
+    """The calls of one machine; of these only `served`, if given."""
 
     def __init__(
-        self, view: CpuView, memory: Ram, services: Services, monitor: Monitor, devices: Devices
+        self,
+        view: CpuView,
+        memory: Ram,
+        services: Services,
+        monitor: Monitor,
+        devices: Devices,
+        served: frozenset[int] | None = None,
     ) -> None:
         self._view, self._memory, self._services, self._monitor = view, memory, services, monitor
         self.page, self.events = devices.page, devices.events
         self.console, self.ring = devices.console, devices.ring
         self.upcall_vector: int | None = None
+        self._served = frozenset(abi.NAMES) if served is None else served
         self._calls: dict[int, Call] = {
             abi.SET_TRAP_TABLE: self._set_trap_table, abi.MMU_UPDATE: self._mmu_update,
             abi.SET_GDT: self._set_gdt, abi.STACK_SWITCH: self._stack_switch,
@@ -97,12 +104,12 @@ class Hypercalls:
         """
         regs = self._view.regs
         number = regs[r.RAX] & MASK_32
-        if number == abi.IRET:
+        call = self._calls.get(number)
+        if number not in self._served:
+            result = abi.ENOSYS
+        elif call is None:
             self._iret()
             return
-        call = self._calls.get(number)
-        if call is None:
-            result = abi.ENOSYS
         else:
             try:
                 result = call(regs[r.RBX] & MASK_32, regs[r.RCX] & MASK_32, regs[r.RDX] & MASK_32)

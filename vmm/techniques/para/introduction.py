@@ -13,8 +13,10 @@ from typing import Final
 
 from disks.image import BlockImage
 from vmm.techniques.base import Technique
+from vmm.techniques.deprivileged import Deprivileged
 from vmm.techniques.para import abi
 from vmm.techniques.para.block_ring import Ram
+from vmm.techniques.para.full_guest import FullGuestCalls
 from vmm.techniques.para.leaves import FEATURES_FULL, FEATURES_PARA, HYPERCALL_MSR, Exits, MonitorLeaves
 
 ENTRY_BYTES: Final = 32
@@ -59,3 +61,7 @@ def introduce(technique: Technique, disk: BlockImage | None, exits: Exits, first
     processor.msrs.monitor = HypercallMsr(technique.memory)
     if is_para:
         processor.identity.show_monitor()
+    elif isinstance(technique, Deprivileged):
+        technique.full_calls = FullGuestCalls(processor, technique.memory, technique.exits)
+    else:
+        FullGuestCalls(processor, technique.memory, technique.exits).watch()

@@ -27,14 +27,11 @@ from vmm.techniques.para import abi
 from vmm.techniques.para.block_ring import BlockRing
 from vmm.techniques.para.console import Console
 from vmm.techniques.para.cpu import GivenDescriptors, ParaCpu
+from vmm.techniques.para.ending import end_by_ports
 from vmm.techniques.para.events import EventChannels, SharedPage
 from vmm.techniques.para.hypercalls import Devices, Hypercalls
 
 _TELLING: Final = ("sgdt", "sidt", "sldt", "str", "cr0-read")
-_EXIT_PORT: Final = 0xF4
-_RESET_PORT: Final = 0xCF9
-_HARD_RESET: Final = 6
-_CALLED: Final = ("hypercall-entry", "world-switch", "emulate", "resume")
 _MASK_32: Final = 0xFFFF_FFFF
 
 
@@ -52,9 +49,9 @@ class Para(Deprivileged):
         self._open = ctypes.c_uint32(r.IF)  # interrupts always reach the monitor
         self._bus = processor.live.wiring.bus
         self._call_rows = {
-            number: self.exits.row(f"hypercall.{name}", _CALLED) for number, name in abi.NAMES.items()
+            number: self.exits.row(f"hypercall.{name}", abi.CALLED) for number, name in abi.NAMES.items()
         }
-        self._unknown = self.exits.row(f"hypercall.{abi.UNKNOWN}", _CALLED)
+        self._unknown = self.exits.row(f"hypercall.{abi.UNKNOWN}", abi.CALLED)
         page = self.vcpu.page = SharedPage(memory)
         events = EventChannels(page, self._bus, processor.live.wiring.now_ns)
         devices = Devices(page, events, Console(self._bus), BlockRing(memory))
@@ -150,6 +147,13 @@ class Para(Deprivileged):
             assert self.calls.upcall_vector is not None
             self._deliver(Event(self.calls.upcall_vector, external=True))
 
+    def _done(self) -> str:
+        """Say what a call gave, for a trace."""
+        if self._last is not None and self._last.reason.startswith("hypercall"):
+            result = self.vcpu.regs[r.RAX] & _MASK_32
+            return f"gave {result - (result >> 31 << 32)}"
+        return super()._done()
+
     # -- what hypercalls ask for
 
     def entry_changed(self, address: int, old: int) -> None:
@@ -174,10 +178,6 @@ class Para(Deprivileged):
 
     def end(self, reason: int, code: int) -> None:
         """Power off with a code, reset, or never run again."""
-        if reason == abi.SHUTDOWN_POWER_OFF:
-            self._bus.write(_EXIT_PORT, 4, code)
-        elif reason == abi.SHUTDOWN_REBOOT:
-            self._bus.write(_RESET_PORT, 1, _HARD_RESET)
-        else:
+        if not end_by_ports(self._bus, reason, code):
             self._crashed = True
             self.services.halt()

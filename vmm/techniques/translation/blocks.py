@@ -2,8 +2,9 @@
 
 A block belongs to a place in physical memory, the EIP at which it was run and a `Context`; EIP counts too
 because calls push it. What leads to a block without the monitor, jumps from other blocks and the lookup
-table, is only valid while the guest's mapping of its page is: `forget_page` undoes that, and the block is
-found again by its physical address. A jump within a page is valid as long as the page is.
+table, is only valid while the guest's mapping of its page is. Where that may have changed the block is
+put to sleep, by a trap in place of its first byte, until it is found again by its physical address. A
+block whose source was written keeps that trap, and the jumps to it are led to its successor.
 
 The code lies above 4 GiB in linear space, where CS reaches by a base that no descriptor can give: no data
 access of 32-bit code comes there, so that the guest can neither read nor write it, whatever it maps.
@@ -18,7 +19,7 @@ from typing import Final
 from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE
 from vmm.memory import MONITOR_BASE
 from vmm.techniques.hidden import HiddenMemory
-from vmm.techniques.translation.emit import TABLE, TABLE_ENTRIES, dword
+from vmm.techniques.translation.emit import TABLE_ENTRIES, TRAP, dword
 from vmm.techniques.translation.translate import Context, Draft, Kind, Site
 
 RUN_PAGES: Final = 256  # pages in a row, all that address line 20 lets there be
@@ -32,25 +33,19 @@ class Block:
     """One translated block."""
 
     __slots__ = (
-        "alive",
-        "at",
-        "context",
-        "eip",
-        "eips",
-        "incoming",
-        "length",
-        "physical",
-        "second",
-        "starts",
-    )
+        "alive", "asleep", "at", "context", "eip", "eips", "head", "incoming", "length", "physical", "second",
+        "site", "starts",
+    )  # fmt: skip
 
     def __init__(self, draft: Draft, at: int, physical: int, second: int | None) -> None:
         """`second` is the physical page of the bytes that lie in the next linear page."""
         self.context, self.eip, self.at = draft.context, draft.eip, at
         self.physical, self.length, self.second = physical, draft.length, second
         self.starts, self.eips = draft.starts, draft.eips
-        self.incoming: list[tuple[int, int, bool]] = []  # displacement, its trap, whether from another page
-        self.alive = True
+        self.incoming: list[int] = []  # displacements that lead here
+        self.head = draft.out[0]
+        self.site: Site | None = None  # of a block that begins with a trap, while it sleeps
+        self.alive, self.asleep = True, False
 
     @property
     def pages(self) -> tuple[int, ...]:
@@ -81,7 +76,6 @@ class CodeCache:
         self._table = table - MONITOR_BASE
         self.sites: dict[int, Site] = {}
         self.shadows: set[int] = set()
-        self._sources: dict[int, Block] = {}  # of chain traps
         self.flushes = 0
         self.translated = 0
         self._reset()
@@ -95,6 +89,9 @@ class CodeCache:
 
     def _reset(self) -> None:
         self._next = _SCRATCH_BYTES
+        self._single: Block | None = None
+        self._single_sites: list[int] = []
+        self._single_shadows: list[int] = []
         self.active: dict[tuple[int, int], Block] = {}  # by EIP and context
         self._known: dict[tuple[int, int, int], Block] = {}  # by physical address, EIP and context
         self.by_page: dict[int, set[Block]] = {}  # by physical page
@@ -103,7 +100,6 @@ class CodeCache:
         self._blocks: list[Block] = []
         self.sites.clear()
         self.shadows.clear()
-        self._sources.clear()
         self._context: Context | None = None
 
     def flush(self) -> list[int]:
@@ -149,6 +145,11 @@ class CodeCache:
         """Put a block into the cache; its lookups lead to the code at `lookup`. There is room."""
         at = self._next
         block = Block(draft, at, physical, second)
+        for field, eip in draft.links:
+            target = self.active.get((eip, draft.context.index))
+            if target is not None:
+                draft.out[field : field + 4] = dword(target.at - (at + field + 4))
+                target.incoming.append(at + field)
         self._put(draft, at, lookup)
         self._next += len(draft.out) + 15 & ~15
         self._order.append(at)
@@ -156,9 +157,6 @@ class CodeCache:
         self._known[physical, draft.eip, draft.context.index] = block
         for page in block.pages:
             self.by_page.setdefault(page, set()).add(block)
-        for offset, site in draft.sites:
-            if site.kind == Kind.CHAIN:
-                self._sources[at + offset] = block
         self.translated += 1
         return block
 
@@ -169,16 +167,18 @@ class CodeCache:
         self._write(at, out)
         for offset, site in draft.sites:
             if site.kind == Kind.CHAIN:
-                site = site._replace(detail=at + site.detail)  # noqa: PLW2901
+                site = site._replace(detail=at + site.detail)
             self.sites[at + offset] = site
         for offset in draft.shadows:
             self.shadows.add(at + offset)
 
     def add_single(self, draft: Draft, physical: int) -> Block:
         """Put one instruction into the place that is used for nothing else, and again each time."""
-        for at in [at for at in self.sites if at < _SCRATCH_BYTES]:
-            del self.sites[at]
-        self.shadows = {at for at in self.shadows if at >= _SCRATCH_BYTES}
+        for at in self._single_sites:
+            self.sites.pop(at, None)
+        self._single_sites = [at for at, _ in draft.sites]
+        self.shadows.difference_update(self._single_shadows)
+        self._single_shadows = draft.shadows
         self._put(draft, 0, 0)
         self._invalidate(self.physical(0), _SCRATCH_BYTES)
         self._single = Block(draft, 0, physical, None)
@@ -198,6 +198,12 @@ class CodeCache:
 
     def activate(self, block: Block) -> None:
         """The guest's mapping leads to this block now: let the lookup find it, and others link to it."""
+        if block.asleep:
+            block.asleep = False
+            del self.sites[block.at]
+            if block.site is not None:
+                self.sites[block.at] = block.site
+            self._set_head(block, block.head)
         self.active[block.eip, block.context.index] = block
         for page in block.linear_pages:
             self._by_linear.setdefault(page, []).append(block)
@@ -206,8 +212,7 @@ class CodeCache:
     def enter_table(self, block: Block) -> None:
         """Have the lookup find it."""
         at = self._table + (block.eip & TABLE_ENTRIES - 1) * _ENTRY_BYTES
-        self._bytes[at : at + 4] = dword(-block.eip)
-        self._bytes[at + 4 : at + 8] = dword(block.at - block.context.base)
+        self._bytes[at : at + 8] = dword(-block.eip) + dword(block.at - block.context.base)
 
     def use_table(self, context: Context) -> None:
         """Make the table one of blocks of this context only."""
@@ -221,58 +226,55 @@ class CodeCache:
         self._bytes[self._table : self._table + size] = bytes(size)
         self._bytes[self._table : self._table + 4] = dword(1)
 
-    def link(self, trap: int, field: int, target: Block) -> bool:
+    def link(self, field: int, target: Block) -> None:
         """Have the jump whose displacement is at `field` lead to a block, in place of its trap."""
-        source = self._sources.get(trap)
-        if source is None or not source.alive:
-            return False
-        crosses = source.linear_pages[0] != target.linear_pages[0] or target.second is not None
-        target.incoming.append((field, trap, crosses))
-        self._aim(field, target.at)
-        return True
-
-    def _aim(self, field: int, at: int) -> None:
-        self._write(field, dword(at - field - 4))
+        target.incoming.append(field)
+        self._write(field, dword(target.at - field - 4))
         self._invalidate(self.physical(field), 4)
+
+    def succeed(self, dead: Block, successor: Block) -> None:
+        """Lead all jumps to a block that was dropped to the one that was made in its place."""
+        fields, dead.incoming = dead.incoming, []
+        for field in fields:
+            self.link(field, successor)
 
     def forget_page(self, linear_page: int) -> None:
         """The guest's mapping of a page may be another now."""
         for block in self._by_linear.pop(linear_page, ()):
             if block.second is not None:
                 self.drop(block)
-                continue
-            self._deactivate(block)
-            kept = []
-            for field, trap, crosses in block.incoming:
-                if crosses:
-                    self._aim(field, trap)
-                else:
-                    kept.append((field, trap, crosses))
-            block.incoming = kept
+            else:
+                self._put_to_sleep(block)
 
     def forget_all(self) -> None:
         """Any mapping may be another now."""
         for page in list(self._by_linear):
             self.forget_page(page)
 
-    def _deactivate(self, block: Block) -> None:
+    def _put_to_sleep(self, block: Block) -> None:
         key = block.eip, block.context.index
-        if self.active.get(key) is not block:
-            return
-        del self.active[key]
-        at = self._table + (block.eip & TABLE_ENTRIES - 1) * _ENTRY_BYTES
-        if self._bytes[at : at + 4] == dword(-block.eip):
-            self._bytes[at : at + 4] = dword(1 - block.eip)  # nobody's: its low half is another entry's
+        if self.active.get(key) is block:
+            del self.active[key]
+            at = self._table + (block.eip & TABLE_ENTRIES - 1) * _ENTRY_BYTES
+            if self._bytes[at : at + 4] == dword(-block.eip):
+                self._bytes[at : at + 4] = dword(1 - block.eip)  # nobody's: its low half is another entry's
+        if not block.asleep:
+            block.asleep = True
+            block.site = self.sites.get(block.at)
+            self.sites[block.at] = Site(Kind.ASLEEP, block.eip)
+            self._set_head(block, TRAP[0])
+
+    def _set_head(self, block: Block, byte: int) -> None:
+        physical = self.physical(block.at)
+        self._bytes[physical - MONITOR_BASE] = byte
+        self._invalidate(physical, 1)
 
     def drop(self, block: Block) -> None:
-        """Its source has changed: nothing leads there any more. The code stays until the next flush."""
+        """Its source has changed. The code stays until the next flush, since the guest may be in it."""
         if not block.alive:
             return
         block.alive = False
-        self._deactivate(block)
-        for field, trap, _ in block.incoming:
-            self._aim(field, trap)
-        block.incoming.clear()
+        self._put_to_sleep(block)
         self._known.pop((block.physical, block.eip, block.context.index), None)
         for page in block.pages:
             blocks = self.by_page.get(page)

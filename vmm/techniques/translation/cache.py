@@ -79,7 +79,7 @@ class Cache(Translation):
         self._suspect = True  # whether the hole has to be looked at
         self._retry = self._retry_eip = self._next_context = 0
         self._mapped_at = -1
-        self._current = Context(-1, 0, 32, True, True, 0, Emitter(0, 0))
+        self._current = Context(-1, 0, 32, True, True, 0, 0, Emitter(0, 0))
         self._cs, self._ss = self.vcpu.real.segs[r.CS], self.vcpu.real.segs[r.SS]
         self._translate = self.exits.row("cache.translate", TRANSLATED)
         self._chain = self.exits.row("cache.chain", CHAINED)
@@ -161,10 +161,13 @@ class Cache(Translation):
     def _on_site(self, at: int, site: Site) -> tuple[int, bytes] | None:
         kind = site.kind
         if kind == Kind.CHAIN:
-            self._on_chain(at, site)
+            self._on_chain(site)
             return None
         if kind == Kind.LOOK_UP:
             self._on_look_up()
+            return None
+        if kind == Kind.ASLEEP:
+            self._on_asleep(at, site)
             return None
         self._leave(site.eip)
         if kind == Kind.EMULATE:
@@ -180,13 +183,24 @@ class Cache(Translation):
         self._enter()
         return None
 
-    def _on_chain(self, at: int, site: Site) -> None:
+    def _on_chain(self, site: Site) -> None:
         began = host_ns()
         flushes = self.cache.flushes
         self._leave(site.eip)
         block = self._enter()
         if block is not None and flushes == self.cache.flushes:
-            self.cache.link(at, site.detail, block)
+            self.cache.link(site.detail, block)
+        self._book(self._chain, began)
+
+    def _on_asleep(self, at: int, site: Site) -> None:
+        """A jump led to a block that may not be run as it is: run what the guest has there now."""
+        began = host_ns()
+        flushes = self.cache.flushes
+        old = self.cache.block_at(at)
+        self._leave(site.eip)
+        block = self._enter()
+        if old is not None and not old.alive and block is not None and flushes == self.cache.flushes:
+            self.cache.succeed(old, block)
         self._book(self._chain, began)
 
     def _on_look_up(self) -> None:
@@ -202,7 +216,7 @@ class Cache(Translation):
         vcpu = self.vcpu
         following = site.eip + len(site.code) & MASK_32
         opcode = site.detail
-        if opcode == _INT1 or (opcode == 0xCE and not vcpu.rflags & r.OF):  # noqa: PLR2004
+        if opcode == _INT1 or (opcode == 0xCE and not vcpu.rflags & r.OF):
             vcpu.rip = following
             if opcode == _INT1:
                 self._deliver(Event(r.DB))
@@ -284,13 +298,13 @@ class Cache(Translation):
         cs = self._cs
         self.vcpu.state.rip = eip
         cs.base &= MASK_32
-        if self._current.bits == 16:  # noqa: PLR2004
+        if self._current.bits == 16:
             self.vcpu.real.load_segment(r.CS, cs.selector, cs.base, cs.limit, cs.flags & ~r.DESC_B)
 
     def _go(self, at: int, context: Context) -> None:
         """Make CS:EIP the cache's."""
         cs = self._cs
-        if context.bits == 16:  # noqa: PLR2004
+        if context.bits == 16:
             self.vcpu.real.load_segment(r.CS, cs.selector, cs.base, cs.limit, cs.flags | r.DESC_B)
         self._current = context
         cs.base = CODE_LINEAR + context.base
@@ -324,7 +338,7 @@ class Cache(Translation):
         cs, vcpu = self._cs, self.vcpu
         key = (
             cs.base, cs.flags & r.DESC_B, self._ss.flags & r.DESC_B,
-            vcpu.inner or vcpu.flags.value & _UNPLAIN, cs.selector,
+            vcpu.inner or vcpu.flags.value & _UNPLAIN, cs.selector, self._ss.selector,
         )  # fmt: skip
         context = self._contexts.get(key)
         if context is None:
@@ -333,7 +347,7 @@ class Cache(Translation):
                 self._flush()
             context = self._contexts[key] = Context(
                 self._next_context, cs.base, 32 if key[1] else 16, bool(key[2]), not key[3],
-                vcpu.segs[r.CS].selector, Emitter(self.hole.linear, cs.base),
+                vcpu.segs[r.CS].selector, vcpu.segs[r.SS].selector, Emitter(self.hole.linear, cs.base),
             )  # fmt: skip
             self._next_context += 1
         self.cache.use_table(context)
@@ -399,9 +413,9 @@ class Cache(Translation):
 
     def _on_cr(self, index: int, old: int, new: int) -> None:
         super()._on_cr(index, old, new)
-        if index == 3 and self.vcpu.cr[4] & r.CR4_PGE:  # noqa: PLR2004
+        if index == 3:
             self.mappings.new_address_space()
-        elif index == 3 or (old ^ new) & (_MAPPING_BITS if index == 0 else MASK_32):  # noqa: PLR2004
+        elif (old ^ new) & (_MAPPING_BITS if index == 0 else MASK_32):
             self.mappings.forget_all()
         else:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmm.cpu import registers as r
-from vmm.cpu.paging import MASK_32, PAGE_MASK, PF_I, PTE_PS, walk
+from vmm.cpu.paging import MASK_32, PAGE_MASK, PF_I, PTE_PS, GuestFault, walk
 from vmm.cpu.state import CpuView
 from vmm.techniques.translation.blocks import CodeCache
 
@@ -36,7 +36,7 @@ class CodeMappings:
             return linear & MASK_32 & ~PAGE_MASK, False
         physical, trail = walk(view, linear, PF_I)
         leaf = trail[0][1]
-        if len(trail) == 1 or (leaf & PTE_PS and len(trail) < 3 and view.cr[4] & r.CR4_PAE):  # noqa: PLR2004
+        if len(trail) == 1 or (leaf & PTE_PS and len(trail) < 3 and view.cr[4] & r.CR4_PAE):
             self._large.add(linear >> 22)
         return physical & ~PAGE_MASK, bool(leaf & _G and view.cr[4] & r.CR4_PGE)
 
@@ -51,9 +51,21 @@ class CodeMappings:
             self._forget(page)
 
     def new_address_space(self) -> None:
-        """MOV to CR3: global pages stay."""
-        for page in [page for page, (_, is_global) in self._pages.items() if not is_global]:
+        """MOV to CR3: global pages stay, and so do those that the new tables have in the same place."""
+        keeps_global = self._view.cr[4] & r.CR4_PGE
+        gone = [
+            page
+            for page, known in self._pages.items()
+            if not (known[1] and keeps_global) and not self._is_still(page, known)
+        ]
+        for page in gone:
             self._forget(page)
+
+    def _is_still(self, page: int, known: tuple[int, bool]) -> bool:
+        try:
+            return self._walk(page << 12) == known
+        except GuestFault:
+            return False
 
     def forget_all(self) -> None:
         """A change of mode, or of all the guest's mappings."""

@@ -35,6 +35,7 @@ _HLT: Final = 0xF4
 _MOST_COPIES: Final = 8192  # of the monitor's pages; the shadow tables want some too
 SCANNED: Final = ("scan",)
 STEPPED: Final = ("fault-entry", "shadow-update", "resume")
+_MOST_SITES: Final = 1 << 20  # that a hostile guest can make us remember
 
 
 class _Copy:
@@ -73,7 +74,14 @@ class Patch(Translation):
         self._before = (0, 0)  # the guest's TF and DR6 then
         self._scan = self.exits.row("scan.block", SCANNED)
         self._steps = self.exits.row("patched.store", STEPPED)
-        self.patched_sites = 0
+        self._sites: set[int] = set()
+        self.blocks_by_ring = [0, 0, 0, 0]
+        """Blocks scanned, by the ring they were translated for; ring 3 is not scanned."""
+
+    @property
+    def patched_sites(self) -> int:
+        """How many places of memory had a trap; one that is patched again counts once."""
+        return len(self._sites)
 
     def start(self) -> None:
         """Forget the code that ran before the reset."""
@@ -94,6 +102,7 @@ class Patch(Translation):
         """Put traps where the block has sensitive instructions."""
         self._scan.count += 1
         real = self.vcpu.real
+        self.blocks_by_ring[real.cpl] += 1
         bits = code_bits(real)
         self._clear_middles(real.code_address(), code, bits)
         for site in find_sites(code, bits):
@@ -135,7 +144,8 @@ class Patch(Translation):
             copy.sites.add(offset)
             self.hidden.bytes[copy.at + offset] = _HLT
             self.engine.invalidate_code(copy.page + offset, 1)
-            self.patched_sites += 1
+            if len(self._sites) < _MOST_SITES:
+                self._sites.add(physical)
 
     def _restore(self, copy: _Copy, first: int, end: int) -> None:
         """Make bytes of a copy what they are a copy of, without traps."""

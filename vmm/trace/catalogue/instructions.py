@@ -131,11 +131,11 @@ OTHERS: Final = (
      "It says whether a segment can be read from the ring that really runs."),
     ("verw", "VERW", None, None, None,
      "It says whether a segment can be written from the ring that really runs."),
-    ("call-far", "far CALL", None, None, "update_descriptor",
+    ("far-call", "far CALL", None, None, "update_descriptor",
      "It pushes CS with the real ring, and may go through a call gate."),
-    ("jmp-far", "far JMP", None, None, "update_descriptor",
+    ("far-jmp", "far JMP", None, None, "update_descriptor",
      "It loads CS with the real ring, and may switch tasks."),
-    ("retf", "far RET", None, None, "iret",
+    ("far-ret", "far RET", None, None, "iret",
      "It takes CS from the stack; to another ring it takes SS as well."),
     ("vm86", "instruction in virtual-8086 mode", None, None, "iret",
      "In VM86 mode it faults by design: the guest's own monitor for 8086 programs gets it."),
@@ -143,7 +143,7 @@ OTHERS: Final = (
 
 SENSITIVE: Final = frozenset({
     "sgdt", "sidt", "sldt", "str", "smsw", "pushf", "popf", "iret", "int", "mov-from-seg", "mov-to-seg",
-    "push-seg", "pop-seg", "lds", "lar", "lsl", "verr", "verw", "call-far", "jmp-far", "retf",
+    "push-seg", "pop-seg", "lds", "lar", "lsl", "verr", "verw", "far-call", "far-jmp", "far-ret",
 })  # fmt: skip
 _SILENT: Final = "Outside ring 0 it goes wrong without a fault, so "
 _MAY_FAULT: Final = "It came by a fault of its operands or by an intercept; the monitor"

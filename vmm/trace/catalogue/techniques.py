@@ -59,25 +59,35 @@ _SOFTWARE: Final = (
 )  # fmt: skip
 
 _HYPERCALLS: Final = (
-    # key, title, Xen's name, what the guest asks for
-    ("set-trap-table", "set trap table", "set_trap_table", "names its handlers in place of LIDT"),
-    ("update-descriptor", "update descriptor", "update_descriptor", "changes a descriptor"),
-    ("set-gdt", "set GDT", "set_gdt", "names its descriptor table in place of LGDT"),
-    ("mmu-update", "update page tables", "mmu_update", "changes any number of page-table entries at once"),
-    ("stack-switch", "stack switch", "stack_switch", "names the kernel's stack in place of the TSS"),
-    ("set-cr3", "new address space", "mmuext_op", "loads CR3"),
-    ("invlpg", "forget a page", "mmuext_op", "drops one page's translation"),
-    ("event-channel", "event channel", "event_channel_op", "binds, masks or acknowledges events"),
-    ("event", "event channel", "event_channel_op", "binds, masks or acknowledges events"),
-    ("iret", "return", "iret", "returns from a handler, interrupts on again in the same step"),
-    ("block", "block", "sched_op", "sleeps until an event, in place of HLT"),
-    ("yield", "yield", "sched_op", "gives the rest of its turn away"),
-    ("shutdown", "shutdown", "sched_op", "ends the machine"),
-    ("console", "console", "console_io", "writes to the console in one call, in place of a port a character"),
-    ("block-io", "block I/O ring", "event_channel_op", "has put requests into the disk's shared ring"),
-    ("fpu-taskswitch", "FPU switch", "fpu_taskswitch", "sets or clears CR0.TS"),
-    ("version", "version", "xen_version", "asks which monitor this is"),
-)  # fmt: skip
+    # Xen's name too, but for the last; what the guest asks for
+    ("set_trap_table", "names its handlers in place of LIDT"),
+    ("mmu_update", "changes any number of page-table entries at once"),
+    ("set_gdt", "names its descriptor table in place of LGDT"),
+    ("stack_switch", "names the kernel's stack in place of the TSS"),
+    ("set_callbacks", "names where events and failed returns are to go"),
+    ("fpu_taskswitch", "sets or clears CR0.TS"),
+    ("set_debugreg", "writes a debug register"),
+    ("get_debugreg", "reads a debug register"),
+    ("update_descriptor", "changes a descriptor"),
+    ("set_timer", "asks to be woken at a time"),
+    ("version", "asks which monitor this is"),
+    ("console_io", "writes to the console in one call, in place of a port a character"),
+    ("vm_assist", "asks the monitor to do more, or less, for it"),
+    ("iret", "returns from a handler, interrupts on again in the same step"),
+    ("vcpu_op", "asks about its virtual processor"),
+    ("mmuext_op", "loads CR3, drops translations, or loads its LDT"),
+    ("sched_op", "sleeps until an event, gives its turn away, or ends the machine"),
+    ("event_channel_op", "binds, masks or acknowledges events"),
+    ("physdev_op", "asks for I/O privilege or about interrupts"),
+    ("block_op", "has put requests into the disk's shared ring"),
+    ("unknown", "asks for something that this monitor does not know"),
+)
+_XEN_NAMES: Final[dict[str, str | None]] = {
+    "set_timer": "set_timer_op",
+    "version": "xen_version",
+    "block_op": "event_channel_op",
+    "unknown": None,
+}
 
 
 def technique_reasons() -> tuple[Reason, ...]:
@@ -96,6 +106,7 @@ def _reflected(key: str, vector: int, what: str, cause: str) -> Reason:
     )
 
 
-def _hypercall(key: str, title: str, xen: str, asks: str) -> Reason:
+def _hypercall(key: str, asks: str) -> Reason:
     why = f"The guest knows its monitor and {asks}."
-    return Reason(f"hypercall.{key}", f"hypercall: {title}", 18, 0x81, xen, why)
+    title = f"hypercall: {key.replace('_', ' ')}"
+    return Reason(f"hypercall.{key}", title, 18, 0x81, _XEN_NAMES.get(key, key), why)

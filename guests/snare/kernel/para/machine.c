@@ -82,7 +82,10 @@ int irq_masked(int irq)
     return shared.mask >> port_of(irq) & 1;
 }
 
-/* Take the lowest event that waits. For the others the monitor calls again. */
+/*
+ * Take the lowest event that waits, by one instruction: the monitor may set another bit at any moment.
+ * For the others it calls again.
+ */
 int irq_of(u32 vector)
 {
     u32 waiting = shared.pending & ~shared.mask, port = 0;
@@ -90,8 +93,9 @@ int irq_of(u32 vector)
         return -1;
     while (!(waiting >> port & 1))
         port++;
-    shared.pending &= ~(1u << port);
-    shared.upcall_pending = (waiting & (waiting - 1)) != 0;
+    asm volatile("btr %1, %0" : "+m"(shared.pending) : "r"(port) : "cc");
+    if (port == FIRST_VIRQ + VIRQ_DISK)
+        ring_interrupt();
     return port == FIRST_VIRQ + VIRQ_TIMER ? IRQ_TIMER : port == FIRST_VIRQ + VIRQ_CONSOLE ? IRQ_CONSOLE : (int)port;
 }
 
@@ -143,7 +147,7 @@ void machine_init(void)
     set_gate(TEST_INTERRUPT, trap_stubs[FIRST_IRQ + 17], INTERRUPT_GATE);
     load_tables();
     shared.upcall_mask = 1;
-    shared.mask = ~(1u << (FIRST_VIRQ + VIRQ_DISK));
+    shared.mask = ~(1u << (FIRST_VIRQ + VIRQ_DISK)); /* which is bound when there is one */
     hypercall(SET_CALLBACKS, UPCALL, (u32)&shared, 0);
 }
 

@@ -71,5 +71,6 @@ void set_entry(volatile u32 *entry, u32 value);
 void set_entries(volatile u32 *entries, const u32 *values, u32 count);
 
 int irq_of(u32 vector); /* the line whose event has come; -1: none */
+void ring_interrupt(void);
 
 #endif

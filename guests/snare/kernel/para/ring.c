@@ -8,6 +8,14 @@ enum { PATIENCE_MS = 1000 };
 
 static struct block_ring ring __attribute__((aligned(4096)));
 
+static volatile int ended; /* the event has come */
+
+void ring_interrupt(void)
+{
+    ended = 1;
+}
+
+/* The answer is there before its event is; with events masked it is looked for. */
 static int request(u32 operation, u32 sector, u32 count, const void *data)
 {
     struct deadline end;
@@ -18,11 +26,12 @@ static int request(u32 operation, u32 sector, u32 count, const void *data)
     ring.slots[slot].sector_high = 0;
     ring.slots[slot].count = count;
     ring.slots[slot].buffer = (u32)data;
+    ended = 0;
     ring.requests = n + 1;
     if (hypercall(BLOCK_OP, BLOCK_KICK, 0, 0) < 0)
         return -1;
     deadline_in(&end, PATIENCE_MS);
-    while (ring.answers == n)
+    while (shared.upcall_mask ? ring.answers == n : !ended)
         if (deadline_passed(&end))
             return -1;
     return ring.slots[slot].status;
@@ -55,6 +64,7 @@ static void ring_find(void)
     if (hypercall(BLOCK_OP, BLOCK_INFO, (u32)&info, 0) || hypercall(BLOCK_OP, BLOCK_ATTACH, (u32)&ring, 0))
         return;
     struct disk *disk = disk_add("ring0", &ring_driver, 0, info.sectors);
+    hypercall(EVENT_CHANNEL_OP, EVENT_BIND_VIRQ, VIRQ_DISK, 0);
     if (disk)
         strcopy(disk->model, info.model, sizeof disk->model);
 }
