@@ -63,7 +63,7 @@ class _Table:
     def __init__(self, page: int) -> None:
         self.page = page
         self.words = (page - MONITOR_BASE) >> 3
-        self.local: list[int] = []
+        self.local: set[int] = set()
         self.any_global = self.large = False
 
 
@@ -149,7 +149,7 @@ class ShadowPager:
         if is_global:
             table.any_global = True
         else:
-            table.local.append(index)
+            table.local.add(index)
         if old:
             self._engine.flush_page(linear)
         self._mapped.setdefault(number, set()).add(linear >> 12)
@@ -349,7 +349,9 @@ class ShadowPager:
 
     def written(self, address: int, length: int) -> None:
         """A bus master or the monitor wrote there: tell the protectors."""
-        if not self._protected:
-            return
-        for number in range(address >> 12, (address + length - 1 >> 12) + 1):
-            self._tell(number)
+        protected, first, last = self._protected, address >> 12, address + length - 1 >> 12
+        if first != last:
+            for number in range(first, last + 1):
+                self._tell(number)
+        elif first in protected:
+            self._tell(first)

@@ -80,6 +80,7 @@ def config_of(guest: LinuxGuest, technique: str, mode: str, **options: object) -
         append=guest.command_line(mode),
         memory_bytes=MEMORY_BYTES,
         engine="accelerated",
+        clock="virtual",  # else what the kernel says, and how often it reads a counter, is the host's
         **TECHNIQUES[technique],  # type: ignore[arg-type]
         **options,  # type: ignore[arg-type]
     )
