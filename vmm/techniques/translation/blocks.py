@@ -89,6 +89,9 @@ class CodeCache:
 
     def _reset(self) -> None:
         self._next = _SCRATCH_BYTES
+        self._single: Block | None = None
+        self._single_sites: list[int] = []
+        self._single_shadows: list[int] = []
         self.active: dict[tuple[int, int], Block] = {}  # by EIP and context
         self._known: dict[tuple[int, int, int], Block] = {}  # by physical address, EIP and context
         self.by_page: dict[int, set[Block]] = {}  # by physical page
@@ -171,9 +174,11 @@ class CodeCache:
 
     def add_single(self, draft: Draft, physical: int) -> Block:
         """Put one instruction into the place that is used for nothing else, and again each time."""
-        for at in [at for at in self.sites if at < _SCRATCH_BYTES]:
-            del self.sites[at]
-        self.shadows = {at for at in self.shadows if at >= _SCRATCH_BYTES}
+        for at in self._single_sites:
+            self.sites.pop(at, None)
+        self._single_sites = [at for at, _ in draft.sites]
+        self.shadows.difference_update(self._single_shadows)
+        self._single_shadows = draft.shadows
         self._put(draft, 0, 0)
         self._invalidate(self.physical(0), _SCRATCH_BYTES)
         self._single = Block(draft, 0, physical, None)

@@ -79,7 +79,7 @@ class Cache(Translation):
         self._suspect = True  # whether the hole has to be looked at
         self._retry = self._retry_eip = self._next_context = 0
         self._mapped_at = -1
-        self._current = Context(-1, 0, 32, True, True, 0, Emitter(0, 0))
+        self._current = Context(-1, 0, 32, True, True, 0, 0, Emitter(0, 0))
         self._cs, self._ss = self.vcpu.real.segs[r.CS], self.vcpu.real.segs[r.SS]
         self._translate = self.exits.row("cache.translate", TRANSLATED)
         self._chain = self.exits.row("cache.chain", CHAINED)
@@ -338,7 +338,7 @@ class Cache(Translation):
         cs, vcpu = self._cs, self.vcpu
         key = (
             cs.base, cs.flags & r.DESC_B, self._ss.flags & r.DESC_B,
-            vcpu.inner or vcpu.flags.value & _UNPLAIN, cs.selector,
+            vcpu.inner or vcpu.flags.value & _UNPLAIN, cs.selector, self._ss.selector,
         )  # fmt: skip
         context = self._contexts.get(key)
         if context is None:
@@ -347,7 +347,7 @@ class Cache(Translation):
                 self._flush()
             context = self._contexts[key] = Context(
                 self._next_context, cs.base, 32 if key[1] else 16, bool(key[2]), not key[3],
-                vcpu.segs[r.CS].selector, Emitter(self.hole.linear, cs.base),
+                vcpu.segs[r.CS].selector, vcpu.segs[r.SS].selector, Emitter(self.hole.linear, cs.base),
             )  # fmt: skip
             self._next_context += 1
         self.cache.use_table(context)

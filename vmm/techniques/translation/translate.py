@@ -57,6 +57,7 @@ class Context(NamedTuple):
     wide_stack: bool
     plain: bool
     selector: int  # of CS
+    stack_selector: int  # of SS
     emitter: Emitter
 
 
@@ -217,20 +218,12 @@ class Draft:
         return True
 
     def ret_and_pop(self, found: Shape, code: bytes) -> bool:
-        """RET imm16."""
+        """RET imm16; LEA on SP alone leaves the upper half of ESP, as a 16-bit stack does."""
         emitter = self.context.emitter
-        if not self.context.wide_stack:
-            return self._near_return(code)
         self.out += emitter.pop_target if found.wide else emitter.clear_target + b"\x66" + emitter.pop_target
+        if not self.context.wide_stack:
+            self.out += b"\x66"
         self.out += b"\x8d\xa4\x24" + code[-2:] + b"\0\0"  # lea esp, [esp + imm]
-        self._look_up()
-        return True
-
-    def _near_return(self, code: bytes) -> bool:
-        """On a 16-bit stack: lea sp, [esp + imm], which leaves the upper half of ESP."""
-        emitter = self.context.emitter
-        self.out += emitter.clear_target + b"\x66" + emitter.pop_target
-        self.out += b"\x66\x8d\xa4\x24" + code[-2:] + b"\0\0"
         self._look_up()
         return True
 
@@ -270,20 +263,22 @@ class Draft:
         self._push(self.context.selector, found)
         return False
 
+    def push_ss(self, found: Shape, code: bytes) -> bool:
+        """PUSH SS: so is this one."""
+        self._push(self.context.stack_selector, found)
+        return False
+
     def from_segment(self, found: Shape, code: bytes) -> bool:
-        """MOV from CS into a register is known; SS is asked for; the others show what the guest loaded."""
+        """MOV from CS or SS into a register; the others show what the guest loaded."""
         modrm = code[found.modrm_at - self._at(code)]
         which = modrm >> 3 & 7
         if which not in (_CS, _SS):
             return self.copied(found, code)
-        if which == _SS or modrm < 0xC0:
+        if modrm < 0xC0:
             return self._trap(code)
+        selector = dword(self.context.selector if which == _CS else self.context.stack_selector)
         move = bytes((0xB8 | modrm & 7,))
-        self.out += (
-            move + dword(self.context.selector)
-            if found.wide
-            else (b"\x66" + move + dword(self.context.selector)[:2])
-        )
+        self.out += move + selector if found.wide else b"\x66" + move + selector[:2]
         return False
 
     def to_segment(self, found: Shape, code: bytes) -> bool:
@@ -378,7 +373,7 @@ _PREFIX_BYTES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3"
 
 def _special() -> dict[int, Callable[[Draft, Shape, bytes], bool]]:
     table = dict.fromkeys(
-        (0x16, 0x17, 0x9A, 0xCA, 0xCB, 0xCF, 0xEA, 0xF4, 0x0F02, 0x0F03, 0x0F05, 0x0F06, 0x0F07, 0x0F08, 0x0F09,
+        (0x17, 0x9A, 0xCA, 0xCB, 0xCF, 0xEA, 0xF4, 0x0F02, 0x0F03, 0x0F05, 0x0F06, 0x0F07, 0x0F08, 0x0F09,
          0x0F20, 0x0F21, 0x0F22, 0x0F23, 0x0F30, 0x0F32, 0x0F33, 0x0F34, 0x0F35, 0x0FB2),
         Draft.emulated,
     )  # fmt: skip
@@ -388,7 +383,7 @@ def _special() -> dict[int, Callable[[Draft, Shape, bytes], bool]]:
     table |= dict.fromkeys(range(0xE0, 0xE4), Draft.loop)
     table |= dict.fromkeys((0xCC, 0xCD, 0xCE, 0xF1), Draft.interrupt)
     return table | {
-        0x0E: Draft.push_cs, 0x8C: Draft.from_segment, 0x8E: Draft.to_segment, 0x9C: Draft.pushf,
+        0x0E: Draft.push_cs, 0x16: Draft.push_ss, 0x8C: Draft.from_segment, 0x8E: Draft.to_segment, 0x9C: Draft.pushf,
         0x9D: Draft.popf, 0xC2: Draft.ret_and_pop, 0xC3: Draft.ret, 0xE8: Draft.call, 0xE9: Draft.jump_near,
         0xEB: Draft.jump_short, 0xFA: Draft.cli, 0xFB: Draft.sti, 0xFF: Draft.group_5,
         0x0F00: Draft.group_6, 0x0F01: Draft.group_7,
