@@ -356,7 +356,9 @@ class ShadowPager:
 
     def written(self, address: int, length: int) -> None:
         """A bus master or the monitor wrote there: tell the protectors."""
-        if not self._protected:
-            return
-        for number in range(address >> 12, (address + length - 1 >> 12) + 1):
-            self._tell(number)
+        protected, first, last = self._protected, address >> 12, address + length - 1 >> 12
+        if first != last:
+            for number in range(first, last + 1):
+                self._tell(number)
+        elif first in protected:
+            self._tell(first)
