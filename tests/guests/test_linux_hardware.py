@@ -38,7 +38,7 @@ def normalised(output: bytes) -> list[bytes]:
             line = re.sub(pattern, instead, line)
         if (
             line.strip() and line + b"\n" not in COMMANDS
-        ):  # an echo may come twice: by the driver and the shell
+        ):  # an echo may come twice
             lines.append(line)
     return sorted(lines)
 
