@@ -27,6 +27,8 @@ OPTION: Final = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 TEST: Final = re.compile(r"^(tests/[\w/]+\.py)::(test_\w+)$")
 VERBS: Final = (
     ("run",),
+    ("compare",),
+    ("probe",),
     ("guests", "copy"),
     ("guests",),
     ("disk", "create"),

@@ -28,7 +28,8 @@ PACKETS: Final = (0x00, 0x03, 0x12, 0x1B, 0x25, 0x28, 0xA8, 0x42, 0x43, 0x46, 0x
 MMIO: Final = (0xA0000, 0xB8000, 0xBFFFC, 0xC0000, 0xE4000, 0xFFFFC, 0x100000, 0x3FFFFE, 0x400000, 0xE0000000,
                0xFEBFFFFE, 0xFEC00000, 0xFEE00000, 0xFEE000B0, 0xFFFE0000, 0xFFFFFFFC)  # fmt: skip
 STATE_BYTES: Final = 1024  # no device's state is larger, whatever a guest does, but for these:
-LARGE_STATES: Final = {"vga": 16 << 20} | dict.fromkeys(("ide0", "ide1", "keyboard", "com1"), 1 << 20)
+VGA_BYTES: Final = (16 << 20) + 4 * (64 << 10) + 4096  # frame buffer, planes, registers and palette
+LARGE_STATES: Final = {"vga": VGA_BYTES} | dict.fromkeys(("ide0", "ide1", "keyboard", "com1"), 1 << 20)
 WAITS_NS: Final = (0, 1, 838, 55_000, 1_000_000, 1_000_000_000, 90_000_000_000)
 
 
