@@ -28,7 +28,7 @@ from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE, PF_W, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.state import HF_INHIBIT_IRQ
 from vmm.memory import Memory
-from vmm.techniques.base import Mode, Place
+from vmm.techniques.base import Place
 from vmm.techniques.translation import emit
 from vmm.techniques.translation.blocks import Block, CodeCache
 from vmm.techniques.translation.common import Translation
@@ -39,6 +39,7 @@ from vmm.techniques.translation.maker import Maker
 from vmm.techniques.translation.mappings import CodeMappings
 from vmm.techniques.translation.source_pages import SourcePages
 from vmm.techniques.translation.translate import Context, Kind, Site
+from vmm.trace.events import Mode
 
 CODE_LINEAR: Final = 3 << 39  # beside the monitor's tables at 2^40
 _ABOVE: Final = 1 << 39  # no base of the guest's is as high
