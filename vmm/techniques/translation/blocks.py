@@ -149,14 +149,14 @@ class CodeCache:
 
     def known(self, physical: int, eip: int, context: Context) -> Block | None:
         """A block that was made earlier."""
-        return self._known.get((physical, eip, context.index))
+        return self._known.get((physical, eip, context.number))
 
     def add(self, draft: Draft, physical: int, second: int | None, lookup: int) -> Block:
         """Put a block into the cache; its lookups lead to the code at `lookup`. There is room."""
         at = self._next
         block = Block(draft, at, physical, second)
         for field, eip in draft.links:
-            target = self.active.get((eip, draft.context.index))
+            target = self.active.get((eip, draft.context.number))
             if target is not None:
                 draft.out[field : field + 4] = dword(target.at - (at + field + 4))
                 target.incoming.append(at + field)
@@ -164,7 +164,7 @@ class CodeCache:
         self._next += len(draft.out) + 15 & ~15
         self._order.append(at)
         self._blocks.append(block)
-        self._known[physical, draft.eip, draft.context.index] = block
+        self._known[physical, draft.eip, draft.context.number] = block
         for page in block.pages:
             self.by_page.setdefault(page, set()).add(block)
         self.translated += 1
@@ -215,7 +215,7 @@ class CodeCache:
             if block.site is not None:
                 self.sites[block.at] = block.site
             self._set_head(block, block.head)
-        self.active[block.eip, block.context.index] = block
+        self.active[block.eip, block.context.number] = block
         for page in block.linear_pages:
             self._by_linear.setdefault(page, []).append(block)
         self.enter_table(block)
@@ -263,7 +263,7 @@ class CodeCache:
             self.forget_page(page)
 
     def _put_to_sleep(self, block: Block) -> None:
-        key = block.eip, block.context.index
+        key = block.eip, block.context.number
         if self.active.get(key) is block:
             del self.active[key]
             at = self._table + (block.eip & TABLE_ENTRIES - 1) * _ENTRY_BYTES
@@ -286,7 +286,7 @@ class CodeCache:
             return
         block.alive = False
         self._put_to_sleep(block)
-        self._known.pop((block.physical, block.eip, block.context.index), None)
+        self._known.pop((block.physical, block.eip, block.context.number), None)
         for page in block.pages:
             blocks = self.by_page.get(page)
             if blocks is not None:

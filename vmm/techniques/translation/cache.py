@@ -28,7 +28,7 @@ from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE, PF_W, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.state import HF_INHIBIT_IRQ
 from vmm.memory import Memory
-from vmm.techniques.base import Mode, Place
+from vmm.techniques.base import Place
 from vmm.techniques.translation import emit
 from vmm.techniques.translation.blocks import Block, CodeCache
 from vmm.techniques.translation.common import Translation
@@ -39,6 +39,7 @@ from vmm.techniques.translation.maker import Maker
 from vmm.techniques.translation.mappings import CodeMappings
 from vmm.techniques.translation.source_pages import SourcePages
 from vmm.techniques.translation.translate import Context, Kind, Site
+from vmm.trace.events import Mode
 
 CODE_LINEAR: Final = 3 << 39  # beside the monitor's tables at 2^40
 _ABOVE: Final = 1 << 39  # no base of the guest's is as high
@@ -46,6 +47,7 @@ _RESUME: Final = Action.RESUME
 _WINDOWS: Final = frozenset({EVENT_INTERRUPT, EVENT_NMI})
 _INT1: Final = 0xF1
 _INT_VECTORS: Final = {0xCC: r.BP, 0xCE: r.OF_TRAP}
+_DR6_BS: Final = 1 << 14
 _MAPPING_BITS: Final = r.CR0_PG | r.CR0_WP
 _REPEATS: Final = frozenset(b"\xf2\xf3")
 _DONE: Final = {
@@ -227,6 +229,9 @@ class Cache(Translation):
     def _on_look_up(self) -> None:
         began = host_ns()
         self._leave(self._target.value)
+        if self.vcpu.state.eflags & r.TF:  # the branch is over, and no step within it was told of
+            self.services.write_dr(6, self.services.read_dr(6) | _DR6_BS)
+            self._deliver(Event(r.DB))
         block = self._enter()
         if block is not None:
             self.cache.enter_table(block)
@@ -352,7 +357,7 @@ class Cache(Translation):
         return context
 
     def _find(self, eip: int, context: Context) -> Block:
-        block = self.cache.active.get((eip, context.index))
+        block = self.cache.active.get((eip, context.number))
         if block is not None:
             return block
         began = host_ns()

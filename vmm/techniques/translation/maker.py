@@ -45,10 +45,10 @@ class Maker:
         if not cache.room(len(draft.out) + MOST_BYTES):
             self.on_full()
             cache.use_table(context)
-        lookup = self._lookups.get(context.index)
+        lookup = self._lookups.get(context.number)
         if lookup is None:
             code = context.emitter.lookup
-            lookup = self._lookups[context.index] = cache.place(code)
+            lookup = self._lookups[context.number] = cache.place(code)
             cache.sites[lookup + len(code) - 1] = Site(Kind.LOOK_UP, 0)
             cache.room(len(draft.out))
         block = cache.add(draft, physical, second, lookup)

@@ -52,7 +52,7 @@ class Context(NamedTuple):
     `plain`: ring 0 with IOPL 0, as every modern kernel; elsewhere the instructions on flags are traps.
     """
 
-    index: int
+    number: int
     base: int  # of CS
     bits: int  # 16 or 32
     wide_stack: bool
@@ -365,7 +365,7 @@ _SEGMENTS: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65")
 
 
 def _special() -> dict[int, Callable[[Draft], bool]]:
-    table = dict.fromkeys(
+    table: dict[int, Callable[[Draft], bool]] = dict.fromkeys(
         (0x17, 0x9A, 0xCA, 0xCB, 0xCF, 0xEA, 0xF4, 0x0F02, 0x0F03, 0x0F05, 0x0F06, 0x0F07, 0x0F08, 0x0F09,
          0x0F20, 0x0F21, 0x0F22, 0x0F23, 0x0F30, 0x0F32, 0x0F33, 0x0F34, 0x0F35, 0x0FB2),
         Draft.emulated,
