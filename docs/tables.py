@@ -76,6 +76,20 @@ def costs() -> str:
     return table(("mechanism", "cycles", "what it is", "measured on", "source"), rows)
 
 
+def findings() -> str:
+    """Return what trap-and-emulate says of each sensitive instruction."""
+    from vmm.techniques.trap import WHAT
+
+    return table(("row", "the finding says"), list(WHAT.items()))
+
+
+def hypercalls() -> str:
+    """Return the numbers and names of the paravirtual calls."""
+    from vmm.techniques.para.abi import NAMES
+
+    return table(("EAX", "call"), [(str(number), f"`{name}`") for number, name in NAMES.items()])
+
+
 def exit_statuses() -> str:
     """Return the statuses of `trapline run`."""
     from vmm.cli.status import MEANINGS
@@ -236,6 +250,8 @@ TABLES: Final[dict[str, Callable[..., str]]] = {
     "COSTS": costs,
     "EXIT_REASONS": exit_reasons,
     "EXIT_STATUSES": exit_statuses,
+    "FINDINGS": findings,
+    "HYPERCALLS": hypercalls,
     "INTERCEPTS": intercepts,
     "OPTIONS": options,
     "PORT_MAP": port_map,
