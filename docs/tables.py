@@ -83,13 +83,6 @@ def findings() -> str:
     return table(("row", "the finding says"), list(WHAT.items()))
 
 
-def hypercalls() -> str:
-    """Return the numbers and names of the paravirtual calls."""
-    from vmm.techniques.para.abi import NAMES
-
-    return table(("EAX", "call"), [(str(number), f"`{name}`") for number, name in NAMES.items()])
-
-
 def exit_statuses() -> str:
     """Return the statuses of `trapline run`."""
     from vmm.cli.status import MEANINGS
@@ -251,7 +244,6 @@ TABLES: Final[dict[str, Callable[..., str]]] = {
     "EXIT_REASONS": exit_reasons,
     "EXIT_STATUSES": exit_statuses,
     "FINDINGS": findings,
-    "HYPERCALLS": hypercalls,
     "INTERCEPTS": intercepts,
     "OPTIONS": options,
     "PORT_MAP": port_map,

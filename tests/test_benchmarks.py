@@ -18,7 +18,7 @@ from tests.guests.assets.debian import TREE
 from tests.oracles import MissingError
 
 TINY = 0.002
-LONG = ("loops", "linux", "linux-virtual-clock")  # they run programs of a fixed length
+LONG = ("loops", "linux", "linux-virtual-clock", "technique-linux")  # they run programs of a fixed length
 
 
 def marked(benchmark: Benchmark) -> object:
@@ -70,6 +70,7 @@ def test_quick_leaves_out_linux() -> None:
     assert {b.name for b in BENCHMARKS} - {b.name for b in chosen("", quick=True)} == {
         "linux",
         "linux-virtual-clock",
+        "technique-linux",
     }
 
 

@@ -61,6 +61,7 @@ BENCHMARKS: Final = (
     Benchmark("loops", peers.loops),
     Benchmark("linux", peers.linux, slow=True),
     Benchmark("linux-virtual-clock", peers.linux_clock, slow=True),
+    Benchmark("technique-linux", peers.linux_techniques, slow=True),
 )
 
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Final
 
-from tests.benchmarks.boot_linux import GOAL, compare, time_boot
+from tests.benchmarks.boot_linux import GOAL, TECHNIQUE_GOALS, compare, compare_techniques, time_boot
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.qemu_loops import measure
 from tests.benchmarks.rows import Goal, Row
@@ -19,6 +19,7 @@ TOO_SHORT: Final = "port reads"  # for stamps out of a pipe; `exits.accesses` me
 LOOP_RUNS: Final = 3
 BOOT_RUNS: Final = 5
 CLOCK_RUNS: Final = 2
+TECHNIQUE_RUNS: Final = 3
 
 
 def loops(lab: Lab) -> Iterator[Row]:
@@ -46,3 +47,12 @@ def linux_clock(lab: Lab) -> Iterator[Row]:
         rounds=lab.runs(CLOCK_RUNS),
     )
     yield Row("Linux i386 under --clock virtual", virtual, "--clock host", host, "s")
+
+
+def linux_techniques(lab: Lab) -> Iterator[Row]:
+    """Boot bare and under each technique that brings Linux to its end, in turns."""
+    times = compare_techniques(linux_guest("i386"), tuple(TECHNIQUE_GOALS), lab.runs(TECHNIQUE_RUNS))
+    bare = statistics.median(times["bare"])
+    for technique, goal in TECHNIQUE_GOALS.items():
+        ours = statistics.median(times[technique])
+        yield Row(f"Linux i386, {technique}", ours, "bare", bare, "s", Goal("ratio", goal))

@@ -31,6 +31,10 @@ TIMEOUT_S = 0.25
 DISK_BYTES = 1 << 20
 CD_BYTES = 1 << 18
 TECHNIQUES: dict[str, dict[str, Any]] = {
+    "trap": {"technique": "trap"},
+    "translation-patch": {"technique": "translation", "translation": "patch"},
+    "translation-cache": {"technique": "translation", "translation": "cache"},
+    "para": {"technique": "para"},
     "hardware-nested": {"technique": "hardware", "paging": "nested"},
     "hardware-shadow": {"technique": "hardware", "paging": "shadow"},
 }

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.fuzz import bootsectors
+from tests.fuzz.child import TECHNIQUES
 from tests.fuzz.known import KNOWN
 from tests.fuzz.runner import REGRESSIONS, run_all
 from tests.fuzz.test_ports import SEED_VARIABLE
@@ -21,6 +22,7 @@ ENGINES = ("accelerated", "portable")
 KINDS = ("blind", "generated")
 QUICK = {"blind": 40, "generated": 60}  # nearly every blind one runs into its time-out
 WITH_APIC = 30
+UNDER_TECHNIQUES = 12
 ALL = {"accelerated": 1000, "portable": 200}
 VIRTUAL_CLOCK = 200
 
@@ -59,6 +61,32 @@ def test_some_random_boot_sectors_leave_the_monitor_standing(engine: str, kind: 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_some_random_boot_sectors_leave_a_machine_with_apics_standing(engine: str) -> None:
     survive(engine, guests("generated", 1001, WITH_APIC), "host+apic")
+
+
+@pytest.mark.parametrize("technique", sorted(TECHNIQUES))
+def test_some_random_boot_sectors_leave_every_technique_standing(technique: str) -> None:
+    survive(
+        "accelerated",
+        [*guests("generated", 40_001, UNDER_TECHNIQUES), *guests("blind", 40_001, 2)],
+        f"virtual+{technique}",
+    )
+
+
+@pytest.mark.verify
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("technique", sorted(TECHNIQUES))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_many_random_boot_sectors_leave_every_technique_standing(
+    engine: str, technique: str, kind: str
+) -> None:
+    if engine == "portable" and technique == "translation-patch":
+        pytest.skip("translation-patch needs the accelerated engine")
+    survive(
+        engine,
+        [f"known:{name}" for name in KNOWN] + guests(kind, 41_000, ALL["portable"]),
+        f"virtual+{technique}",
+    )
 
 
 @pytest.mark.verify

@@ -44,11 +44,16 @@ class Outcome(NamedTuple):
 
 
 @cache
-def image_of(name: str) -> bytes:
+def image_of(name: str, defines: tuple[str, ...] = ()) -> bytes:
     """Assemble a guest into a disk."""
+    return assemble(str(SOURCES / f"{name}.asm"), defines)
+
+
+def assemble(source: str, defines: tuple[str, ...] = ()) -> bytes:
+    """Assemble a file into a disk."""
     command = (
-        require_tool("nasm"), "-w+all", "-f", "bin", f"-I{COMMON}/", f"-I{SOURCES}/", "-o", "/dev/stdout",
-        str(SOURCES / f"{name}.asm"),
+        require_tool("nasm"), "-f", "bin", f"-I{COMMON}/", f"-I{SOURCES}/", "-o", "/dev/stdout",
+        *defines, source,
     )  # fmt: skip
     image = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE).stdout
     return image.ljust(DISK_BYTES, b"\0")
@@ -79,8 +84,15 @@ def run_guest(
     name: str, technique: str, engine: str, folder: Path, nmi_at: bytes = b"", timeout_s: float = TIMEOUT_S
 ) -> Outcome:
     """Run a guest to its end; the NMI button is pressed each time it says `nmi_at`."""
+    return run_image(image_of(name), technique, engine, folder, nmi_at, timeout_s)
+
+
+def run_image(
+    image: bytes, technique: str, engine: str, folder: Path, nmi_at: bytes = b"", timeout_s: float = TIMEOUT_S
+) -> Outcome:
+    """The same for a disk made elsewhere."""
     disk = folder / "disk.img"
-    disk.write_bytes(image_of(name))
+    disk.write_bytes(image)
     with Machine(config_of(disk, technique, engine)) as machine:
         result = machine.run(until=nmi_at or None, timeout_s=timeout_s)
         while result.reason == "until":

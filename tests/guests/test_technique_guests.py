@@ -26,6 +26,9 @@ GUESTS: Final = {
     "paging": "over-two-pages f0201234",
     "pae": "beyond-4-gib ffffffff",
     "smc": "copies 000002fd",
+    "step": "in-the-shadow 00000000",
+    "ports": "ports",
+    "nmi": "order 00000012",
 }
 ENGINES: Final = ("accelerated", "portable")
 QUICK: Final = "accelerated"

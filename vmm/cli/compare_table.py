@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
 from vmm.techniques.compare import Column, slowdown
@@ -119,10 +119,9 @@ def total_rows(columns: Sequence[Column], utf8: bool) -> Rows:
     ]
 
 
-def _print_notes(say: object, column: Column) -> None:
+def _print_notes(say: Callable[[Text], None], column: Column) -> None:
     from rich.text import Text
 
-    assert callable(say)
     outcome = column.outcome
     differing = [difference for difference in column.differences if difference.got is not None]
     missing = len(column.differences) - len(differing)

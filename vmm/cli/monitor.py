@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from devices.scancodes import KEYS
 from vmm.cli import report
 from vmm.cli.devices_table import device_lines, device_names
+from vmm.cli.vmcb_command import DOES, MOST_WORDS, USAGE, vmcb_lines, vmcb_words
 from vmm.trace.table import print_exits
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class _Command(NamedTuple):
     does: str
     call: Callable[[list[str]], list[str]]
     complete: Callable[[], list[str]] = list
+    most_words: int = 1  # after its name, if it takes any
 
 
 class MachineMonitor:
@@ -55,6 +57,7 @@ class MachineMonitor:
             ),
             "keys": _Command("", "the names that send takes", self._keys),
             "ctrl-alt-del": _Command("", "strike these three", self._ctrl_alt_del),
+            "vmcb": _Command(USAGE, DOES, self._vmcb, vmcb_words, MOST_WORDS),
             "nmi": _Command("", "pulse the processor's NMI line", self._nmi),
             "help": _Command("", "this list", self._help),
         }  # fmt: skip
@@ -63,7 +66,7 @@ class MachineMonitor:
         """Carry out a line."""
         word, *arguments = line.split()
         command = self._commands[self._found(word.lower())]
-        most = 1 if command.usage else 0
+        most = command.most_words if command.usage else 0
         if len(arguments) > most:
             raise ValueError(f"{line}: too many words; expected {word} {command.usage}".rstrip())
         return command.call(arguments)
@@ -144,6 +147,9 @@ class MachineMonitor:
 
     def _ctrl_alt_del(self, _arguments: list[str]) -> list[str]:
         return self._send(["ctrl-alt-del"])
+
+    def _vmcb(self, arguments: list[str]) -> list[str]:
+        return vmcb_lines(self._machine, arguments)
 
     def _nmi(self, _arguments: list[str]) -> list[str]:
         self._machine.nmi()

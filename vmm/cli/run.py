@@ -33,6 +33,7 @@ from vmm.cli.kernel_options import (
 )
 from vmm.cli.technique_options import (
     PagingOption,
+    TechniqueName,
     TechniqueOption,
     TranslationOption,
     technique_changes,
@@ -298,7 +299,7 @@ def run(
     )
     options = with_display(options, display, serial, append)
     with ExitStack() as cleanup:
-        base = machine_of(image, cleanup)
+        base = machine_of(image, cleanup, paravirtual=technique is TechniqueName.PARA)
         changes = {
             "hd": base.hd + tuple(DriveConfig.parse(text) for text in hd or ()),
             "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),

@@ -59,15 +59,15 @@ class AcceleratedEngine(Engine):
         handle = self.handle
         self.uc.mem_map(0x5000_0000_0000, 4096)  # any mapping makes Unicorn build its CPU now
         self.uc.mem_unmap(0x5000_0000_0000, 4096)
-        self._cpu, env, cpu_class = layout.prove_internals(self.uc)
-        state = CpuState.from_address(env)
+        self._cpu, self._env, cpu_class = layout.prove_internals(self.uc)
+        state = CpuState.from_address(self._env)
         self.view = EngineView(self, state, wiring.memory)
         self._halted = ctypes.c_uint32.from_address(self._cpu + layout.CPU_HALTED)
         self._load_internals()
         self._windows: dict[int, tuple[Any, ...]] = {}  # what accel.c borrows, by address
         string_io = StringIo(self, wiring)
         host = Host(
-            uc=handle, cpu=self._cpu, env=env, cpu_class=cpu_class,
+            uc=handle, cpu=self._cpu, env=self._env, cpu_class=cpu_class,
             do_interrupt=layout.symbol("x86_cpu_do_interrupt_x86_64"),
             hardirq=layout.symbol("do_interrupt_x86_hardirq_x86_64"),
             tlb_reset_dirty=layout.symbol("tlb_reset_dirty_x86_64"),
@@ -207,11 +207,12 @@ class AcceleratedEngine(Engine):
 
     def read_rflags(self) -> int:
         """Have QEMU work the flags out."""
-        return int(self._read_eflags(ctypes.addressof(self.view.state)))
+        flags: int = self._read_eflags(self._env)
+        return flags
 
     def write_cr(self, index: int, value: int) -> None:
         """Use QEMU's own update: modes, hflags and the TLB follow."""
-        self._update_cr[index](ctypes.addressof(self.view.state), value)
+        self._update_cr[index](self._env, value)
 
     def flush_tlb(self) -> None:
         """Drop QEMU's whole TLB."""

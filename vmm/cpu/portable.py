@@ -173,7 +173,7 @@ class PortableEngine(Engine):
             else Kind.EXCEPTION
         )
         self.remember(kind, vector, state.error_code)
-        monitored = self.monitored  # then the technique counts and reports
+        monitored = self.monitored or self._eventinj is not None  # the technique counts and reports
         if self._ledger.trace is not None and not monitored:  # CS:EIP is still where it happened
             self._ledger.trace(kind, vector, state.error_code, 0, 0)
         detail = 0 if software else vector & 0xFF if kind is Kind.EXCEPTION else vector - INTERCEPT_VECTOR

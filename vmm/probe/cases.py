@@ -125,6 +125,11 @@ def _pop_stack_segment(level: Level) -> bytes:
     return _push(SELECTORS[level][1], level) + b"\x17\x8c\xd0"
 
 
+def _smsw(level: Level) -> bytes:
+    """SMSW AX: of EAX the upper half would be undefined, [SDM2] volume 2B."""
+    return bytes.fromhex("0f01e0" if level == "VM86" else "660f01e0")
+
+
 def _gate_call(level: Level) -> bytes:
     if level == "VM86":
         return b"\x9a" + struct.pack("<HH", 5, SELECTORS[level][0])
@@ -178,7 +183,7 @@ SENSITIVE: Final = (
     _case("SIDT", _memory("0f01", 1)),
     _case("SLDT", "0f00c0"),
     _case("STR", "0f00c8"),
-    _case("SMSW", "0f01e0"),
+    _case("SMSW", _smsw),
     _case("PUSHF", "9c58"),
     _case("POPF, setting IF", _popf(IF_ | 2)),
     _case("POPF, setting IOPL", _popf(IOPL | 2)),

@@ -38,7 +38,7 @@ from vmm.cpu.segmentation import code_bits
 from vmm.cpu.software_int import read_code, software_int_bytes
 from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
 from vmm.memory import Memory
-from vmm.techniques.base import Technique, place_of
+from vmm.techniques.base import Place, Technique, place_of
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
@@ -93,6 +93,7 @@ class Deprivileged(Technique):
         self.descriptors = self.descriptors_class(self.hidden, self.pager, self.vcpu)
         self.services = GuestServices(self)
         self.running = False  # in protected mode, the monitor in between
+        self._tried_at = -1  # the load of a selector that was last tried again
         self._leaving = False
         self._code_segment = self.engine.view.segs[r.CS]
         self._prepared: dict[int, dict[bytes, _Prepared]] = {0: {}, r.DESC_B: {}}
@@ -188,7 +189,7 @@ class Deprivileged(Technique):
     def on_event(self, vector: int, code: bytes) -> Action:
         """Everything that leaves the guest. The view is up to date, and committed afterwards."""
         began = host_ns()
-        place = place_of(self.vcpu, code) if self.report is not None else None
+        place = self._place(vector, code) if self.report is not None else None
         self._last = None
         try:
             if vector < INTERCEPT_VECTOR:
@@ -213,6 +214,17 @@ class Deprivileged(Technique):
             self.report(self._last.reason, place, self._done(), host_ns() - began)
         return _RESUME
 
+    def _place(self, vector: int, code: bytes) -> Place:
+        """Where the instruction is; RIP has passed a software interrupt already."""
+        vcpu = self.vcpu
+        if vector >= INTERCEPT_VECTOR or not vcpu.state.exception_is_int:
+            return place_of(vcpu, code)
+        following = vcpu.rip
+        vcpu.rip = following - software_int_bytes(vcpu, vector)
+        place = place_of(vcpu, b"")
+        vcpu.rip = following
+        return place
+
     def _done(self) -> str:
         """Say what the monitor did, for a trace."""
         vcpu = self.vcpu
@@ -229,8 +241,7 @@ class Deprivileged(Technique):
         elif vector == r.PF_FAULT:
             self.on_page_fault(state.cr[2] & MASK_32, state.error_code, began)
         elif vector in _SEGMENT_FAULTS:
-            if not self.descriptors.fresh and state.error_code & d.ERROR_SELECTOR:
-                self.descriptors.follow()  # and try again
+            if self._try_again(state.error_code):
                 self._book(self._descriptors, began)
                 return
             self._emulate(code, began, vector, state.error_code)
@@ -244,6 +255,18 @@ class Deprivileged(Technique):
         """INTR, and the guest lets it come."""
         self._deliver(Event(self.processor.acknowledge(), external=True))
         self._book(self._interrupt, began)
+
+    def _try_again(self, error_code: int) -> bool:
+        """Whether a selector met a stale copy: it is new now. One that spoils it itself gets one try."""
+        if self.descriptors.fresh or not error_code & d.ERROR_SELECTOR:
+            return False
+        at = self.vcpu.real.code_address()
+        if at == self._tried_at:
+            self._tried_at = -1
+            return False
+        self._tried_at = at
+        self.descriptors.follow()
+        return True
 
     def on_page_fault(self, linear: int, error_code: int, began: int) -> None:
         """Fill the shadow, or let the guest have its fault."""

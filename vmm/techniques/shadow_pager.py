@@ -50,7 +50,7 @@ _ADDRESS: Final = ((1 << 52) - 1) & ~PAGE_MASK
 _HOLE: Final = 1 << 38  # nothing is there: reads FFh
 _SMXP: Final = r.CR4_SMEP | r.CR4_SMAP
 _PHYSICAL_END: Final = 1 << 32
-_REVERSE_MOST: Final = 1 << 18  # linear pages remembered by physical page; more means a flush
+_REVERSE_MOST: Final = 1 << 18  # linear pages remembered by physical page, and then all is dropped
 
 OnWrite = Callable[[int], None]  # the page's physical address
 
@@ -63,7 +63,7 @@ class _Table:
     def __init__(self, page: int) -> None:
         self.page = page
         self.words = (page - MONITOR_BASE) >> 3
-        self.local: list[int] = []
+        self.local: set[int] = set()
         self.any_global = self.large = False
 
 
@@ -87,6 +87,7 @@ class ShadowPager:
         self._protected: dict[int, tuple[OnWrite, ...]] = {}  # by physical page number
         self._hole: tuple[int, int] | None = None  # a region of 2 MiB that is the monitor's, and its table
         self._mapped: dict[int, set[int]] = {}  # linear page numbers by physical page number
+        self._linked = 0  # how often one was noted there
         self.root = hidden.allocate()
         self.fills = self.drops = 0
         self.drop_all()
@@ -130,6 +131,8 @@ class ShadowPager:
 
     def _enter(self, linear: int, frame: int, rights: int, access: int, *, is_global: bool) -> _Table:
         number = frame >> 12
+        if self._linked >= _REVERSE_MOST:
+            self.drop_all()
         if number in self._protected:
             if access & PF_W:
                 self._tell(number)
@@ -149,16 +152,15 @@ class ShadowPager:
         if is_global:
             table.any_global = True
         else:
-            table.local.append(index)
+            table.local.add(index)
         if old:
-            self._engine.flush_page(linear)
+            self._flush(linear)
         self._mapped.setdefault(number, set()).add(linear >> 12)
+        self._linked += 1
         self.fills += 1
         return table
 
     def _new_table(self, linear: int) -> _Table:
-        if len(self._mapped) > _REVERSE_MOST:
-            raise OutOfPagesError
         above = self._directory(linear)
         table = _Table(self._hidden.allocate())
         self._words[above] = table.page | _TABLE
@@ -207,10 +209,14 @@ class ShadowPager:
                 self._drop_large(linear)
                 return True
             self._words[table.words + (linear >> 12 & 511)] = 0
+        self._flush(linear)
+        return False
+
+    def _flush(self, linear: int) -> None:
+        """Drop a page of the processor's TLB; the first page is also the one beyond the last."""
         self._engine.flush_page(linear)
         if self._wraps and linear < PAGE_SIZE:
             self._engine.flush_page(linear | 1 << 32)
-        return False
 
     def invalidate_frame(self, frame: int) -> None:
         """Drop every entry that leads to a page of memory."""
@@ -259,6 +265,7 @@ class ShadowPager:
         self._tables.clear()
         self._upper.clear()
         self._mapped.clear()
+        self._linked = 0
         self._hidden.clear(self.root)
         for index, entry in self._fixed.items():
             self._words[(self.root - MONITOR_BASE >> 3) + index] = entry
@@ -329,10 +336,10 @@ class ShadowPager:
             entry = words[at]
             if entry & PTE_W and entry & _ADDRESS == frame:
                 words[at] = entry & ~PTE_W
-                self._engine.flush_page(page << 12)
+                self._flush(page << 12)
 
     def unprotect(self, frame: int, on_write: OnWrite) -> None:
-        """Tell `on_write` no more. A page that nobody protects is written again when it is next faulted on."""
+        """Tell `on_write` no more. Once nobody is told, the next fault makes it writable."""
         left = tuple(call for call in self._protected.get(frame >> 12, ()) if call != on_write)
         if left:
             self._protected[frame >> 12] = left
@@ -349,7 +356,9 @@ class ShadowPager:
 
     def written(self, address: int, length: int) -> None:
         """A bus master or the monitor wrote there: tell the protectors."""
-        if not self._protected:
-            return
-        for number in range(address >> 12, (address + length - 1 >> 12) + 1):
-            self._tell(number)
+        protected, first, last = self._protected, address >> 12, address + length - 1 >> 12
+        if first != last:
+            for number in range(first, last + 1):
+                self._tell(number)
+        elif first in protected:
+            self._tell(first)

@@ -115,7 +115,7 @@ class VirtualCpu:
     @property
     def rflags(self) -> int:
         """RFLAGS as the guest should see them."""
-        return self._engine.read_rflags() & ~VIRTUAL_FLAGS | self.flags.value
+        return self._engine.read_rflags() & ~VIRTUAL_FLAGS | self.flags.value & VIRTUAL_FLAGS
 
     @rflags.setter
     def rflags(self, value: int) -> None:
@@ -124,7 +124,7 @@ class VirtualCpu:
 
     def interrupt_flags(self) -> int:
         """RFLAGS without the flags kept lazily: the arithmetic ones and DF."""
-        return self.state.eflags & ~VIRTUAL_FLAGS | self.flags.value
+        return self.state.eflags & ~VIRTUAL_FLAGS | self.flags.value & VIRTUAL_FLAGS
 
     def set_if(self, on: bool) -> None:
         """Set or clear the guest's IF."""

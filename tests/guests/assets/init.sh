@@ -1,6 +1,7 @@
 #!/bin/sh
 # /init of the test guests. `trapline.mode=` on the kernel's command line says what to do:
 #   boot    print the marker and halt: what the boot benchmark times
+#   commands    print the marker, answer commands on the serial console; no drivers
 #   shell   load the disk drivers, print the marker, answer commands on the serial console
 #   chips   floppy, CD, printer and mouse, by the kernel's own drivers; halt
 #   disk    partition /dev/sda, make a file system, write, read back, compare, halt
@@ -101,6 +102,11 @@ chips)
     ;;
 boot)
     echo TRAPLINE-GUEST-READY
+    poweroff -f
+    ;;
+commands)
+    echo TRAPLINE-GUEST-READY
+    PS1='guest# ' setsid cttyhack sh
     poweroff -f
     ;;
 disk)

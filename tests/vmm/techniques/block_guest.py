@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - lines of assembler
 """A guest of random snippets of ring-0 code, each followed by a record of all registers and flags.
 
 Exceptions and software interrupts are recorded too (vector, error code, EIP, flags), and the next snippet

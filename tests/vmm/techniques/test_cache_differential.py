@@ -17,17 +17,11 @@ RECORD_BYTES = 40
 
 def records(binary: Path, engine: str, technique: str) -> list[bytes]:
     """Run a guest to its end, and return what it wrote down."""
-    with Machine(
-        MachineConfig(
-            kernel=str(binary),
-            entry="32",
-            load_address=f"{ORIGIN:#x}",
-            memory_bytes=4 << 20,
-            engine=engine,
-            technique=technique,
-            translation="cache",
-        )  # fmt: skip
-    ) as machine:
+    config = MachineConfig(
+        kernel=str(binary), entry="32", load_address=f"{ORIGIN:#x}", memory_bytes=4 << 20, engine=engine,
+        technique=technique, translation="cache",
+    )  # fmt: skip
+    with Machine(config) as machine:
         result = machine.run(timeout_s=60)
         assert (result.reason, result.exit_code) == ("exit", 0), result
         log = machine.memory.read(LOG, (SNIPPETS + 8) * 64)

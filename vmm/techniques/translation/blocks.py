@@ -25,6 +25,7 @@ from vmm.techniques.translation.translate import Context, Draft, Kind, Site
 RUN_PAGES: Final = 256  # pages in a row, all that address line 20 lets there be
 RUN_BYTES: Final = RUN_PAGES * PAGE_SIZE
 RUNS: Final = 16
+MOST_BLOCKS: Final = 1 << 17  # what they weigh here is more than their code
 _SCRATCH_BYTES: Final = 1024  # at the start of the cache: one instruction that is let through
 _ENTRY_BYTES: Final = 8
 
@@ -57,6 +58,15 @@ class Block:
         """Numbers of the linear pages it was run at."""
         first = self.context.base + self.eip & MASK_32
         return (first >> 12,) if self.second is None else (first >> 12, (first >> 12) + 1 & 0xF_FFFF)
+
+    def eip_at(self, at: int) -> int:
+        """The guest's instruction to which a place in the cache belongs."""
+        return self.eips[bisect_right(self.starts, at - self.at) - 1]
+
+    def is_boundary(self, at: int) -> bool:
+        """Whether the guest is between two instructions there."""
+        index = bisect_right(self.starts, at - self.at) - 1
+        return index >= 0 and self.starts[index] == at - self.at
 
     def covers(self, page: int, first: int, last: int) -> bool:
         """Whether it was made from bytes of a physical page between two offsets."""
@@ -117,7 +127,7 @@ class CodeCache:
         """Whether `size` more bytes fit. A block does not go over the end of a run."""
         if (self._next & RUN_BYTES - 1) + size > RUN_BYTES:
             self._next = (self._next + RUN_BYTES) & ~(RUN_BYTES - 1)
-        return self._next + size <= RUNS * RUN_BYTES
+        return self._next + size <= RUNS * RUN_BYTES and len(self._blocks) < MOST_BLOCKS
 
     def physical(self, at: int) -> int:
         """The physical address of a place in the cache."""
@@ -167,8 +177,9 @@ class CodeCache:
         self._write(at, out)
         for offset, site in draft.sites:
             if site.kind == Kind.CHAIN:
-                site = site._replace(detail=at + site.detail)
-            self.sites[at + offset] = site
+                self.sites[at + offset] = Site(Kind.CHAIN, site.eip, b"", at + site.detail)
+            else:
+                self.sites[at + offset] = site
         for offset in draft.shadows:
             self.shadows.add(at + offset)
 

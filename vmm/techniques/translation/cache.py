@@ -18,7 +18,6 @@ at a time is run, as behind STI.
 from __future__ import annotations
 
 import ctypes
-from bisect import bisect_right
 from typing import Final
 
 from vmm.clock import host_ns
@@ -29,15 +28,17 @@ from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE, PF_W, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.state import HF_INHIBIT_IRQ
 from vmm.memory import Memory
+from vmm.techniques.base import Mode, Place
 from vmm.techniques.translation import emit
 from vmm.techniques.translation.blocks import Block, CodeCache
 from vmm.techniques.translation.common import Translation
+from vmm.techniques.translation.contexts import Contexts
 from vmm.techniques.translation.emit import DATA_PAGES, PENDING, TABLE, TARGET, TRAP, Emitter
 from vmm.techniques.translation.hole import Hole
-from vmm.techniques.translation.lengths import MAX_LENGTH
+from vmm.techniques.translation.maker import Maker
 from vmm.techniques.translation.mappings import CodeMappings
 from vmm.techniques.translation.source_pages import SourcePages
-from vmm.techniques.translation.translate import MOST_BYTES, Context, Draft, Kind, Site
+from vmm.techniques.translation.translate import Context, Kind, Site
 
 CODE_LINEAR: Final = 3 << 39  # beside the monitor's tables at 2^40
 _ABOVE: Final = 1 << 39  # no base of the guest's is as high
@@ -45,10 +46,13 @@ _RESUME: Final = Action.RESUME
 _WINDOWS: Final = frozenset({EVENT_INTERRUPT, EVENT_NMI})
 _INT1: Final = 0xF1
 _INT_VECTORS: Final = {0xCC: r.BP, 0xCE: r.OF_TRAP}
-_UNPLAIN: Final = r.IOPL | r.VIF | r.VIP
 _MAPPING_BITS: Final = r.CR0_PG | r.CR0_WP
-_MOST_CONTEXTS: Final = 256
 _REPEATS: Final = frozenset(b"\xf2\xf3")
+_DONE: Final = {
+    "cache.chain": "the jump leads to its target's translation from now on",
+    "cache.indirect": "the target of an indirect branch is in the lookup table from now on",
+    "cache.source-write": "translations of what is written were dropped; the instruction runs alone",
+}
 TRANSLATED: Final = ("fault-entry", "translate", "resume")
 CHAINED: Final = ("fault-entry", "cache-lookup", "resume")
 MISSED: Final = ("fault-entry", "cache-lookup", "resume")
@@ -72,15 +76,14 @@ class Cache(Translation):
         self.pager.map_monitor(CODE_LINEAR, self.cache.pages, executable=True)
         self.mappings = CodeMappings(self.cache, self.vcpu)
         self.sources = SourcePages(self.cache, self.pager)
-        self.hole = Hole(memory, self.vcpu)
-        self._contexts: dict[tuple[int, ...], Context] = {}
-        self._lookups: dict[int, int] = {}  # by context: where its lookup code is
-        self._guarded: frozenset[int] = frozenset()
-        self._suspect = True  # whether the hole has to be looked at
-        self._retry = self._retry_eip = self._next_context = 0
-        self._mapped_at = -1
+        self.hole = Hole(memory, self.vcpu, self.pager, self._data_pages)
+        self.hole.on_touch = self._on_directory
+        self._contexts = Contexts(self.vcpu)
+        self._maker = Maker(self.cache, self.mappings, self.sources, self.vcpu)
+        self._maker.on_full = self._flush
+        self._retry = self._retry_eip = self._left_at = 0
         self._current = Context(-1, 0, 32, True, True, 0, 0, Emitter(0, 0))
-        self._cs, self._ss = self.vcpu.real.segs[r.CS], self.vcpu.real.segs[r.SS]
+        self._cs = self.vcpu.real.segs[r.CS]
         self._translate = self.exits.row("cache.translate", TRANSLATED)
         self._chain = self.exits.row("cache.chain", CHAINED)
         self._miss = self.exits.row("cache.indirect", MISSED)
@@ -101,7 +104,7 @@ class Cache(Translation):
 
     def take_over(self) -> None:
         """Begin with an empty cache."""
-        self._suspect = True
+        self.hole.suspect = True
         super().take_over()
         self.engine.mirror_interrupt(self._pending)
         self.mappings.forget_all()
@@ -110,7 +113,7 @@ class Cache(Translation):
 
     def hand_back(self) -> None:
         """Real mode runs the guest's own code."""
-        self._guard(frozenset())
+        self.hole.guard(frozenset())
         self._flush()
         self.engine.mirror_interrupt(None)
         super().hand_back()
@@ -118,7 +121,7 @@ class Cache(Translation):
     def _flush(self) -> None:
         """Empty the cache. The guest is not in it."""
         self.sources.forget(self.cache.flush())
-        self._lookups.clear()
+        self._maker.forget_lookups()
         self._retry = self.cache.place(TRAP)
         self.cache.sites[self._retry] = Site(Kind.RETRY, 0)
         self.cache.clear_table()
@@ -128,13 +131,28 @@ class Cache(Translation):
     def on_event(self, vector: int, code: bytes) -> Action:
         """An event in the cache is brought back to the guest's instruction first."""
         if self._cs.base >= _ABOVE:
+            began = host_ns()
+            self._last = None
+            self._left_at = 0
             brought = self._bring_back(vector)
             if brought is None:
+                self._tell(began)
                 return _RESUME
             vector, code = brought
         super().on_event(vector, code)
         self._enter()
         return _RESUME
+
+    def _tell(self, began: int) -> None:
+        """Have an exit reported that was over before the guest was brought back to its own code."""
+        if self.report is not None and self._last is not None:
+            vcpu, eip = self.vcpu, self._left_at
+            code = self._maker.code_at(self._current.base + eip & MASK_32)
+            mode: Mode = "prot32" if self._current.bits == 32 else "prot16"
+            place = Place(vcpu.segs[r.CS].selector, eip, vcpu.cpl, mode, code)
+            self.report(
+                self._last.reason, place, _DONE.get(self._last.reason, self._done()), host_ns() - began
+            )
 
     def _bring_back(self, vector: int) -> tuple[int, bytes] | None:
         """Put the guest where it believes to be, and return what has happened to it there; None: nothing."""
@@ -147,16 +165,19 @@ class Cache(Translation):
         elif vector == r.PF_FAULT:
             return self._on_page_fault(at)
         elif vector in _WINDOWS:
-            eip = self._boundary(at)
-            if eip is None or at in self.cache.shadows:
+            if at in self.cache.shadows or not self._between(at):
                 state.hflags |= HF_INHIBIT_IRQ
                 return None
-            self._leave(eip)
-            return vector, b""
-        elif vector == r.DB and self._boundary(at) is None:
+        elif vector == r.DB and not self._between(at):
             return None  # a step within the translation of an instruction
         self._leave(self._eip(at))
-        return vector, self._guest_code()
+        return vector, b"" if vector in _WINDOWS else self._maker.code_at(
+            self._cs.base + self.vcpu.rip & MASK_32
+        )
+
+    def _between(self, at: int) -> bool:
+        block = self.cache.block_at(at)
+        return block is not None and block.is_boundary(at)
 
     def _on_site(self, at: int, site: Site) -> tuple[int, bytes] | None:
         kind = site.kind
@@ -257,7 +278,7 @@ class Cache(Translation):
         self._leave(eip)
         context = self._context()
         try:
-            draft, physical, _ = self._draft(eip, context, single=True)
+            draft, physical, _ = self._maker.draft(eip, context, single=True)
         except GuestFault as fault:
             self._reflect(fault, began)
             self._enter()
@@ -271,32 +292,20 @@ class Cache(Translation):
         block = self.cache.block_at(at)
         if block is None:
             return False
-        eip = self._eip(at)
-        code = self.vcpu.memory.read(block.physical + (eip - block.eip), 4) if block.eip <= eip else b""
+        code = self.vcpu.memory.read(block.physical + (block.eip_at(at) - block.eip & PAGE_MASK), 4)
         return not _REPEATS.isdisjoint(code)
 
     # -- from the cache to the guest and back
 
-    def _boundary(self, at: int) -> int | None:
-        """Where the guest is, if it is between two instructions."""
-        block = self.cache.block_at(at)
-        if block is None:
-            return None
-        offset = at - block.at
-        index = bisect_right(block.starts, offset) - 1
-        return block.eips[index] if index >= 0 and block.starts[index] == offset else None
-
     def _eip(self, at: int) -> int:
         """The guest's instruction to which a place in the cache belongs."""
         block = self.cache.block_at(at)
-        if block is None:
-            return self.vcpu.rip
-        return block.eips[bisect_right(block.starts, at - block.at) - 1]
+        return self.vcpu.rip if block is None else block.eip_at(at)
 
     def _leave(self, eip: int) -> None:
         """Make CS:EIP the guest's."""
         cs = self._cs
-        self.vcpu.state.rip = eip
+        self._left_at = self.vcpu.state.rip = eip
         cs.base &= MASK_32
         if self._current.bits == 16:
             self.vcpu.real.load_segment(r.CS, cs.selector, cs.base, cs.limit, cs.flags & ~r.DESC_B)
@@ -316,7 +325,7 @@ class Cache(Translation):
         if not self.running or state.hflags & 3 != 1 or state.eflags & r.VM:
             return None
         self.sources.close()
-        if self._suspect:
+        if self.hole.suspect:
             self._settle_hole()
         for _ in range(2):
             context = self._context()
@@ -334,80 +343,24 @@ class Cache(Translation):
         return None
 
     def _context(self) -> Context:
-        """What the guest's processor is like."""
-        cs, vcpu = self._cs, self.vcpu
-        key = (
-            cs.base, cs.flags & r.DESC_B, self._ss.flags & r.DESC_B,
-            vcpu.inner or vcpu.flags.value & _UNPLAIN, cs.selector, self._ss.selector,
-        )  # fmt: skip
-        context = self._contexts.get(key)
-        if context is None:
-            if len(self._contexts) > _MOST_CONTEXTS:
-                self._contexts.clear()
-                self._flush()
-            context = self._contexts[key] = Context(
-                self._next_context, cs.base, 32 if key[1] else 16, bool(key[2]), not key[3],
-                vcpu.segs[r.CS].selector, vcpu.segs[r.SS].selector, Emitter(self.hole.linear, cs.base),
-            )  # fmt: skip
-            self._next_context += 1
+        """What the guest's processor is like. The guest is not in the cache."""
+        if self._contexts.are_many:
+            self._contexts.clear()
+            self._flush()
+        context = self._contexts.current(self.hole.linear)
         self.cache.use_table(context)
         return context
-
-    # -- blocks
 
     def _find(self, eip: int, context: Context) -> Block:
         block = self.cache.active.get((eip, context.index))
         if block is not None:
             return block
-        physical = self.mappings.physical(context.base + eip & MASK_32)
-        block = self.cache.known(physical, eip, context)
-        if block is None:
-            block = self._make(eip, context)
-        self.cache.activate(block)
-        return block
-
-    def _make(self, eip: int, context: Context) -> Block:
         began = host_ns()
-        draft, physical, second = self._draft(eip, context)
-        if not self.cache.room(len(draft.out) + MOST_BYTES):
-            self._flush()
-            self.cache.use_table(context)
-        lookup = self._lookups.get(context.index)
-        if lookup is None:
-            code = context.emitter.lookup
-            lookup = self._lookups[context.index] = self.cache.place(code)
-            self.cache.sites[lookup + len(code) - 1] = Site(Kind.LOOK_UP, 0)
-            self.cache.room(len(draft.out))
-        block = self.cache.add(draft, physical, second, lookup)
-        for page in block.pages:
-            self.sources.watch(page)
-        self._book(self._translate, began)
+        block, is_new = self._maker.find(eip, context)
+        self.cache.activate(block)
+        if is_new:
+            self._book(self._translate, began)
         return block
-
-    def _draft(self, eip: int, context: Context, *, single: bool = False) -> tuple[Draft, int, int | None]:
-        """Translate what the guest has at EIP. Returns also where that is, and where its second page is."""
-        linear = context.base + eip & MASK_32
-        physical = self.mappings.physical(linear)
-        code = self.vcpu.memory.read(physical, PAGE_SIZE - (physical & PAGE_MASK))
-        draft = Draft(context, eip, code, single=single)
-        try:
-            draft.translate()
-        except IndexError:
-            second = self.mappings.physical((linear | PAGE_MASK) + 1 & MASK_32)
-            code += self.vcpu.memory.read(second, MAX_LENGTH)
-            draft = Draft(context, eip, code, single=single, most=1)
-            draft.translate()
-            return draft, physical, second
-        return draft, physical, None
-
-    def _guest_code(self) -> bytes:
-        """The bytes at the guest's CS:EIP, in this page."""
-        linear = self._cs.base + self.vcpu.rip & MASK_32
-        try:
-            physical = self.mappings.physical(linear)
-        except GuestFault:
-            return b""
-        return self.vcpu.memory.read(physical, min(MAX_LENGTH, PAGE_SIZE - (physical & PAGE_MASK)))
 
     # -- the guest's mappings
 
@@ -419,7 +372,7 @@ class Cache(Translation):
             self.mappings.forget_all()
         else:
             return
-        self._suspect = True
+        self.hole.suspect = True
 
     def invlpg(self, linear: int) -> None:
         """Forget what is known of one page's code too."""
@@ -428,32 +381,14 @@ class Cache(Translation):
 
     def _settle_hole(self) -> None:
         """See that the data pages are where the guest has nothing. The guest is not in the cache."""
-        self._suspect = False
-        hole = self.hole
-        before = hole.linear
-        if not hole.is_free() and not hole.move():
-            self.on_unsupported(
-                f"{self.name} finds no place in the linear space of the guest, which is all mapped"
-            )
-        if hole.linear != before:
+        moved = self.hole.settle()
+        if moved is None:
+            self.on_unsupported(f"{self.name} finds no place in the guest's linear space: all is mapped")
+        elif moved:
             self._contexts.clear()
             self._flush()
-        if hole.linear != self._mapped_at:
-            self._mapped_at = hole.linear
-            self.pager.map_hole(hole.linear, self._data_pages)
-        self._guard(hole.frames)
 
-    def _guard(self, frames: frozenset[int]) -> None:
-        for frame in self._guarded - frames:
-            self.pager.unprotect(frame, self._on_directory)
-        for frame in frames - self._guarded:
-            self.pager.protect(frame, self._on_directory)
-        self._guarded = frames
-
-    def _on_directory(self, frame: int) -> None:
-        """The guest writes to a page that said the hole is free."""
-        self.pager.unprotect(frame, self._on_directory)
-        self._guarded -= {frame}
-        self._suspect = True
+    def _on_directory(self) -> None:
+        """A page directory is written: look at the hole after that instruction."""
         if self.sources.writing is not None:
             self.sources.hit = True

@@ -2,7 +2,7 @@
 
 Two MiB that the guest's page directory says are not present; with paging off, where the machine has
 nothing. The page of the directory that says so is protected: after a write to it, and in each new address
-space, `Hole.is_free` asks again, and the technique moves the hole if it is not.
+space, `Hole.settle` looks again, and moves the hole if it must.
 
 With paging on, an access of the guest's ring 0 to the hole finds the monitor's data in place of a page
 fault; with paging off, in place of FFh. Ring 3 has no access.
@@ -10,12 +10,14 @@ fault; with paging off, in place of FFh. Ring 3 has no access.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from vmm.cpu import registers as r
 from vmm.cpu.paging import MASK_32, PTE_P
 from vmm.cpu.state import CpuView
 from vmm.memory import Memory
+from vmm.techniques.shadow_pager import ShadowPager
 
 HOLE_BYTES: Final = 2 << 20
 _FIRST: Final = 0x6000_0000  # where kernels keep nothing and programs little
@@ -51,38 +53,60 @@ def is_nowhere(memory: Memory, linear: int) -> bool:
 
 
 class Hole:
-    """Where the data pages are."""
+    """Where the data pages are, and the guard that they are in nobody's way."""
 
-    def __init__(self, memory: Memory, view: CpuView) -> None:
-        self._memory, self._view = memory, view
+    def __init__(self, memory: Memory, view: CpuView, pager: ShadowPager, data_pages: list[int]) -> None:
+        self._memory, self._view, self._pager, self._data_pages = memory, view, pager, data_pages
         self.linear = _FIRST
         self.moves = 0
-        self.frames: frozenset[int] = frozenset()
-        """Physical pages to be protected."""
+        self.suspect = True
+        """Whether the guest may have something there by now."""
+        self.on_touch: Callable[[], None] = lambda: None
+        """Told of a write to a page that is guarded, before it happens."""
+        self._mapped = -1
+        self._guarded: frozenset[int] = frozenset()
 
-    def is_free(self, linear: int | None = None) -> bool:
-        """Whether the guest has nothing there, as far as its tables say now."""
-        at = self.linear if linear is None else linear
-        frames: frozenset[int] | None = frozenset()
-        if self._view.cr[0] & r.CR0_PG:
-            frames = directory_frames(self._view, at)
-        elif not is_nowhere(self._memory, at):
-            frames = None
+    def settle(self) -> bool | None:
+        """See that the guest has nothing there. True: it has moved; None: the guest has left no place."""
+        self.suspect = False
+        before = self.linear
+        frames = self._free(before)
         if frames is None:
-            return False
-        self.frames = frames
-        return True
+            frames = self._move()
+            if frames is None:
+                return None
+        if self.linear != self._mapped:
+            self._mapped = self.linear
+            self._pager.map_hole(self.linear, self._data_pages)
+        self.guard(frames)
+        return self.linear != before
 
-    def move(self) -> bool:
-        """Go to another place; False: the guest has left none."""
+    def _free(self, linear: int) -> frozenset[int] | None:
+        """The pages that say the guest has nothing there, or None."""
+        if self._view.cr[0] & r.CR0_PG:
+            return directory_frames(self._view, linear)
+        return frozenset() if is_nowhere(self._memory, linear) else None
+
+    def _move(self) -> frozenset[int] | None:
         for step in range(0, _SPACE, HOLE_BYTES):
             linear = _FIRST + step & MASK_32
-            if self.is_free(linear):
-                self.moves += linear != self.linear
+            frames = self._free(linear)
+            if frames is not None:
                 self.linear = linear
-                return True
-        return False
+                self.moves += 1
+                return frames
+        return None
 
-    def covers(self, linear: int) -> bool:
-        """Whether an address is in the hole."""
-        return self.linear <= linear < self.linear + HOLE_BYTES
+    def guard(self, frames: frozenset[int]) -> None:
+        """Protect these pages, and no others."""
+        for frame in self._guarded - frames:
+            self._pager.unprotect(frame, self._on_write)
+        for frame in frames - self._guarded:
+            self._pager.protect(frame, self._on_write)
+        self._guarded = frames
+
+    def _on_write(self, frame: int) -> None:
+        self._pager.unprotect(frame, self._on_write)
+        self._guarded -= {frame}
+        self.suspect = True
+        self.on_touch()

@@ -23,7 +23,7 @@ GROUP_3: Final = 64  # an immediate only if ModRM.reg is 0 or 1
 MAX_LENGTH: Final = 15
 
 _MOV_CR_DR: Final = 0x0F20  # to 0F23: ModRM.mod is ignored
-_PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
+PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
 
 
 def _one_byte() -> bytes:
@@ -46,28 +46,13 @@ def _one_byte() -> bytes:
     mark(OFFSET, *range(0xA0, 0xA4))
     mark(GROUP_3, 0xF6, 0xF7)
     mark(SPECIAL, 0x0E, 0x16, 0x17, *range(0x6C, 0x80), 0x8C, 0x8E, 0x9A, 0x9C, 0x9D, 0xC2, 0xC3)
-    mark(SPECIAL, *range(0xCA, 0xD0), *range(0xE0, 0xE4), *range(0xE8, 0xEC), 0xF1, 0xF4, 0xFA, 0xFB, 0xFF)
+    mark(SPECIAL, *range(0xCA, 0xD0), *range(0xE0, 0xF0), 0xF1, 0xF4, 0xFA, 0xFB, 0xFF)
     return bytes(table)
 
 
 def _two_byte() -> bytes:
     table = bytearray(256)
-    without = {
-        0x04,
-        0x05,
-        0x06,
-        0x07,
-        0x08,
-        0x09,
-        0x0A,
-        0x0B,
-        0x0C,
-        0x0E,
-        *range(0x30, 0x38),
-        0x77,
-        0xA0,
-        0xA1,
-    }
+    without = {*range(0x04, 0x0D), 0x0E, *range(0x30, 0x38), 0x77, 0xA0, 0xA1}
     without |= {0xA2, 0xA8, 0xA9, 0xAA, *range(0x80, 0x90), *range(0xC8, 0xD0)}
     for opcode in range(256):
         if opcode not in without:
@@ -76,29 +61,69 @@ def _two_byte() -> bytes:
         table[opcode] |= IMM8
     for opcode in range(0x80, 0x90):
         table[opcode] |= IMM_Z | SPECIAL
-    for opcode in (
-        0x00,
-        0x01,
-        0x02,
-        0x03,
-        0x05,
-        0x06,
-        0x07,
-        0x08,
-        0x09,
-        *range(0x20, 0x24),
-        0x30,
-        0x32,
-        0x33,
-    ):
-        table[opcode] |= SPECIAL
-    for opcode in (0x34, 0x35, 0xB2):
+    for opcode in (*range(0x04), *range(0x05, 0x0A), *range(0x20, 0x24), 0x30, 0x32, 0x33, 0x34, 0x35, 0xB2):
         table[opcode] |= SPECIAL
     return bytes(table)
 
 
 _ONE: Final = _one_byte()
 _TWO: Final = _two_byte()
+
+
+# For 32-bit code without prefixes, instructions that are copied: 0 for all others, else 1 + the bytes of
+# the immediate, with _HAS_MODRM
+_HAS_MODRM: Final = 0x80
+_SLOW: Final = frozenset(b"\x0f\xc4\xc5") | PREFIXES
+
+
+def _plain(table: bytes, slow: frozenset[int]) -> bytes:
+    forms = bytearray(256)
+    for opcode, parts in enumerate(table):
+        if opcode not in slow and not parts & (SPECIAL | GROUP_3):
+            size = sum(
+                length for part, length in ((IMM8, 1), (IMM16, 2), (IMM_Z, 4), (OFFSET, 4)) if parts & part
+            )
+            forms[opcode] = 1 + size | (_HAS_MODRM if parts & MODRM else 0)
+    return bytes(forms)
+
+
+def _after_modrm(modrm: int) -> int:
+    """Bytes of SIB and displacement, but for a SIB byte without a base."""
+    mod, rm = modrm >> 6, modrm & 7
+    if mod == 3:
+        return 0
+    sib = rm == 4
+    if mod == 0:
+        return 4 if rm == 5 else int(sib)
+    return (1 if mod == 1 else 4) + sib
+
+
+_PLAIN_ONE: Final = _plain(_ONE, _SLOW)
+_PLAIN_TWO: Final = _plain(_TWO, frozenset({0x38, 0x3A}))
+_AFTER_MODRM: Final = bytes(_after_modrm(modrm) for modrm in range(256))
+
+
+def plain_length(code: bytes, at: int) -> int:
+    """The length of an instruction of 32-bit code that is copied; 0: look more closely, with `shape`.
+
+    Raises:
+        IndexError: `code` ends inside the instruction, as far as that is seen here.
+    """
+    byte = code[at]
+    size = 1
+    if byte == 0x0F:
+        byte = code[at + 1]
+        size = 2
+        form = _PLAIN_TWO[byte]
+    else:
+        form = _PLAIN_ONE[byte]
+    if form < _HAS_MODRM:
+        return form and size + form - 1
+    modrm = code[at + size]
+    size += (form & 0x7F) + _AFTER_MODRM[modrm]
+    if modrm < 0x40 and modrm & 7 == 4 and code[at + (3 if code[at] == 0x0F else 2)] & 7 == 5:
+        size += 4
+    return size
 
 
 class Shape(NamedTuple):
@@ -121,7 +146,7 @@ def shape(code: bytes, at: int, bits: int) -> Shape:
     first = at
     wide = wide_address = bits == 32
     byte = code[at]
-    while byte in _PREFIXES:
+    while byte in PREFIXES:
         if byte == 0x66:
             wide = bits != 32
         elif byte == 0x67:

@@ -8,10 +8,12 @@ from vmm.cpu.state import CpuView
 from vmm.techniques.translation.blocks import CodeCache
 
 _G = 1 << 8
+_MOST_CHECKED = 256  # pages looked at in a new address space; beyond, to forget is cheaper
+_MOST_PAGES = 1 << 14  # a processor's TLB has less
 
 
 class CodeMappings:
-    """Linear pages that blocks were run from. What drops a TLB's entry drops it here, and links to its blocks."""
+    """Linear pages that blocks were run from. What drops a TLB's entry puts the blocks of a page to sleep."""
 
     def __init__(self, cache: CodeCache, view: CpuView) -> None:
         self._cache, self._view = cache, view
@@ -27,6 +29,8 @@ class CodeMappings:
         page = linear >> 12
         known = self._pages.get(page)
         if known is None:
+            if len(self._pages) >= _MOST_PAGES:
+                self.forget_all()
             known = self._pages[page] = self._walk(linear)
         return known[0] | linear & PAGE_MASK
 
@@ -53,13 +57,10 @@ class CodeMappings:
     def new_address_space(self) -> None:
         """MOV to CR3: global pages stay, and so do those that the new tables have in the same place."""
         keeps_global = self._view.cr[4] & r.CR4_PGE
-        gone = [
-            page
-            for page, known in self._pages.items()
-            if not (known[1] and keeps_global) and not self._is_still(page, known)
-        ]
-        for page in gone:
-            self._forget(page)
+        local = [page for page, known in self._pages.items() if not (known[1] and keeps_global)]
+        for count, page in enumerate(local):
+            if count >= _MOST_CHECKED or not self._is_still(page, self._pages[page]):
+                self._forget(page)
 
     def _is_still(self, page: int, known: tuple[int, bool]) -> bool:
         try:

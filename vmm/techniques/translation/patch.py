@@ -28,11 +28,11 @@ from vmm.cpu.segmentation import code_bits
 from vmm.cpu.software_int import read_code
 from vmm.errors import ConfigError
 from vmm.memory import MONITOR_BASE, Memory
-from vmm.techniques.hidden import OutOfPagesError
 from vmm.techniques.sites import find_sites
 from vmm.techniques.translation.common import Translation
 
 _HLT: Final = 0xF4
+_MOST_COPIES: Final = 8192  # of the monitor's pages; the shadow tables want some too
 SCANNED: Final = ("scan",)
 STEPPED: Final = ("fault-entry", "shadow-update", "resume")
 _MOST_SITES: Final = 1 << 20  # that a hostile guest can make us remember
@@ -70,7 +70,8 @@ class Patch(Translation):
         self._split = engine
         self._copies: dict[int, _Copy] = {}  # by physical page number
         self._filling = False  # a store of the guest's own is being served
-        self._stepped: set[int] = set()  # pages that the instruction stepped over may write
+        self._stepping = False  # an instruction that stores into its own page is stepped over
+        self._stepped: set[int] = set()  # the pages it may write
         self._before = (0, 0)  # the guest's TF and DR6 then
         self._scan = self.exits.row("scan.block", SCANNED)
         self._steps = self.exits.row("patched.store", STEPPED)
@@ -85,15 +86,13 @@ class Patch(Translation):
 
     def start(self) -> None:
         """Forget the code that ran before the reset."""
-        self._stepped.clear()
-        for number in list(self._copies):
-            self._drop(number << 12)
+        self._stepping = False
+        self._drop_all()
         super().start()
 
     def hand_back(self) -> None:
         """Real mode runs the guest's own code."""
-        for number in list(self._copies):
-            self._drop(number << 12)
+        self._drop_all()
         super().hand_back()
 
     # -- blocks
@@ -155,11 +154,9 @@ class Patch(Translation):
         self.engine.invalidate_code(copy.page + first, end - first)
 
     def _new_copy(self, number: int) -> _Copy:
-        try:
-            page = self.hidden.allocate()
-        except OutOfPagesError:
-            self.pager.drop_all()
-            page = self.hidden.allocate()
+        if len(self._copies) >= _MOST_COPIES:
+            self._drop_all()
+        page = self.hidden.allocate()
         copy = _Copy(page, self.memory.read(number << 12, PAGE_SIZE))
         self.hidden.bytes[copy.at : copy.at + PAGE_SIZE] = copy.original
         self._copies[number] = copy
@@ -173,7 +170,8 @@ class Patch(Translation):
         """A page with traps is written."""
         if self._filling and self._in_reach(frame):
             state = self.vcpu.state
-            if not self._stepped:
+            if not self._stepping:
+                self._stepping = True
                 self._before = state.eflags & r.TF, self.services.read_dr(6)
             self._stepped.add(frame)
             self.pager.unprotect(frame, self._on_store)
@@ -198,9 +196,13 @@ class Patch(Translation):
         self.engine.invalidate_code(copy.page, PAGE_SIZE)
         self.hidden.free(copy.page)
 
+    def _drop_all(self) -> None:
+        for number in list(self._copies):
+            self._drop(number << 12)
+
     def on_event(self, vector: int, code: bytes) -> Action:
         """The instruction stepped over is done, or something came between: the copies follow."""
-        if self._stepped and vector not in (r.PF_FAULT, EVENT_BLOCK):
+        if self._stepping and vector not in (r.PF_FAULT, EVENT_BLOCK):
             began = host_ns()
             guests = self._end_step()
             if vector == r.DB and not guests and not self.vcpu.state.exception_is_int:
@@ -214,7 +216,7 @@ class Patch(Translation):
         try:
             super().on_page_fault(linear, error_code, began)
         except GuestFault:
-            if self._stepped:
+            if self._stepping:
                 self._end_step()
             raise
         finally:
@@ -232,6 +234,7 @@ class Patch(Translation):
                 self._restore(copy, first - MAX_LENGTH + 1, last + 1)
             self.pager.protect(frame, self._on_store)
         self._stepped.clear()
+        self._stepping = False
         stepping, dr6 = self._before
         if not stepping:
             self.vcpu.state.eflags &= ~r.TF

@@ -25,7 +25,8 @@ class SourcePages:
 
     def __init__(self, cache: CodeCache, pager: ShadowPager) -> None:
         self._cache, self._pager = cache, pager
-        self._openings: dict[int, int] = {}  # by page number
+        self._watched: set[int] = set()  # page numbers
+        self._openings: dict[int, int] = {}
         self._open: list[int] = []
         self.writing: tuple[int, bool] | None = None
         """While a fault of translated code is looked at: its linear address, whether it is a string's."""
@@ -36,13 +37,17 @@ class SourcePages:
     def watch(self, page: int) -> None:
         """A block was made from this page (number)."""
         self._openings[page] = 0
+        if page in self._watched:
+            return
+        self._watched.add(page)
         self._pager.protect(page << 12, self._on_write)
 
     def forget(self, pages: list[int]) -> None:
         """The cache was flushed."""
-        for page in pages:
+        for page in self._watched.union(pages):
             self._pager.unprotect(page << 12, self._on_write)
         self._openings.clear()
+        self._watched.clear()
         self._open.clear()
 
     def close(self) -> None:
@@ -50,12 +55,14 @@ class SourcePages:
         if not self._open:
             return
         for page in self._open:
-            if page in self._cache.by_page:
+            if page in self._cache.by_page and page not in self._watched:
+                self._watched.add(page)
                 self._pager.protect(page << 12, self._on_write)
         self._open.clear()
 
     def _on_write(self, frame: int) -> None:
         page = frame >> 12
+        self._watched.discard(page)
         self._pager.unprotect(frame, self._on_write)
         first, last = 0, PAGE_SIZE - 1
         if self.writing is not None:

@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 
 from vmm.cpu.paging import MASK_32
 from vmm.techniques.translation.emit import JUMP, TRAP, Emitter, dword
-from vmm.techniques.translation.lengths import Shape, shape
+from vmm.techniques.translation.lengths import Shape, plain_length, shape
+from vmm.techniques.translation.sixteen import turned
 
 MOST_INSTRUCTIONS: Final = 48
 MOST_BYTES: Final = 4096  # of code a block can become
@@ -79,6 +80,9 @@ class Draft:
         self._code, self._most = code, most
         self.length = 0  # of guest code
         self.next_eip = eip
+        self._found: Shape  # the instruction under way, and its bytes
+        self._bytes = b""
+        self._modrm_at = 0
 
     def translate(self) -> None:
         """Do it.
@@ -88,28 +92,40 @@ class Draft:
         """
         code, bits, at = self._code, self.context.bits, 0
         out, starts, eips = self.out, self.starts, self.eips
-        eip = self.eip
+        end, first = len(code), self.eip
         for count in range(1 if self.single else self._most):
             try:
+                size = plain_length(code, at) if bits == 32 else 0
+                if size:
+                    if at + size > end:
+                        raise IndexError(at)  # noqa: TRY301
+                    starts.append(len(out))
+                    eips.append(first + at & MASK_32)
+                    out += code[at : at + size]
+                    at += size
+                    continue
                 found = shape(code, at, bits)
             except IndexError:
                 if not count:
                     raise
                 break
             starts.append(len(out))
-            eips.append(eip)
-            following = at + found.length
-            self.next_eip = eip + found.length & MASK_32
-            self.length = following
-            if found.special:
-                if _SPECIAL[found.opcode](self, found, code[at:following]):
-                    self._finish()
-                    return
-            else:
-                out += code[at:following] if bits == 32 else _turned(found, code[at:following])
-            at, eip = following, self.next_eip
-        self._jump(eip)
+            eips.append(first + at & MASK_32)
+            if self._translate_closely(found, at):
+                self._finish()
+                return
+            at += found.length
+        self.length = at
+        self._jump(first + at & MASK_32)
         self._finish()
+
+    def _translate_closely(self, found: Shape, at: int) -> bool:
+        """Translate an instruction that may be special. Returns whether the block ends with it."""
+        self.length = at + found.length
+        self.next_eip = self.eip + self.length & MASK_32
+        self._found, self._bytes = found, self._code[at : self.length]
+        self._modrm_at = found.modrm_at - at
+        return _SPECIAL[found.opcode](self) if found.special else self.copied()
 
     # -- what ends a block
 
@@ -141,182 +157,185 @@ class Draft:
             self.out += JUMP + bytes(4)
             self.lookups.append(len(self.out) - 4)
 
-    def _trap(self, code: bytes, kind: int = Kind.EMULATE, detail: int = 0) -> bool:
-        self.sites.append((len(self.out), Site(kind, self.eips[-1], code, detail)))
+    def _trap(self, kind: int = Kind.EMULATE, detail: int = 0) -> bool:
+        self.sites.append((len(self.out), Site(kind, self.eips[-1], self._bytes, detail)))
         self.out += TRAP
         return True
 
-    def _push(self, value: int, found: Shape) -> None:
-        self.out += b"\x68" + dword(value) if found.wide else b"\x66\x68" + dword(value)[:2]
+    def _push(self, value: int) -> None:
+        self.out += b"\x68" + dword(value) if self._found.wide else b"\x66\x68" + dword(value)[:2]
 
-    def _target(self, found: Shape, displacement: bytes) -> int:
+    def _target(self, displacement: bytes) -> int:
         target = self.next_eip + int.from_bytes(displacement, "little", signed=True)
-        return target & (MASK_32 if found.wide else 0xFFFF)
+        return target & (MASK_32 if self._found.wide else 0xFFFF)
+
+    @property
+    def _modrm(self) -> int:
+        return self._bytes[self._modrm_at]
 
     # -- one instruction each; the result says whether the block ends
 
-    def emulated(self, found: Shape, code: bytes) -> bool:
+    def emulated(self) -> bool:
         """Whatever has to be emulated."""
-        return self._trap(code)
+        return self._trap()
 
-    def jump_short(self, found: Shape, code: bytes) -> bool:
+    def jump_short(self) -> bool:
         """JMP rel8."""
         self.starts.pop()
         self.eips.pop()
-        self._jump_from(found, code, 1)
+        self._jump_from(1)
         return True
 
-    def jump_near(self, found: Shape, code: bytes) -> bool:
+    def jump_near(self) -> bool:
         """JMP rel16 and rel32."""
         self.starts.pop()
         self.eips.pop()
-        self._jump_from(found, code, 4 if found.wide else 2)
+        self._jump_from(4 if self._found.wide else 2)
         return True
 
-    def _jump_from(self, found: Shape, code: bytes, size: int) -> None:
+    def _jump_from(self, size: int) -> None:
         """A jump that is an instruction of the guest's: at it, the guest is not yet at the target."""
-        start, eip = len(self.out), self.next_eip - len(code) & MASK_32
-        self._jump(self._target(found, code[-size:]))
+        start, eip = len(self.out), self.next_eip - len(self._bytes) & MASK_32
+        self._jump(self._target(self._bytes[-size:]))
         self.starts[-1], self.eips[-1] = start, eip
 
-    def branch_short(self, found: Shape, code: bytes) -> bool:
+    def branch_short(self) -> bool:
         """Jcc rel8."""
-        return self._branch(found, code, 1)
+        return self._branch(1)
 
-    def branch_near(self, found: Shape, code: bytes) -> bool:
+    def branch_near(self) -> bool:
         """Jcc rel16 and rel32."""
-        return self._branch(found, code, 4 if found.wide else 2)
+        return self._branch(4 if self._found.wide else 2)
 
-    def _branch(self, found: Shape, code: bytes, size: int) -> bool:
-        self._jump(self._target(found, code[-size:]), bytes((0x0F, 0x80 | found.opcode & 15)))
+    def _branch(self, size: int) -> bool:
+        self._jump(self._target(self._bytes[-size:]), bytes((0x0F, 0x80 | self._found.opcode & 15)))
         self._jump(self.next_eip)
         return True
 
-    def loop(self, found: Shape, code: bytes) -> bool:
+    def loop(self) -> bool:
         """LOOP, LOOPE, LOOPNE, JCXZ: over the jump that is not taken."""
-        if not found.wide_address:
+        if not self._found.wide_address:
             self.out += b"\x67"
-        self.out += bytes((found.opcode, 5))
+        self.out += bytes((self._found.opcode, 5))
         self._jump(self.next_eip)
-        self._jump(self._target(found, code[-1:]))
+        self._jump(self._target(self._bytes[-1:]))
         return True
 
-    def call(self, found: Shape, code: bytes) -> bool:
+    def call(self) -> bool:
         """CALL rel16 and rel32."""
-        self._push(self.next_eip, found)
+        self._push(self.next_eip)
         start = len(self.out)
-        self._jump(self._target(found, code[-4 if found.wide else -2 :]))
+        self._jump(self._target(self._bytes[-4 if self._found.wide else -2 :]))
         assert self.starts.pop() == start  # the jump is part of the call, not an instruction
         self.eips.pop()
         return True
 
-    def ret(self, found: Shape, code: bytes) -> bool:
+    def ret(self) -> bool:
         """RET."""
-        emitter = self.context.emitter
-        self.out += emitter.pop_target if found.wide else emitter.clear_target + b"\x66" + emitter.pop_target
+        self._pop_target()
         self._look_up()
         return True
 
-    def ret_and_pop(self, found: Shape, code: bytes) -> bool:
+    def ret_and_pop(self) -> bool:
         """RET imm16; LEA on SP alone leaves the upper half of ESP, as a 16-bit stack does."""
-        emitter = self.context.emitter
-        self.out += emitter.pop_target if found.wide else emitter.clear_target + b"\x66" + emitter.pop_target
+        self._pop_target()
         if not self.context.wide_stack:
             self.out += b"\x66"
-        self.out += b"\x8d\xa4\x24" + code[-2:] + b"\0\0"  # lea esp, [esp + imm]
+        self.out += b"\x8d\xa4\x24" + self._bytes[-2:] + b"\0\0"  # lea esp, [esp + imm]
         self._look_up()
         return True
 
-    def group_5(self, found: Shape, code: bytes) -> bool:
+    def _pop_target(self) -> None:
+        emitter = self.context.emitter
+        wide = self._found.wide
+        self.out += emitter.pop_target if wide else emitter.clear_target + b"\x66" + emitter.pop_target
+
+    def group_5(self) -> bool:
         """Indirect jumps and calls, near and far; INC, DEC and PUSH are copied."""
-        modrm = code[found.modrm_at - (self._at(code))]
+        modrm = self._modrm
         which = modrm >> 3 & 7
         if which in (3, 5) and modrm < 0xC0:
-            return self._trap(code)
+            return self._trap()
         if which not in (2, 4):
-            return self.copied(found, code)
+            return self.copied()
         emitter = self.context.emitter
         # mov eax, r/m32 or movzx eax, r/m16, with the same operand; the prefixes stay
-        opcode_at = found.modrm_at - self._at(code) - 1
-        prefixes = bytes(byte for byte in code[:opcode_at] if byte in _SEGMENTS)
-        if not found.wide_address:
+        opcode_at = self._modrm_at - 1
+        prefixes = bytes(byte for byte in self._bytes[:opcode_at] if byte in _SEGMENTS)
+        if not self._found.wide_address:
             prefixes += b"\x67"
-        operand = bytes((modrm & 0xC7,)) + code[opcode_at + 2 :]
-        self.out += emitter.save_eax + prefixes + (b"\x8b" if found.wide else b"\x0f\xb7") + operand
+        operand = bytes((modrm & 0xC7,)) + self._bytes[opcode_at + 2 :]
+        self.out += emitter.save_eax + prefixes + (b"\x8b" if self._found.wide else b"\x0f\xb7") + operand
         self.out += emitter.save_target + emitter.load_eax
         if which == 2:
-            self._push(self.next_eip, found)
+            self._push(self.next_eip)
         self._look_up()
         return True
 
-    def _at(self, code: bytes) -> int:
-        """Where the instruction begins in the page's code: `Shape.modrm_at` counts from there."""
-        return self.length - len(code)
-
-    def copied(self, found: Shape, code: bytes) -> bool:
+    def copied(self) -> bool:
         """It is harmless after all."""
-        self.out += code if self.context.bits == 32 else _turned(found, code)
+        self.out += self._bytes if self.context.bits == 32 else turned(self._found, self._bytes)
         return False
 
-    def push_cs(self, found: Shape, code: bytes) -> bool:
+    def push_cs(self) -> bool:
         """PUSH CS: the selector is known."""
-        self._push(self.context.selector, found)
+        self._push(self.context.selector)
         return False
 
-    def push_ss(self, found: Shape, code: bytes) -> bool:
+    def push_ss(self) -> bool:
         """PUSH SS: so is this one."""
-        self._push(self.context.stack_selector, found)
+        self._push(self.context.stack_selector)
         return False
 
-    def from_segment(self, found: Shape, code: bytes) -> bool:
+    def from_segment(self) -> bool:
         """MOV from CS or SS into a register; the others show what the guest loaded."""
-        modrm = code[found.modrm_at - self._at(code)]
+        modrm = self._modrm
         which = modrm >> 3 & 7
         if which not in (_CS, _SS):
-            return self.copied(found, code)
+            return self.copied()
         if modrm < 0xC0:
-            return self._trap(code)
+            return self._trap()
         selector = dword(self.context.selector if which == _CS else self.context.stack_selector)
         move = bytes((0xB8 | modrm & 7,))
-        self.out += move + selector if found.wide else b"\x66" + move + selector[:2]
+        self.out += move + selector if self._found.wide else b"\x66" + move + selector[:2]
         return False
 
-    def to_segment(self, found: Shape, code: bytes) -> bool:
+    def to_segment(self) -> bool:
         """MOV to SS: with RPL 0 it would fault."""
-        modrm = code[found.modrm_at - self._at(code)]
-        return self._trap(code) if modrm >> 3 & 7 == _SS else self.copied(found, code)
+        modrm = self._modrm
+        return self._trap() if modrm >> 3 & 7 == _SS else self.copied()
 
-    def group_6(self, found: Shape, code: bytes) -> bool:
+    def group_6(self) -> bool:
         """SLDT, STR, LLDT, LTR, VERR, VERW."""
-        modrm = code[found.modrm_at - self._at(code)]
-        return self._trap(code) if modrm >> 3 & 7 < 6 else self.copied(found, code)
+        modrm = self._modrm
+        return self._trap() if modrm >> 3 & 7 < 6 else self.copied()
 
-    def group_7(self, found: Shape, code: bytes) -> bool:
+    def group_7(self) -> bool:
         """SGDT, SIDT, LGDT, LIDT, SMSW, LMSW, INVLPG; the register forms of others are let through."""
-        modrm = code[found.modrm_at - self._at(code)]
+        modrm = self._modrm
         if modrm >= 0xC0 and modrm >> 3 & 7 not in (4, 6):
-            return self.copied(found, code)
-        return self._trap(code)
+            return self.copied()
+        return self._trap()
 
-    def strings(self, found: Shape, code: bytes) -> bool:
-        """INS and OUTS."""
-        return self.copied(found, code)
+    def ports(self) -> bool:
+        """IN, OUT, INS, OUTS: the engine lets ring 1 pass, so that only ring 0 may be there."""
+        return self.copied() if self.context.plain else self._trap()
 
-    def interrupt(self, found: Shape, code: bytes) -> bool:
+    def interrupt(self) -> bool:
         """INT3, INT n, INTO, INT1."""
-        return self._trap(code, Kind.INTERRUPT, found.opcode)
+        return self._trap(Kind.INTERRUPT, self._found.opcode)
 
-    def cli(self, found: Shape, code: bytes) -> bool:
+    def cli(self) -> bool:
         """CLI."""
         if not self.context.plain:
-            return self._trap(code)
+            return self._trap()
         self.out += self.context.emitter.cli
         return False
 
-    def sti(self, found: Shape, code: bytes) -> bool:
+    def sti(self) -> bool:
         """STI: a trap if an interrupt waits."""
         if not self.context.plain:
-            return self._trap(code)
+            return self._trap()
         emitter = self.context.emitter
         self.out += emitter.sti
         self.sites.append((len(self.out), Site(Kind.WINDOW, self.next_eip)))
@@ -324,66 +343,41 @@ class Draft:
         self.shadows.append(len(self.out))
         return False
 
-    def pushf(self, found: Shape, code: bytes) -> bool:
+    def pushf(self) -> bool:
         """PUSHF."""
-        if not (self.context.plain and self.context.wide_stack and found.wide):
-            return self._trap(code)
+        if not (self.context.plain and self.context.wide_stack and self._found.wide):
+            return self._trap()
         self.out += self.context.emitter.pushf
         return False
 
-    def popf(self, found: Shape, code: bytes) -> bool:
+    def popf(self) -> bool:
         """POPF: a trap if it opens the window to an interrupt that waits, or changes rare flags."""
-        if not (self.context.plain and self.context.wide_stack and found.wide):
-            return self._trap(code)
+        if not (self.context.plain and self.context.wide_stack and self._found.wide):
+            return self._trap()
         emitter = self.context.emitter
         self.out += emitter.popf
-        self.sites.append((len(self.out), Site(Kind.EMULATE, self.eips[-1], code)))
+        self.sites.append((len(self.out), Site(Kind.EMULATE, self.eips[-1], self._bytes)))
         self.out += TRAP + emitter.popf_end
         return False
 
 
 _SEGMENTS: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65")
-_OPERAND, _ADDRESS = 0x66, 0x67
-# Two-byte opcodes to which an operand-size prefix says something else: SSE and its kin
-_FIXED_SIZE: Final = frozenset(
-    0x0F00 | opcode
-    for opcode in (*range(0x10, 0x18), *range(0x28, 0x30), 0x38, 0x3A, *range(0x50, 0x80), 0xAE, 0xC2,
-                   *range(0xC4, 0xC8), *range(0xD0, 0x100))
-)  # fmt: skip
 
 
-def _turned(found: Shape, code: bytes) -> bytes:
-    """A 16-bit instruction as 32-bit code has it: the size prefixes are the other way round."""
-    at = 0
-    kept = bytearray()
-    while (byte := code[at]) in _PREFIX_BYTES:
-        if byte not in (_OPERAND, _ADDRESS):
-            kept.append(byte)
-        at += 1
-    fixed = found.opcode in _FIXED_SIZE
-    if (not found.wide) ^ fixed:
-        kept.insert(0, _OPERAND)
-    if not found.wide_address:
-        kept.insert(0, _ADDRESS)
-    return bytes(kept) + code[at:]
-
-
-_PREFIX_BYTES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
-
-
-def _special() -> dict[int, Callable[[Draft, Shape, bytes], bool]]:
+def _special() -> dict[int, Callable[[Draft], bool]]:
     table = dict.fromkeys(
         (0x17, 0x9A, 0xCA, 0xCB, 0xCF, 0xEA, 0xF4, 0x0F02, 0x0F03, 0x0F05, 0x0F06, 0x0F07, 0x0F08, 0x0F09,
          0x0F20, 0x0F21, 0x0F22, 0x0F23, 0x0F30, 0x0F32, 0x0F33, 0x0F34, 0x0F35, 0x0FB2),
         Draft.emulated,
     )  # fmt: skip
-    table |= dict.fromkeys(range(0x6C, 0x70), Draft.strings)
+    table |= dict.fromkeys((*range(0x6C, 0x70), *range(0xE4, 0xE8), *range(0xEC, 0xF0)), Draft.ports)
     table |= dict.fromkeys(range(0x70, 0x80), Draft.branch_short)
     table |= dict.fromkeys(range(0x0F80, 0x0F90), Draft.branch_near)
     table |= dict.fromkeys(range(0xE0, 0xE4), Draft.loop)
     table |= dict.fromkeys((0xCC, 0xCD, 0xCE, 0xF1), Draft.interrupt)
     return table | {
-        0x0E: Draft.push_cs, 0x16: Draft.push_ss, 0x8C: Draft.from_segment, 0x8E: Draft.to_segment, 0x9C: Draft.pushf,
+        0x0E: Draft.push_cs, 0x16: Draft.push_ss, 0x8C: Draft.from_segment, 0x8E: Draft.to_segment,
+        0x9C: Draft.pushf,
         0x9D: Draft.popf, 0xC2: Draft.ret_and_pop, 0xC3: Draft.ret, 0xE8: Draft.call, 0xE9: Draft.jump_near,
         0xEB: Draft.jump_short, 0xFA: Draft.cli, 0xFB: Draft.sti, 0xFF: Draft.group_5,
         0x0F00: Draft.group_6, 0x0F01: Draft.group_7,
