@@ -32,6 +32,7 @@ TECHNIQUES: Final[dict[str, dict[str, str]]] = {
     "hardware-shadow": {"technique": "hardware", "paging": "shadow"},
     "para": {"technique": "para"},
 }
+EVENTS: Final = ("cli", "fault", "in")
 LOADED_AT: Final = 0x100000
 # irq_off() and flags_now() of the kernel as compiled: CLI (para: MOV [mask], 1), PUSHF, POP
 CLI_PATTERN: Final = {
@@ -40,6 +41,7 @@ CLI_PATTERN: Final = {
 }
 CLI_INSTRUCTIONS: Final = 2
 PROGRAM: Final = 0x4000_0000
+IN_OPCODES: Final = (b"\xe4", b"\xe5", b"\xec", b"\xed")
 SCRATCH: Final = "port 3ffh gave"
 USER: Final = 3
 MOST_LINES: Final = 24
@@ -58,7 +60,7 @@ class Collector:
         """Keep one."""
         if isinstance(event, Exit) and not self.complete:
             self.exits.append(event)
-            if event.cpl == USER and event.code[:1] in (b"\xec", b"\xed", b"\xe4", b"\xe5"):
+            if event.cpl == USER and event.code[:1] in IN_OPCODES:
                 self.complete = True
 
 
@@ -95,7 +97,7 @@ class Life:
 
     def snippets(self) -> dict[str, str]:
         """Return the text of each, by name."""
-        found = {"cli": self._cli(), "fault": self._fault(), "in": self._in()}
+        found = dict(zip(EVENTS, (self._cli(), self._fault(), self._in()), strict=True))
         return {name: "\n".join(lines) + "\n" for name, lines in found.items()}
 
     def _cli(self) -> Iterator[str]:
@@ -140,10 +142,12 @@ class Life:
         yield from (line for lines in shown for line in lines)
 
     def _in(self) -> Iterator[str]:
-        kernels = next(event for event in self.exits if event.detail.startswith(SCRATCH) and event.cpl != USER)
+        kernels = next(
+            event for event in self.exits if event.detail.startswith(SCRATCH) and event.cpl != USER
+        )
         yield from self._lines(kernels)
         programs = self.exits[-1]
-        if programs.cpl == USER and programs.code[:1] in (b"\xec", b"\xed", b"\xe4", b"\xe5"):
+        if programs.cpl == USER and programs.code[:1] in IN_OPCODES:
             yield from self._lines(programs)
         else:
             yield f"{'a program':<15}{'in':<34} no exit"
