@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from tests.guests.assets.initramfs import HALTED, PROMPT, LinuxGuest
 from tests.guests.technique_rig import TECHNIQUES
 from vmm.config import MachineConfig
-from vmm.machine import Machine, RunResult
+from vmm.machine import Machine, RunResult, Until
 from vmm.techniques.base import Technique
 from vmm.trace.events import ExitCount
 
@@ -86,9 +86,9 @@ def config_of(guest: LinuxGuest, technique: str, mode: str, **options: object) -
     )
 
 
-def run_commands(guest: LinuxGuest, technique: str) -> Session:
-    """Boot to the shell, run `COMMANDS`, and leave the shell, which powers off."""
-    with Machine(config_of(guest, technique, "commands")) as machine:
+def run_commands(guest: LinuxGuest, technique: str, mode: str = "commands") -> Session:
+    """Boot to the shell, run `COMMANDS`, leave the shell, which powers off. Mode `shell` loads drivers."""
+    with Machine(config_of(guest, technique, mode)) as machine:
         result = machine.run(PROMPT, BOOT_S)
         for command in (*COMMANDS, "exit"):
             if result.reason != "until":
@@ -100,10 +100,10 @@ def run_commands(guest: LinuxGuest, technique: str) -> Session:
         return _session(machine, result)
 
 
-def run_mode(guest: LinuxGuest, technique: str, mode: str, timeout_s: float = BOOT_S) -> Session:
-    """Have the kernel do what `init.sh` calls `mode`, to its end."""
+def run_mode(guest: LinuxGuest, technique: str, mode: str, until: Until = None) -> Session:
+    """Have the kernel do what `init.sh` calls `mode`, to its end or until it says something."""
     with Machine(config_of(guest, technique, mode)) as machine:
-        return _session(machine, machine.run(timeout_s=timeout_s))
+        return _session(machine, machine.run(until, BOOT_S))
 
 
 def _session(machine: Machine, result: RunResult) -> Session:
