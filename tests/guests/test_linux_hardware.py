@@ -36,9 +36,7 @@ def normalised(output: bytes) -> list[bytes]:
     for line in output.replace(b"\r", b"").replace(PROMPT, b"").split(b"\n"):
         for pattern, instead in VARYING:
             line = re.sub(pattern, instead, line)
-        if (
-            line.strip() and line + b"\n" not in COMMANDS
-        ):  # an echo may come twice
+        if line.strip() and line + b"\n" not in COMMANDS:  # an echo may come twice
             lines.append(line)
     return sorted(lines)
 
