@@ -128,6 +128,7 @@ struct shared {
     uint32_t interrupt_told, unused2;
     uint64_t root, stray_cr3;          /* shadow paging: the CR3 that has to be, 0: any; one that a task switch loaded */
     uint64_t touch_address, touch_access;
+    uint64_t data_first, data_pages;   /* page numbers of the monitor's that nobody fetches from */
 };
 
 struct accel {
@@ -800,8 +801,13 @@ static bool on_tlb_fill(void *cpu, uint64_t address, int size, int access, int m
     char *table = AT(char *, cpu, CPU_TLB_FAST + 16 * mmu + 8);
     struct tlb_entry *e = (void *)(table + ((address >> 12 & (mask >> 6)) << 6));
     uint64_t page = e->physical >> 12;
-    if (page >= a->h.ram_pages)
+    if (page >= a->h.ram_pages) {
+        if (access != FETCH && page - a->s.data_first < a->s.data_pages && e->write != (uint64_t)-1) {
+            e->code = -1;
+            e->write &= ~(uint64_t)TLB_NOT_DIRTY;
+        }
         return true;
+    }
     if (access == FETCH && a->fetch_pages[page]) { /* a split view: this entry serves fetches only */
         e->read = e->write = -1;
         e->addend = (uint64_t)a->fetch_pages[page] - (address & ~0xfffull);

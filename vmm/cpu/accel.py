@@ -84,6 +84,8 @@ class Shared(ctypes.Structure):
         ("stray_cr3", ctypes.c_uint64),
         ("touch_address", ctypes.c_uint64),
         ("touch_access", ctypes.c_uint64),
+        ("data_first", ctypes.c_uint64),
+        ("data_pages", ctypes.c_uint64),
     ]
 
 

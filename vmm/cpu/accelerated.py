@@ -268,6 +268,10 @@ class AcceleratedEngine(Engine):
         self.shared.watch_blocks = on
         self.shared.block_waits = 0
 
+    def never_code(self, address: int, length: int) -> None:
+        """Keep stores there off the slow path."""
+        self.shared.data_first, self.shared.data_pages = address >> 12, length >> 12
+
     def fetch_from(self, page: int, host: int | None) -> None:
         """Have instructions of page number `page` fetched from host memory, data from where they are."""
         self._lib.accel_fetch_from(self._accel, page, host)

@@ -238,6 +238,9 @@ class Engine(ABC):
         if level is not None:
             level.value = self.interrupt_line
 
+    def never_code(self, address: int, length: int) -> None:  # noqa: B027 - of use to a fast engine only
+        """Nobody fetches instructions from these pages of the monitor's: stores need not look for any."""
+
     @property
     @abstractmethod
     def interrupt_line(self) -> bool:

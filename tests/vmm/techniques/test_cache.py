@@ -69,8 +69,8 @@ def ran(
     binary = folder / "guest.bin"
     binary.write_bytes(assemble(HEAD + body + TAIL))
     config = MachineConfig(
-        kernel=str(binary), entry="32", load_address=f"{ORIGIN:#x}", engine=engine, technique=technique,
-        memory_bytes=memory_bytes,
+        kernel=str(binary), entry="32", load_address=f"{ORIGIN:#x}", memory_bytes=memory_bytes,
+        engine=engine, technique=technique,  # type: ignore[arg-type]
     )  # fmt: skip
     with Machine(config) as machine:
         result = machine.run(timeout_s=120)

@@ -18,8 +18,8 @@ RECORD_BYTES = 40
 def records(binary: Path, engine: str, technique: str) -> list[bytes]:
     """Run a guest to its end, and return what it wrote down."""
     config = MachineConfig(
-        kernel=str(binary), entry="32", load_address=f"{ORIGIN:#x}", memory_bytes=4 << 20, engine=engine,
-        technique=technique, translation="cache",
+        kernel=str(binary), entry="32", load_address=f"{ORIGIN:#x}", memory_bytes=4 << 20,
+        engine=engine, technique=technique,  # type: ignore[arg-type]
     )  # fmt: skip
     with Machine(config) as machine:
         result = machine.run(timeout_s=60)

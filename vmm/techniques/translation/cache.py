@@ -70,6 +70,7 @@ class Cache(Translation):
         hidden = self.hidden
         first = hidden.allocate_run(DATA_PAGES)
         self._data_pages = [first + number * PAGE_SIZE for number in range(DATA_PAGES)]
+        self.engine.never_code(first, DATA_PAGES * PAGE_SIZE)
         at = hidden.host_address(first)
         self.vcpu.flags = ctypes.c_uint32.from_address(at + emit.FLAGS)
         self._pending = ctypes.c_uint8.from_address(at + PENDING)
