@@ -52,11 +52,11 @@ body:
     mov ebx, 0x400000
 .touch:
     call scribble
-    lea ebx, [ebx + 2 * STEP - 0x1000]
+    add ebx, 0x3ff000
     call scribble
-    add ebx, 0x1000
-    cmp ebx, 0x400000
-    jae .touch
+    sub ebx, 0x3ff000
+    add ebx, 2 * STEP
+    jnc .touch
     call over_the_top
     mov eax, cr0
     and eax, 0x7fffffff
@@ -120,11 +120,11 @@ body:
     jb .touch_pages
 .touch_pae:
     call scribble
-    lea ebx, [ebx + STEP - 0x1000]
+    add ebx, 0x1ff000
     call scribble
-    add ebx, 0x1000
-    cmp ebx, 0x400000
-    jae .touch_pae
+    sub ebx, 0x1ff000
+    add ebx, STEP
+    jnc .touch_pae
     call over_the_top
     mov dword [POINTERS + 24 + 4], 0x80 ; a directory in the monitor's memory, and CR3 anywhere
     mov eax, cr3
