@@ -42,11 +42,18 @@ CLI_PATTERN: Final = {
 CLI_INSTRUCTIONS: Final = 2
 PROGRAM: Final = 0x4000_0000
 IN_OPCODES: Final = (b"\xe4", b"\xe5", b"\xec", b"\xed")
+PAGE: Final = 4096
+PAGING: Final = (".pf", ".npf", "shadow.fill")
 SCRATCH: Final = "port 3ffh gave"
 USER: Final = 3
 MOST_LINES: Final = 24
 TIMEOUT_S: Final = 900
 INDENT: Final = " " * 15
+
+
+def _is_first_touch(event: Exit) -> bool:
+    """Whether a program's first page was not there for an instruction in it."""
+    return PROGRAM <= event.ip < PROGRAM + PAGE and event.reason.endswith(PAGING)
 
 
 class Collector:
@@ -119,9 +126,9 @@ class Life:
             at += len(decoded.code)
 
     def _fault(self) -> Iterator[str]:
-        first = next((i for i, event in enumerate(self.exits) if event.ip >= PROGRAM), None)
+        first = next((i for i, event in enumerate(self.exits) if _is_first_touch(event)), None)
         if first is None:
-            yield "no exit"
+            yield f"{'a program':<15}{'its first instruction':<34} no exit"
             return
         address = self.exits[first].ip
         last = first
