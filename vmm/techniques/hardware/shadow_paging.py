@@ -14,7 +14,8 @@ import contextlib
 from typing import Final
 
 from vmm.cpu import registers as r
-from vmm.cpu.engine import Engine, Touch
+from vmm.cpu.engine import Engine
+from vmm.cpu.monitoring import Touch
 from vmm.cpu.paging import PF_W, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.view import EngineView

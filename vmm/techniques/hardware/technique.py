@@ -22,8 +22,9 @@ from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.delivery import Event, escalates
 from vmm.cpu.encoding import MAX_LENGTH
-from vmm.cpu.engine import EVENT_TOUCH, INTERCEPT_VECTOR, Action, Touch
+from vmm.cpu.engine import EVENT_TOUCH, INTERCEPT_VECTOR, Action
 from vmm.cpu.intercepts import EXCEPTIONS, EXIT_CODES
+from vmm.cpu.monitoring import Touch
 from vmm.cpu.paging import GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.software_int import read_code
