@@ -28,6 +28,7 @@ from vmm.cpu.segmentation import code_bits
 from vmm.cpu.software_int import read_code
 from vmm.errors import ConfigError
 from vmm.memory import MONITOR_BASE, Memory
+from vmm.techniques.exits import Finding
 from vmm.techniques.sites import Site, find_sites
 from vmm.techniques.translation.common import Translation
 
