@@ -28,7 +28,7 @@ from vmm.techniques.translation import patch
 
 pytestmark = pytest.mark.guest
 
-TIMEOUT_S: Final = 300
+TIMEOUT_S: Final = 60
 SENTINEL: Final = bytes(range(1, 256)) * 16
 ATTACKS: Final = ("attack_memory", "attack_modes", "attack_tables", "attack_selectors")
 LONG: Final[dict[str, tuple[str, ...]]] = {
