@@ -75,6 +75,8 @@ class Cache(Translation):
         self.vcpu.flags = ctypes.c_uint32.from_address(at + emit.FLAGS)
         self._pending = ctypes.c_uint8.from_address(at + PENDING)
         self._target = ctypes.c_uint32.from_address(at + TARGET)
+        self._saved_eax = ctypes.c_uint32.from_address(at + emit.SAVED_EAX)
+        self._saved_ecx = ctypes.c_uint32.from_address(at + emit.SAVED_ECX)
         self.cache = CodeCache(hidden, first + TABLE, self.engine.invalidate_code)
         self.pager.map_monitor(CODE_LINEAR, self.cache.pages, executable=True)
         self.mappings = CodeMappings(self.cache, self.vcpu)
@@ -168,6 +170,10 @@ class Cache(Translation):
         elif vector == r.PF_FAULT:
             return self._on_page_fault(at)
         elif vector in _WINDOWS:
+            offset = self._maker.offset_in_lookup(at, self._current)
+            if offset is not None:
+                self._cut_lookup_short(offset)
+                return vector, b""
             if at in self.cache.shadows or not self._between(at):
                 state.hflags |= HF_INHIBIT_IRQ
                 return None
@@ -177,6 +183,13 @@ class Cache(Translation):
         return vector, b"" if vector in _WINDOWS else self._maker.code_at(
             self._cs.base + self.vcpu.rip & MASK_32
         )
+
+    def _cut_lookup_short(self, offset: int) -> None:
+        """Finish a branch whose lookup is under way: nothing of the guest's is left to change."""
+        if offset >= self._current.emitter.lookup_saved:
+            regs = self.vcpu.regs
+            regs[r.RAX], regs[r.RCX] = self._saved_eax.value, self._saved_ecx.value
+        self._leave(self._target.value)
 
     def _between(self, at: int) -> bool:
         block = self.cache.block_at(at)

@@ -27,6 +27,13 @@ class Maker:
         """The cache was flushed."""
         self._lookups.clear()
 
+    def offset_in_lookup(self, at: int, context: Context) -> int | None:
+        """How far into the lookup code a place is, if it is in it."""
+        start = self._lookups.get(context.number)
+        if start is None or not start <= at < start + len(context.emitter.lookup):
+            return None
+        return at - start
+
     def find(self, eip: int, context: Context) -> tuple[Block, bool]:
         """Return the block for what the guest has at EIP, and whether it is a new one.
 
