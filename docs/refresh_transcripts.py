@@ -17,12 +17,14 @@ kernel and initramfs, SeaBIOS, a disk with Linux on it.
 
     .venv/bin/python docs/refresh_transcripts.py [PAGE...]        rewrite the pages (all of them)
     .venv/bin/python docs/refresh_transcripts.py --pictures       draw docs/images again
+    .venv/bin/python docs/refresh_transcripts.py --lives          make docs/techniques/_generated again
     .venv/bin/python docs/refresh_transcripts.py --list           only print the commands
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import shutil
@@ -233,6 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Rerun the commands that the documentation shows.")
     parser.add_argument("page", nargs="*", type=Path, help="pages to refresh; all by default")
     parser.add_argument("--pictures", action="store_true", help="draw the pictures instead")
+    parser.add_argument("--lives", action="store_true", help="trace what the chapters on techniques show")
     parser.add_argument("--list", action="store_true", help="print the commands, run nothing")
     arguments = parser.parse_args()
     chosen = [page.resolve() for page in arguments.page] or pages()
@@ -242,6 +245,10 @@ def main() -> None:
                 print(*(f"{page.relative_to(ROOT)}: {command}" for command in transcript.commands), sep="\n")
         return
     sys.path.insert(0, str(ROOT))
+    if arguments.lives:
+        sys.path.insert(0, str(ROOT / "docs"))
+        importlib.import_module("lives").write()
+        return
     with tempfile.TemporaryDirectory(prefix="trapline-docs-") as folder:
         stage = Stage(Path(folder))
         if arguments.pictures:

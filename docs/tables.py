@@ -76,6 +76,13 @@ def costs() -> str:
     return table(("mechanism", "cycles", "what it is", "measured on", "source"), rows)
 
 
+def findings() -> str:
+    """Return what trap-and-emulate says of each sensitive instruction."""
+    from vmm.techniques.trap import WHAT
+
+    return table(("row", "the finding says"), list(WHAT.items()))
+
+
 def exit_statuses() -> str:
     """Return the statuses of `trapline run`."""
     from vmm.cli.status import MEANINGS
@@ -236,6 +243,7 @@ TABLES: Final[dict[str, Callable[..., str]]] = {
     "COSTS": costs,
     "EXIT_REASONS": exit_reasons,
     "EXIT_STATUSES": exit_statuses,
+    "FINDINGS": findings,
     "INTERCEPTS": intercepts,
     "OPTIONS": options,
     "PORT_MAP": port_map,

@@ -33,6 +33,7 @@ SENTINEL: Final = bytes(range(1, 256)) * 16
 ATTACKS: Final = ("attack_memory", "attack_modes", "attack_tables", "attack_selectors")
 LONG: Final[dict[str, tuple[str, ...]]] = {
     # what `make test` leaves out of each
+    "attack_memory": ("-DSTEP=0x4000000",),
     "attack_modes": ("-DTURNS=100",),
     "attack_selectors": ("-DSTRIDE=61",),
 }
@@ -85,6 +86,8 @@ def contained(name: str, technique: str, engine: str, folder: Path, defines: tup
         wanted_reason, wanted = attack(name, "bare", engine, folder, defines)
         assert wanted_reason == "exit"
         assert any(line.startswith(LAST_LINE[name]) for line in wanted)
+        if technique == "translation-cache" and reason == "unsupported":
+            return  # it needs a hole in the linear space, and this guest has mapped all
         assert (reason, lines) == (wanted_reason, wanted)
 
 
@@ -108,6 +111,15 @@ def test_an_attack_in_full_is_contained(name: str, technique: str, tmp_path: Pat
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_is_contained_on_the_portable_engine(name: str, technique: str, tmp_path: Path) -> None:
     contained(name, technique, "portable", tmp_path, LONG.get(name, ()))
+
+
+@pytest.mark.parametrize("technique", MONITORED)
+def test_a_triple_fault_ends_the_guest_and_nobody_else(technique: str, tmp_path: Path) -> None:
+    require_engine("accelerated", technique)
+    assert attack("attack_triple", technique, "accelerated", tmp_path) == (
+        "triple-fault",
+        ["before 00000028"],  # EAX still holds the selector of LTR
+    )
 
 
 @pytest.mark.parametrize("technique", ["translation-patch", "translation-cache", "hardware-shadow", "trap"])

@@ -21,7 +21,7 @@ import numpy as np
 
 from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
-from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE, probe
+from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE, GuestFault, probe, translate
 from vmm.cpu.state import SegmentCache
 from vmm.memory import MONITOR_BASE
 from vmm.techniques.hidden import HiddenMemory
@@ -136,10 +136,12 @@ class ShadowDescriptors:
         while done < length:
             linear = table.base + done & MASK_32
             step = min(length - done, PAGE_SIZE - (linear & PAGE_MASK))
-            physical = probe(self._vcpu, linear)
-            if physical is not None:
+            try:  # as a load of one of its selectors would, and marked accessed as by one
+                physical = translate(self._vcpu, linear, write=False, user=False)
                 pages.add(physical & ~PAGE_MASK)
                 raw[done : done + step] = self._vcpu.memory.read(physical, step)
+            except GuestFault:
+                pass
             done += step
         self._put(page, _compressed(raw, page == _GDT))
 

@@ -2,6 +2,9 @@
 ; around 2^39 and beyond 2^40, over the top of the linear space, and below the base of a segment. What holds
 ; this guest itself it maps as it is and leaves alone.
 %include "pm.inc"
+%ifndef STEP
+%define STEP 0x200000
+%endif
 %macro attempt_skip 1+
     mov dword [resume], %%after
     %1
@@ -18,7 +21,7 @@ body:
     mov eax, cr4
     or eax, 0x10
     mov cr4, eax
-    mov dword [.turns], 6
+    mov dword [.turns], 3
 .turn:
     mov edi, DIRECTORY                  ; frame bits 39:32 change with each turn and entry
     mov dword [edi], 0x87
@@ -49,11 +52,11 @@ body:
     mov ebx, 0x400000
 .touch:
     call scribble
-    lea ebx, [ebx + 0x3ff000]
+    add ebx, 0x3ff000
     call scribble
-    add ebx, 0x1000
-    cmp ebx, 0x400000
-    jae .touch
+    sub ebx, 0x3ff000
+    add ebx, 2 * STEP
+    jnc .touch
     call over_the_top
     mov eax, cr0
     and eax, 0x7fffffff
@@ -117,11 +120,11 @@ body:
     jb .touch_pages
 .touch_pae:
     call scribble
-    lea ebx, [ebx + 0x1ff000]
+    add ebx, 0x1ff000
     call scribble
-    add ebx, 0x1000
-    cmp ebx, 0x400000
-    jae .touch_pae
+    sub ebx, 0x1ff000
+    add ebx, STEP
+    jnc .touch_pae
     call over_the_top
     mov dword [POINTERS + 24 + 4], 0x80 ; a directory in the monitor's memory, and CR3 anywhere
     mov eax, cr3
@@ -135,9 +138,8 @@ body:
     ; no paging: every 4 MiB but the first 16
     mov ebx, 0x1000000
 .touch_real:
-    cmp ebx, 0xfec00000                 ; an APIC, if there is one, and ROM: ours to spoil
     call scribble
-    add ebx, 0x400000
+    add ebx, 2 * STEP
     jnc .touch_real
     call over_the_top
     ; the segment's base makes offsets wrap

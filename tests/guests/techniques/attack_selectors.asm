@@ -100,11 +100,12 @@ body:
     mov eax, [IDT + ebx * 8 + 4]
     push eax
     mov al, bl
-    and al, 0x1f
+    and al, 0x1d                        ; none that may be in an IDT, but task gates to no task
     or al, 0x80
     mov [IDT + ebx * 8 + 5], al         ; a type of its own
     mov byte [.int + 1], bl
     mov [.esp], esp
+    mov [saved_esp], esp
     mov dword [resume], .after_int
 .int:
     int 0

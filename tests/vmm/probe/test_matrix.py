@@ -19,6 +19,7 @@ from vmm.probe.prober import find_rom
 def test_the_matrix_is_the_golden_one() -> None:
     if not LIBRARY.exists():
         raise MissingError(f"{LIBRARY.name} is not built (it needs a C compiler on install)")
+    assert FILE.is_file(), "python -m tests.vmm.probe.golden writes it"
     assert text_of(measure()) == FILE.read_text(), "python -m tests.vmm.probe.golden rewrites it"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vmm.cpu.engine_rig import Rig, long, run
+from tests.vmm.cpu.engine_rig import Rig, both_engines, long, run
 from tests.vmm.cpu.test_engine_interrupts import *  # noqa: F403
 from tests.vmm.cpu.test_engine_io_permission import *  # noqa: F403
 from tests.vmm.cpu.test_engine_long import *  # noqa: F403
@@ -16,6 +16,8 @@ from tests.vmm.cpu.test_engine_stepping import *  # noqa: F403
 from tests.vmm.cpu.test_engine_stops import *  # noqa: F403
 from tests.vmm.cpu.test_engine_syscall import *  # noqa: F403
 from vmm.techniques.hardware.technique import HardwareNested, HardwareShadow
+
+pytestmark = [both_engines, pytest.mark.verify]  # a minute for each of the four
 
 
 @pytest.fixture(autouse=True, params=[HardwareNested, HardwareShadow], ids=["nested", "shadow"])
