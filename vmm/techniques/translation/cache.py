@@ -372,7 +372,7 @@ class Cache(Translation):
         if index == 3:
             self.mappings.new_address_space()
         elif (old ^ new) & (_MAPPING_BITS if index == 0 else MASK_32):
-            self.mappings.forget_all()
+            self.mappings.look_again()
         else:
             return
         self.hole.suspect = True
