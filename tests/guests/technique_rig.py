@@ -32,7 +32,7 @@ TECHNIQUES: Final[dict[str, dict[str, str]]] = {
 }
 FULL: Final = ("translation-patch", "translation-cache", "hardware-shadow", "hardware-nested")
 """Those under which a guest is to see no difference from bare."""
-NEEDS_ACCELERATOR: Final = frozenset({"translation-patch"})
+NEEDS_ACCELERATOR: Final = frozenset({"translation-patch", "hardware-shadow"})
 
 
 class Outcome(NamedTuple):
