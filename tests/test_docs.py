@@ -52,6 +52,8 @@ HAPPENED: Final = (
     "No such file or directory",
 )
 
+QUICK_LIVES: Final = ("trap", "translation-cache")
+
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -68,6 +70,7 @@ def load(name: str) -> ModuleType:
 
 tables = load("tables")
 refresh_transcripts = load("refresh_transcripts")
+lives = load("lives")
 
 
 def options_of(verb: tuple[str, ...]) -> set[str]:
@@ -194,6 +197,27 @@ def test_pictures_are_there_and_can_be_drawn_again() -> None:
         Path(target).name for page in PAGES for target in LINK.findall(prose(page)) if target.endswith(".png")
     }
     assert shown == set(refresh_transcripts.PICTURES)
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize(
+    "technique",
+    [
+        pytest.param(name, marks=[] if name in QUICK_LIVES else [pytest.mark.verify])
+        for name in lives.TECHNIQUES
+    ],
+)
+def test_lives_are_what_traces_show(technique: str, accelerated: str) -> None:
+    del accelerated  # Snare under the accelerated engine is what they are of
+    for name, text in lives.Life(technique).snippets().items():
+        assert (lives.FOLDER / f"{technique}-{name}.txt").read_text() == text, name
+
+
+def test_every_life_is_in_a_chapter() -> None:
+    chapters = "".join(page.read_text() for page in (DOCS / "techniques").glob("*.md"))
+    for technique in lives.TECHNIQUES:
+        for name in lives.EVENTS:
+            assert f"_generated/{technique}-{name}.txt" in chapters
 
 
 def test_site_builds_without_warnings(tmp_path: Path) -> None:
