@@ -458,10 +458,17 @@ static void deliver_external(struct accel *a, int vector)
 
 /* ---- hardware assistance */
 
-/* #VMEXIT: what was being delivered goes to EXITINTINFO. QEMU notes it in EVENTINJ, an interrupt as an exception. */
+/*
+ * #VMEXIT: what was being delivered goes to EXITINTINFO. QEMU notes it in EVENTINJ, an interrupt as an exception.
+ * Of a software interrupt that is cut off it leaves `exception_is_int` set, and Unicorn takes the exit itself for
+ * one and moves EIP on: put it back to the instruction.
+ */
 static void leave_guest(struct accel *a, uint32_t vector)
 {
-    AT(uint64_t, a->s.vmcb, VMCB_EXITINTINFO) = a->delivering >= 0 && vector >= 0x100 ? a->event : 0;
+    bool cut_off = a->delivering >= 0 && vector >= 0x100;
+    if (cut_off && !a->external && AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT))
+        AT(uint64_t, a->h.env, ENV_EIP) = a->event_rip;
+    AT(uint64_t, a->s.vmcb, VMCB_EXITINTINFO) = cut_off ? a->event : 0;
     AT(uint64_t, a->s.vmcb, VMCB_EVENTINJ) = 0;
 }
 
@@ -785,6 +792,7 @@ static void fill_ahead(struct accel *a, uint64_t address, int access)
         *cr3 = a->s.root;
     }
     if (strayed || AT(uint32_t, a->h.env, ENV_TR) != a->task) {
+        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* EIP is the new task's: see `leave_guest` */
         a->s.touch_address = address;
         a->s.touch_access = access;
         call_event(a, EVENT_TOUCH);
