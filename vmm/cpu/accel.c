@@ -150,6 +150,7 @@ struct accel {
     pthread_cond_t wake;
     int64_t deadline_ns;
     int running, quit, threaded;
+    int executing;                     /* inside emu_start: only then is the GIL held in `on_tlb_fill` */
     int64_t impatient_ns;              /* under the virtual clock: the host's time to come back */
     uint32_t spent;
 };
@@ -457,10 +458,17 @@ static void deliver_external(struct accel *a, int vector)
 
 /* ---- hardware assistance */
 
-/* #VMEXIT: what was being delivered goes to EXITINTINFO. QEMU notes it in EVENTINJ, an interrupt as an exception. */
+/*
+ * #VMEXIT: what was being delivered goes to EXITINTINFO. QEMU notes it in EVENTINJ, an interrupt as an exception.
+ * Of a software interrupt that is cut off it leaves `exception_is_int` set, and Unicorn takes the exit itself for
+ * one and moves EIP on: put it back to the instruction.
+ */
 static void leave_guest(struct accel *a, uint32_t vector)
 {
-    AT(uint64_t, a->s.vmcb, VMCB_EXITINTINFO) = a->delivering >= 0 && vector >= 0x100 ? a->event : 0;
+    bool cut_off = a->delivering >= 0 && vector >= 0x100;
+    if (cut_off && !a->external && AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT))
+        AT(uint64_t, a->h.env, ENV_EIP) = a->event_rip;
+    AT(uint64_t, a->s.vmcb, VMCB_EXITINTINFO) = cut_off ? a->event : 0;
     AT(uint64_t, a->s.vmcb, VMCB_EVENTINJ) = 0;
 }
 
@@ -784,6 +792,7 @@ static void fill_ahead(struct accel *a, uint64_t address, int access)
         *cr3 = a->s.root;
     }
     if (strayed || AT(uint32_t, a->h.env, ENV_TR) != a->task) {
+        AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* EIP is the new task's: see `leave_guest` */
         a->s.touch_address = address;
         a->s.touch_access = access;
         call_event(a, EVENT_TOUCH);
@@ -793,7 +802,7 @@ static void fill_ahead(struct accel *a, uint64_t address, int access)
 static bool on_tlb_fill(void *cpu, uint64_t address, int size, int access, int mmu, bool probe, uintptr_t ra)
 {
     struct accel *a = engine_of(cpu);
-    if (a->s.assisted)
+    if (a->s.assisted && a->executing) /* unmapping memory walks page tables, too */
         fill_ahead(a, address, access);
     if (!a->tlb_fill(cpu, address, size, access, mmu, probe, ra))
         return false;
@@ -1044,7 +1053,7 @@ struct accel *accel_open(const struct host *host)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&a->wake, &monotonic);
     a->next = engines;
-    engines = a;
+    engines = latest = a; /* one that was never closed may have had its CPU at the same address */
     return a;
 }
 
@@ -1087,7 +1096,9 @@ int accel_run(struct accel *a, int64_t deadline_ns)
             a->threaded = !pthread_create(&a->thread, NULL, watch, a);
         set_running(a, 1, deadline_ns + a->s.host_base_ns);
     }
+    a->executing = 1;
     int error = a->h.emu_start(a->h.uc, AT(uint64_t, a->h.env, ENV_EIP), 0, 0, 0);
+    a->executing = 0;
     if (!a->s.virtual_clock)
         set_running(a, 0, 0);
     if (a->s.failed) {

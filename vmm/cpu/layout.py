@@ -9,6 +9,7 @@ the rest by looking into the code and data of the library.
 from __future__ import annotations
 
 import ctypes
+import re
 import struct
 from typing import Any, Final
 
@@ -150,6 +151,24 @@ def prove_translator() -> None:
     _prove_in_code("cpu_loop_exit_x86_64", 64, {"uc": CPU_UC})
     _prove_in_code("uc_emu_start", 1024, {"invalid_error": UC_INVALID_ERROR})
     _prove_in_code("x86_cpu_do_interrupt_x86_64", 96, {"exception_index": CPU_EXCEPTION_INDEX})
+
+
+_VMRUN_BYTES: Final = 3440
+_NESTED_STORES: Final = (  # field, the opcode and ModRM byte that reach it, what follows its offset
+    ("hflags2", rb"\x83[\x88-\x8f]", b"\x40"),  # OR m32, imm8: HF2_NPT
+    ("nested_cr3", rb"[\x48\x4c]\x89[\x80-\xbf]", b""),  # MOV m64, r64
+    ("nested_mode", rb"\xc7[\x80-\x87]", bytes(4)),  # MOV m32, 0
+)
+
+
+def prove_nested() -> None:
+    """Find the stores by which VMRUN begins nested paging: what the technique writes in its place."""
+    prove_version()
+    code = ctypes.string_at(symbol("helper_vmrun_x86_64"), _VMRUN_BYTES)
+    for name, opcode, immediate in _NESTED_STORES:
+        offset = getattr(CpuState, name).offset
+        if not re.search(opcode + re.escape(struct.pack("<I", offset) + immediate), code, re.DOTALL):
+            raise EngineError(f"unicorn {unicorn.__version__}: {name} is not at {offset}; {_needed()}")
 
 
 def prove_internals(uc: unicorn.Uc) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vmm.cpu import layout
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.engine import Engine
@@ -18,6 +19,7 @@ class NestedPaging:
     needs: frozenset[str] = frozenset()
 
     def __init__(self, engine: Engine, memory: Memory, hidden: HiddenMemory) -> None:
+        layout.prove_nested()
         self._engine = engine
         self.tables = NestedTables(memory, hidden)
 

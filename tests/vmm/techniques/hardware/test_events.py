@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.vmm.cpu.engine_rig import both_engines, prot, real
 from tests.vmm.techniques.hardware.hardware_rig import HardwareRig, every_pair, run
 from vmm.cpu import registers as r
@@ -168,3 +170,67 @@ handler:
 @both_engines
 def test_a_real_mode_int_whose_frame_exits_is_delivered_again(engine: str) -> None:
     assert run(engine, "nested", real(REAL_INT)).log == [1, 2]
+
+
+RING_1 = """
+    mov dword [GDT_AT + 0x48], 0xffff   ; code and data of ring 1
+    mov dword [GDT_AT + 0x4c], 0xcfba00
+    mov dword [GDT_AT + 0x50], 0xffff
+    mov dword [GDT_AT + 0x54], 0xcfb200
+    push dword 0x51
+    push dword USER_STACK
+    pushfd
+    push dword 0x49
+    push dword inside
+    iretd
+"""
+VM86 = """
+    times 5 push dword 0                ; GS, FS, DS, ES, SS
+    push dword USER_STACK
+    push dword 0x23002                  ; VM, IOPL 3
+    push dword 0
+    push dword inside
+    iretd
+bits 16
+"""
+CLOSED = """
+    gate 13, caught, 0x8e00
+    mov byte [IDT_AT + {vector} * 8 + 5], 0x8e
+    mov esi, IDT_AT                     ; the IDT moves to a page that nobody has touched
+    mov edi, 0x3ff000
+    mov ecx, VECTORS * 2
+    rep movsd
+    mov dword [PTE + 0x200 * 4], 0x3ff007
+    lidt [table]
+    paging
+    mov dword [PTE + 0x200 * 4], 0x3ff007
+{enter}
+inside:
+    mov al, 0x7f
+    add al, 1                           ; OF, for INTO
+place:
+    {instruction}
+bits 32
+table: dw VECTORS * 8 - 1
+    dd 0x200000
+caught:
+    pop eax
+    log eax
+    pop eax
+    sub eax, place
+    log eax
+    finish
+"""
+
+
+@every_pair
+@pytest.mark.parametrize("enter", [RING_1, "to_ring3 inside", VM86], ids=["ring 1", "ring 3", "vm86"])
+@pytest.mark.parametrize(("instruction", "vector"), [
+    ("int3", r.BP), ("int 3", r.BP), ("into", r.OF_TRAP), ("int 0x30", 0x30),
+])  # fmt: skip
+def test_int_n_through_a_gate_that_is_closed_faults_at_the_instruction(
+    engine: str, paging: str, enter: str, instruction: str, vector: int
+) -> None:
+    """Reading the IDT exits in the middle of the delivery; when it comes again EIP must not have moved on."""
+    source = CLOSED.format(enter=enter, instruction=instruction, vector=vector)
+    assert run(engine, paging, prot(source)).log == [vector * 8 + 2, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.vmm.cpu.engine_rig import Rig, both_engines, prot
-from tests.vmm.techniques.hardware.hardware_rig import HardwareRig, both_pagings, run
+from tests.vmm.techniques.hardware.hardware_rig import HardwareRig, both_pagings, every_pair, run
 from vmm.cpu.engine import StopReason
 from vmm.errors import ConfigError
 
@@ -68,3 +68,51 @@ def test_shadow_paging_is_refused_where_a_task_switch_would_leave_it() -> None:
     """The portable engine does not see CR3 being loaded: the guest's own tables would be walked."""
     with pytest.raises(ConfigError, match=r"needs the accelerated engine.*use --paging nested"):
         HardwareRig("portable", "shadow")
+
+
+FAULT = prot("""
+    mov esi, GDT_AT                     ; the GDT goes over two pages, of which the second is not there
+    mov edi, 0x200000
+    mov ecx, 32
+    rep movsd
+    mov dword [0x6100 + 0x1c], PDE
+    mov dword [0x6100 + 0x20], task
+    mov dword [0x6100 + 0x24], 2
+    mov dword [0x6100 + 0x38], STACK - 0x100
+    mov dword [0x6100 + 0x48], KDATA
+    mov dword [0x6100 + 0x4c], KCODE
+    mov dword [0x6100 + 0x50], KDATA
+    mov dword [0x6100 + 0x54], 0x1000   ; DS
+    mov dword [IDT_AT + 0x31 * 8], TSS2 << 16
+    mov dword [IDT_AT + 0x31 * 8 + 4], 0x8500
+    gate 14, caught, 0x8e00
+    paging
+    mov dword [PTE + 0x201 * 4], 0
+    invlpg [0x201000]
+    lgdt [wide]
+    int 0x31
+    jmp $
+wide: dw 0x1fff
+    dd 0x200000
+task:
+    jmp $
+caught:
+    mov ax, KDATA
+    mov ds, ax
+    pop eax
+    log eax
+    pop eax
+    sub eax, task
+    log eax
+    str eax
+    log eax
+    mov eax, cr2
+    log eax
+    finish
+""")
+
+
+@every_pair
+def test_a_page_fault_half_way_through_a_task_gate_is_the_new_tasks(engine: str, paging: str) -> None:
+    """Vector 31h is a software interrupt: an exit in its delivery must leave EIP as the switch loaded it."""
+    assert run(engine, paging, FAULT).log == [0, 0, 0x40, 0x201000]
