@@ -1,7 +1,7 @@
 """The life of one CLI, one page fault and one IN under each technique, from traces of Snare.
 
-`docs/refresh_transcripts.py --lives` writes them to docs/techniques/_generated, where the chapters
-include them. Snare's self-test runs with `--clock virtual`; of its exits these are picked:
+`docs/refresh_transcripts.py --lives` writes them to docs/techniques/_generated, for the chapters
+to include. Snare's self-test runs with `--clock virtual`; of its exits these are picked:
 
 - cli: the CLI by which the self-test clears IF, and the PUSHF by which it then looks. Each instruction is
   shown, also where it left nothing.

@@ -87,12 +87,11 @@ class Machine:
             self.memory.add_monitor(kind.hidden_bytes)
         self.bus = PortBus()
         self._host_time = HostTime()
-        source = self._virtual_now_ns if self._virtual else self._host_time
-        self.clock = MachineClock(source)
+        self.clock = MachineClock(self._virtual_now_ns if self._virtual else self._host_time)
         vga_rom = None if config.vgabios is None else read_rom(config.vgabios, "video BIOS", 512, 64 * 1024)
         outside = Outside(
-            set_interrupt=lambda level: self.processor.live.set_interrupt(level),
-            set_a20=lambda enabled: self.processor.live.set_a20(enabled),
+            set_interrupt=lambda level: None if self._building else self.processor.live.set_interrupt(level),
+            set_a20=lambda enabled: None if self._building else self.processor.live.set_a20(enabled),
             request_reset=self._request_reset,
             on_exit=self._on_exit,
             on_serial=lambda number, byte: self._take(self.serial[number], byte),
@@ -111,8 +110,8 @@ class Machine:
             config.apic,
         )
         self.memory.add_rom(ROM_END - len(self.starter.rom), self.starter.rom)
-        self._building = True
-        self.board = Board(self.memory, self.bus, self.clock, _deaf_until(self, outside), fittings)
+        self._building = True  # the chips, which drive a processor that is not there yet
+        self.board = Board(self.memory, self.bus, self.clock, outside, fittings)
         self._building = False
         options = ProcessorOptions(
             engine=config.engine,
@@ -121,15 +120,14 @@ class Machine:
             ignore_unknown_msrs=config.msr == "ignore",
             apic=self.board.apics[0] if self.board.apics is not None else None,
         )
-        now = None if self._virtual else source
+        now = None if self._virtual else self._host_time
         self.processor = Processor(self.memory, self.bus, self.board.acknowledge, now, options, ring)
         self.clock.on_earlier = self.processor.live.deadline_moved
         self.technique = kind(self.processor, self.memory)
-        disk = next(iter(self.drives.images_of("hd")), None)
-        introduce(self.technique, disk, lambda: self.exits, config.exit_leaf)
+        disks = self.drives.images_of("hd")
+        introduce(self.technique, next(iter(disks), None), lambda: self.exits, config.exit_leaf)
         self.technique.on_unsupported = lambda why: self._end(RunResult("unsupported", detail=why))
         self._counts = ExitCounts(self.processor.live, self.technique)
-        self._reporter: ExitReporter | None = None
         self.trace_exits(tracer)
         self.starter.connect()
         self._power_on()
@@ -400,11 +398,3 @@ class Machine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _deaf_until(machine: Machine, outside: Outside) -> Outside:
-    """While chips are built, the processor they drive does not exist yet."""
-    real, real_a20 = outside.set_interrupt, outside.set_a20
-    outside.set_interrupt = lambda level: None if machine._building else real(level)
-    outside.set_a20 = lambda enabled: None if machine._building else real_a20(enabled)
-    return outside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,7 +32,7 @@ TECHNIQUES: Final[dict[str, dict[str, str]]] = {
 }
 FULL: Final = ("translation-patch", "translation-cache", "hardware-shadow", "hardware-nested")
 """Those under which a guest is to see no difference from bare."""
-NEEDS_ACCELERATOR: Final = frozenset({"translation-patch"})
+NEEDS_ACCELERATOR: Final = frozenset({"translation-patch", "hardware-shadow"})
 
 
 class Outcome(NamedTuple):
@@ -51,11 +52,12 @@ def image_of(name: str, defines: tuple[str, ...] = ()) -> bytes:
 
 def assemble(source: str, defines: tuple[str, ...] = ()) -> bytes:
     """Assemble a file into a disk."""
-    command = (
-        require_tool("nasm"), "-f", "bin", f"-I{COMMON}/", f"-I{SOURCES}/", "-o", "/dev/stdout",
-        *defines, source,
-    )  # fmt: skip
-    image = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE).stdout
+    nasm = require_tool("nasm")
+    with tempfile.TemporaryDirectory() as folder:  # nasm removes its output where it fails: no device's name
+        output = Path(folder) / "guest.bin"
+        command = (nasm, "-f", "bin", f"-I{COMMON}/", f"-I{SOURCES}/", "-o", output, *defines, source)
+        subprocess.run(command, check=True, timeout=60)
+        image = output.read_bytes()
     return image.ljust(DISK_BYTES, b"\0")
 
 

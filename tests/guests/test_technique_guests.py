@@ -29,6 +29,7 @@ GUESTS: Final = {
     "step": "in-the-shadow 00000000",
     "ports": "ports",
     "nmi": "order 00000012",
+    "dma": "last-byte 00000022",
 }
 ENGINES: Final = ("accelerated", "portable")
 QUICK: Final = "accelerated"

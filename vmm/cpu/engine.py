@@ -12,7 +12,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import unicorn
 from unicorn.unicorn_py3.unicorn import uclib
@@ -25,6 +25,7 @@ from vmm.cpu import registers as r
 from vmm.cpu import state as s
 from vmm.cpu.cpuid import CpuModel
 from vmm.cpu.memory_map import HIDDEN_BYTES, HIDDEN_PAGE, MemoryMap
+from vmm.cpu.monitoring import Monitoring
 from vmm.cpu.ring import ExitRing
 from vmm.cpu.view import EngineView
 from vmm.errors import EngineError
@@ -87,14 +88,6 @@ class Kind(enum.IntEnum):
     HLT = 14
 
 
-class Touch(NamedTuple):
-    """An access within a task switch; `cr3` is what that loaded instead of the guarded root, or 0."""
-
-    linear: int
-    write: bool
-    cr3: int
-
-
 TraceCall = Callable[[int, int, int, int, int], None]  # kind, a, b, c, host_ns
 
 
@@ -134,7 +127,7 @@ class Closed:
         raise EngineError("the machine is closed")
 
 
-class Engine(ABC):
+class Engine(Monitoring, ABC):
     """One processor. `fetch()` before and `commit()` after touching `view` from outside a callback."""
 
     name: str
@@ -206,7 +199,7 @@ class Engine(ABC):
     def halt(self) -> None:
         """HLT was emulated: `run` returns HALTED."""
 
-    def time_moved(self) -> None:  # noqa: B027 - an engine that keeps no time of its own has nothing to do
+    def time_moved(self) -> None:
         """The source of time was stopped for a while, between two runs."""
 
     @abstractmethod
@@ -221,61 +214,6 @@ class Engine(ABC):
     @abstractmethod
     def route_to_python(self, vector: int, enabled: bool) -> None:
         """Send one exception vector to the event router, or leave it to the engine's delivery."""
-
-    # -- for a technique that stands between the guest and this processor
-
-    @abstractmethod
-    def set_monitored(self, flags: ctypes.c_uint32 | None) -> None:
-        """Have interrupts, NMIs, SYSENTER and SYSCALL told of as events; None: have them carried out.
-
-        An interrupt is told of while IF is set in `flags`, which lives until the next call. Ports are
-        open to ring 1, which is then a guest kernel's; ring 3 and VM86 get #GP, and the monitor decides.
-        """
-
-    def mirror_interrupt(self, level: ctypes.c_uint8 | None) -> None:
-        """Keep the level of INTR in a byte, for translated code to look at; None: no more."""
-        self._mirror = level
-        if level is not None:
-            level.value = self.interrupt_line
-
-    def never_code(self, address: int, length: int) -> None:  # noqa: B027 - of use to a fast engine only
-        """Nobody fetches instructions from these pages of the monitor's: stores need not look for any."""
-
-    @property
-    @abstractmethod
-    def interrupt_line(self) -> bool:
-        """The level of INTR."""
-
-    @abstractmethod
-    def set_assisted(self, on: bool) -> None:
-        """Have interrupts and NMIs told of as exits, and what is in the VMCB's EVENTINJ delivered."""
-
-    @abstractmethod
-    def want_window(self) -> None:
-        """Tell, once, when the assisted guest can take the interrupt that waits (EVENT_WINDOW)."""
-
-    def guard_root(self, root: int) -> None:  # noqa: B027 - an engine that cannot, does not
-        """Have CR3 be `root` whatever a task switch loads; 0: let it be. See EVENT_TOUCH."""
-
-    def take_touch(self) -> Touch:
-        """Tell what EVENT_TOUCH is about; once."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def watch_blocks(self, on: bool) -> None:
-        """Tell of each block translated outside ring 3 before it first runs (EVENT_BLOCK)."""
-
-    @abstractmethod
-    def shut_down(self) -> None:
-        """A triple fault: `run` returns TRIPLE_FAULT."""
-
-    @abstractmethod
-    def route_all(self, on: bool) -> None:
-        """Send every exception vector to the event router, or those of `route_to_python` only."""
-
-    @abstractmethod
-    def flush_page(self, linear: int) -> None:
-        """Forget the cached translation of one page."""
 
     @abstractmethod
     def reset(self) -> None:

@@ -81,6 +81,7 @@ class ShadowPager:
         self._hidden, self._view, self._engine = hidden, view, engine
         self._words = hidden.words
         self._levels, self._wraps = levels, wraps
+        self._folds = wraps or levels == 3  # whether linear addresses end at 4 GiB
         self._tables: dict[int, _Table] = {}  # by linear address >> 21
         self._upper: dict[tuple[int, int], int] = {}  # tables above, by (level, linear address >> shift)
         self._fixed: dict[int, int] = {}  # entries of the root that are the monitor's own
@@ -102,7 +103,7 @@ class ShadowPager:
         """
         view = self._view
         access = error_code & _ACCESS
-        if self._wraps:
+        if self._folds:
             linear &= MASK_32
         if not view.cr[0] & r.CR0_PG:
             self._enter(linear, linear & MASK_32 & ~PAGE_MASK, PTE_W | PTE_U, access, is_global=False)
@@ -201,7 +202,7 @@ class ShadowPager:
 
     def invalidate_page(self, linear: int) -> bool:
         """INVLPG; True if a large page was, or may have been, dropped."""
-        if self._wraps:
+        if self._folds:
             linear &= MASK_32
         table = self._tables.get(linear >> 21)
         if table is not None:
@@ -215,7 +216,7 @@ class ShadowPager:
     def _flush(self, linear: int) -> None:
         """Drop a page of the processor's TLB; the first page is also the one beyond the last."""
         self._engine.flush_page(linear)
-        if self._wraps and linear < PAGE_SIZE:
+        if self._folds and linear < PAGE_SIZE:
             self._engine.flush_page(linear | 1 << 32)
 
     def invalidate_frame(self, frame: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
-from vmm.cpu.engine import Engine, Touch
+from vmm.cpu.engine import Engine
+from vmm.cpu.monitoring import Touch
 from vmm.cpu.paging import MASK_32, PF_W, GuestFault, Trail, walk
 from vmm.memory import Memory
 from vmm.techniques.hardware.nested import NestedTables

@@ -4,8 +4,8 @@ Real mode and unpaged protected mode run as they are. When the guest turns pagin
 PAE or 4-level paging on the shadow tables; the guest goes on reading the CR0, CR3 and CR4 it wrote.
 
 A task switch loads CR3 by itself, in the middle of its work. The accelerated engine tells of the next access
-before it is made, and the processor stays on the shadow tables. The portable engine cannot: there the guest's
-own tables are in use until their first fault.
+before it is made, and the processor stays on the shadow tables. The portable engine cannot: the processor would
+walk the guest's own tables, which may name the monitor's pages. It is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import contextlib
 from typing import Final
 
 from vmm.cpu import registers as r
-from vmm.cpu.engine import Engine, Touch
+from vmm.cpu.engine import Engine
+from vmm.cpu.monitoring import Touch
 from vmm.cpu.paging import PF_W, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.view import EngineView
@@ -136,10 +137,6 @@ class ShadowPaging:
         Raises:
             GuestFault: the guest's own tables deny the access.
         """
-        real = self.view.real_cr[3]
-        if real != self.pager.root:
-            self._engine.write_cr(3, self.pager.root)
-            self.view.write_cr(3, real)
         if error_code & _PF_RESERVED:  # EFER.NXE was cleared: no entry has been reserved before
             self.pager.drop_all()
         self.pager.fill(linear, error_code)

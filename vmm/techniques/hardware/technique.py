@@ -20,14 +20,17 @@ from typing import Final, Protocol
 from vmm.clock import host_ns
 from vmm.cpu import registers as r
 from vmm.cpu import state as s
+from vmm.cpu.accelerated import AcceleratedEngine
 from vmm.cpu.delivery import Event, escalates
 from vmm.cpu.encoding import MAX_LENGTH
-from vmm.cpu.engine import EVENT_TOUCH, INTERCEPT_VECTOR, Action, Touch
+from vmm.cpu.engine import EVENT_TOUCH, INTERCEPT_VECTOR, Action
 from vmm.cpu.intercepts import EXCEPTIONS, EXIT_CODES
+from vmm.cpu.monitoring import Touch
 from vmm.cpu.paging import GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.software_int import read_code
 from vmm.cpu.view import EngineView
+from vmm.errors import ConfigError
 from vmm.memory import Memory
 from vmm.techniques.base import Technique, place_of
 from vmm.techniques.exits import ExitRow
@@ -289,6 +292,14 @@ class HardwareShadow(Hardware):
 
     name = "hardware-shadow"
     paging = "shadow"
+
+    def __init__(self, processor: Processor, memory: Memory) -> None:
+        if not isinstance(processor.live, AcceleratedEngine):
+            raise ConfigError(
+                "hardware with shadow paging needs the accelerated engine, which sees a task switch load CR3;"
+                " on the portable one use --paging nested"
+            )
+        super().__init__(processor, memory)
 
 
 def _count(row: ExitRow, began: int) -> None:

@@ -17,23 +17,22 @@ at a time is run, as behind STI.
 
 from __future__ import annotations
 
-import ctypes
 from typing import Final
 
 from vmm.clock import host_ns
 from vmm.cpu import registers as r
 from vmm.cpu.delivery import Event
 from vmm.cpu.engine import EVENT_INTERRUPT, EVENT_NMI, Action
-from vmm.cpu.paging import MASK_32, PAGE_MASK, PAGE_SIZE, PF_W, GuestFault
+from vmm.cpu.paging import MASK_32, PF_W, GuestFault
 from vmm.cpu.processor import Processor
 from vmm.cpu.state import HF_INHIBIT_IRQ
 from vmm.memory import Memory
 from vmm.techniques.base import Place
-from vmm.techniques.translation import emit
 from vmm.techniques.translation.blocks import Block, CodeCache
 from vmm.techniques.translation.common import Translation
 from vmm.techniques.translation.contexts import Contexts
-from vmm.techniques.translation.emit import DATA_PAGES, PENDING, TABLE, TARGET, TRAP, Emitter
+from vmm.techniques.translation.data_pages import DataPages
+from vmm.techniques.translation.emit import TABLE, TRAP, Emitter
 from vmm.techniques.translation.hole import Hole
 from vmm.techniques.translation.maker import Maker
 from vmm.techniques.translation.mappings import CodeMappings
@@ -49,7 +48,6 @@ _INT1: Final = 0xF1
 _INT_VECTORS: Final = {0xCC: r.BP, 0xCE: r.OF_TRAP}
 _DR6_BS: Final = 1 << 14
 _MAPPING_BITS: Final = r.CR0_PG | r.CR0_WP
-_REPEATS: Final = frozenset(b"\xf2\xf3")
 _DONE: Final = {
     "cache.chain": "the jump leads to its target's translation from now on",
     "cache.indirect": "the target of an indirect branch is in the lookup table from now on",
@@ -67,19 +65,14 @@ class Cache(Translation):
 
     def __init__(self, processor: Processor, memory: Memory) -> None:
         super().__init__(processor, memory)
-        hidden = self.hidden
-        first = hidden.allocate_run(DATA_PAGES)
-        self._data_pages = [first + number * PAGE_SIZE for number in range(DATA_PAGES)]
-        self.engine.never_code(first, DATA_PAGES * PAGE_SIZE)
-        at = hidden.host_address(first)
-        self.vcpu.flags = ctypes.c_uint32.from_address(at + emit.FLAGS)
-        self._pending = ctypes.c_uint8.from_address(at + PENDING)
-        self._target = ctypes.c_uint32.from_address(at + TARGET)
-        self.cache = CodeCache(hidden, first + TABLE, self.engine.invalidate_code)
+        data = self._data = DataPages(self.hidden)
+        self.engine.never_code(data.first, data.length)
+        self.vcpu.flags = data.flags
+        self.cache = CodeCache(self.hidden, data.first + TABLE, self.engine.invalidate_code)
         self.pager.map_monitor(CODE_LINEAR, self.cache.pages, executable=True)
         self.mappings = CodeMappings(self.cache, self.vcpu)
         self.sources = SourcePages(self.cache, self.pager)
-        self.hole = Hole(memory, self.vcpu, self.pager, self._data_pages)
+        self.hole = Hole(memory, self.vcpu, self.pager, data.pages)
         self.hole.on_touch = self._on_directory
         self._contexts = Contexts(self.vcpu)
         self._maker = Maker(self.cache, self.mappings, self.sources, self.vcpu)
@@ -109,7 +102,7 @@ class Cache(Translation):
         """Begin with an empty cache."""
         self.hole.suspect = True
         super().take_over()
-        self.engine.mirror_interrupt(self._pending)
+        self.engine.mirror_interrupt(self._data.pending)
         self.mappings.forget_all()
         self._flush()
         self._enter()
@@ -168,6 +161,10 @@ class Cache(Translation):
         elif vector == r.PF_FAULT:
             return self._on_page_fault(at)
         elif vector in _WINDOWS:
+            offset = self._maker.offset_in_lookup(at, self._current)
+            if offset is not None:
+                self._cut_lookup_short(offset)
+                return vector, b""
             if at in self.cache.shadows or not self._between(at):
                 state.hflags |= HF_INHIBIT_IRQ
                 return None
@@ -177,6 +174,13 @@ class Cache(Translation):
         return vector, b"" if vector in _WINDOWS else self._maker.code_at(
             self._cs.base + self.vcpu.rip & MASK_32
         )
+
+    def _cut_lookup_short(self, offset: int) -> None:
+        """Finish a branch whose lookup is under way: nothing of the guest's is left to change."""
+        if offset >= self._current.emitter.lookup_saved:
+            regs = self.vcpu.regs
+            regs[r.RAX], regs[r.RCX] = self._data.eax.value, self._data.ecx.value
+        self._leave(self._data.target.value)
 
     def _between(self, at: int) -> bool:
         block = self.cache.block_at(at)
@@ -229,7 +233,7 @@ class Cache(Translation):
 
     def _on_look_up(self) -> None:
         began = host_ns()
-        self._leave(self._target.value)
+        self._leave(self._data.target.value)
         if self.vcpu.state.eflags & r.TF:  # the branch is over, and no step within it was told of
             self.services.write_dr(6, self.services.read_dr(6) | _DR6_BS)
             self._deliver(Event(r.DB))
@@ -263,7 +267,8 @@ class Cache(Translation):
             return None
         sources = self.sources
         if error & PF_W:
-            sources.writing = linear & MASK_32, self._is_string(at)
+            block = self.cache.block_at(at)
+            sources.writing = linear & MASK_32, block is not None and self._maker.repeats(block, at)
         try:
             self.pager.fill(linear & MASK_32, error)
         except GuestFault as fault:
@@ -292,14 +297,6 @@ class Cache(Translation):
         self.cache.add_single(draft, physical)
         self._go(0, context)
         self._book(self._source_write, began)
-
-    def _is_string(self, at: int) -> bool:
-        """Whether the instruction there repeats."""
-        block = self.cache.block_at(at)
-        if block is None:
-            return False
-        code = self.vcpu.memory.read(block.physical + (block.eip_at(at) - block.eip & PAGE_MASK), 4)
-        return not _REPEATS.isdisjoint(code)
 
     # -- from the cache to the guest and back
 
@@ -375,7 +372,7 @@ class Cache(Translation):
         if index == 3:
             self.mappings.new_address_space()
         elif (old ^ new) & (_MAPPING_BITS if index == 0 else MASK_32):
-            self.mappings.forget_all()
+            self.mappings.look_again()
         else:
             return
         self.hole.suspect = True

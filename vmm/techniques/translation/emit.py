@@ -87,7 +87,9 @@ class Emitter:
         hit += self.load_eax + self.load_ecx + b"\x2e\xff\x25" + at(FOUND)
         # Missed: jump over the hit, so that the trap is last
         missed = self.load_eax + self.load_ecx + b"\xeb" + bytes((len(hit),))
-        head = self.save_ecx + self.save_eax + b"\x2e\xa1" + at(TARGET)
+        head = self.save_ecx + self.save_eax
+        self.lookup_saved = len(head)  # from here on EAX and ECX are those saved
+        head += b"\x2e\xa1" + at(TARGET)
         return head + index + probe + _jecxz(len(missed)) + missed + hit + TRAP
 
 

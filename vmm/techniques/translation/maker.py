@@ -12,6 +12,8 @@ from vmm.techniques.translation.source_pages import SourcePages
 from vmm.techniques.translation.translate import MOST_BYTES, Context, Draft, Kind, Site
 from vmm.techniques.virtual_cpu import VirtualCpu
 
+_REPEATS = frozenset(b"\xf2\xf3")
+
 
 class Maker:
     """Makes blocks. `on_full` empties the cache when it is full; the guest is not in it then."""
@@ -26,6 +28,13 @@ class Maker:
     def forget_lookups(self) -> None:
         """The cache was flushed."""
         self._lookups.clear()
+
+    def offset_in_lookup(self, at: int, context: Context) -> int | None:
+        """How far into the lookup code a place is, if it is in it."""
+        start = self._lookups.get(context.number)
+        if start is None or not start <= at < start + len(context.emitter.lookup):
+            return None
+        return at - start
 
     def find(self, eip: int, context: Context) -> tuple[Block, bool]:
         """Return the block for what the guest has at EIP, and whether it is a new one.
@@ -83,3 +92,8 @@ class Maker:
         except GuestFault:
             return b""
         return self._vcpu.memory.read(physical, min(MAX_LENGTH, PAGE_SIZE - (physical & PAGE_MASK)))
+
+    def repeats(self, block: Block, at: int) -> bool:
+        """Whether the instruction whose translation is there has a REP prefix."""
+        physical = block.physical + (block.eip_at(at) - block.eip & PAGE_MASK)
+        return not _REPEATS.isdisjoint(self._vcpu.memory.read(physical, 4))

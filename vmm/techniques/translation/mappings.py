@@ -68,8 +68,20 @@ class CodeMappings:
         except GuestFault:
             return False
 
+    def look_again(self) -> None:
+        """A change of mode, or a flush of all: what is still where it was stays."""
+        for count, (page, known) in enumerate(list(self._pages.items())):
+            try:
+                now = self._walk(page << 12) if count < _MOST_PAGES >> 2 else None
+            except GuestFault:
+                now = None
+            if now is None or now[0] != known[0]:
+                self._forget(page)
+            else:
+                self._pages[page] = now
+
     def forget_all(self) -> None:
-        """A change of mode, or of all the guest's mappings."""
+        """Begin anew."""
         self._pages.clear()
         self._large.clear()
         self._cache.forget_all()

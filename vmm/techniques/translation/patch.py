@@ -28,7 +28,8 @@ from vmm.cpu.segmentation import code_bits
 from vmm.cpu.software_int import read_code
 from vmm.errors import ConfigError
 from vmm.memory import MONITOR_BASE, Memory
-from vmm.techniques.sites import find_sites
+from vmm.techniques.exits import Finding
+from vmm.techniques.sites import Site, find_sites
 from vmm.techniques.translation.common import Translation
 
 _HLT: Final = 0xF4
@@ -106,7 +107,7 @@ class Patch(Translation):
         self._clear_middles(real.code_address(), code, bits)
         for site in find_sites(code, bits):
             if site.goes_wrong:
-                self._patch(real.code_address(site.offset))
+                self._patch(real.code_address(site.offset), site)
 
     def _clear_middles(self, linear: int, code: bytes, bits: int) -> None:
         """Take back the traps that would be in the middle of this block's instructions."""
@@ -130,11 +131,16 @@ class Patch(Translation):
             yield linear + at
             at += max(decode(whole[at : at + MAX_LENGTH], bits, 0).length, 1)
 
-    def _patch(self, linear: int) -> None:
+    def _patch(self, linear: int, site: Site) -> None:
         physical = probe(self.vcpu, linear)
-        if physical is None or not self.memory.is_ram(physical & ~PAGE_MASK, PAGE_SIZE):
+        if physical is None:
             return
         number = physical >> 12
+        if physical >= self.memory.ram_bytes or self.memory.is_window(physical):
+            found = Finding(linear, site.text, site.name, "was not replaced: it lies in no RAM")
+            if found not in self.findings and len(self.findings) < _MOST_SITES:
+                self.findings.append(found)
+            return
         copy = self._copies.get(number)
         if copy is None:
             copy = self._new_copy(number)

@@ -10,6 +10,10 @@ from vmm.techniques.hardware.technique import Hardware, HardwareNested, Hardware
 
 KINDS = {"nested": HardwareNested, "shadow": HardwareShadow}
 both_pagings = pytest.mark.parametrize("paging", list(KINDS))
+every_pair = pytest.mark.parametrize(
+    ("engine", "paging"), [("accelerated", "nested"), ("accelerated", "shadow"), ("portable", "nested")]
+)
+"""Each paging on each engine that can do it."""
 
 
 class HardwareRig(Rig):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.vmm.cpu.engine_rig import both_engines, long, prot
-from tests.vmm.techniques.hardware.hardware_rig import HardwareRig, both_pagings, run
+from tests.vmm.techniques.hardware.hardware_rig import HardwareRig, every_pair, run
 from vmm.memory import MONITOR_BASE
 
 HIGH = MONITOR_BASE >> 32
@@ -60,8 +60,7 @@ def monitor(rig: HardwareRig) -> bytes:
     return bytes(rig.memory.monitor[: 1 << 20])
 
 
-@both_engines
-@both_pagings
+@every_pair
 @pytest.mark.parametrize("source", [PAE, PSE_36, LONG], ids=["pae", "pse-36", "long"])
 def test_what_is_mapped_there_reads_ffh_and_drops_writes(engine: str, paging: str, source: str) -> None:
     rig = run(engine, paging, source)
@@ -69,8 +68,7 @@ def test_what_is_mapped_there_reads_ffh_and_drops_writes(engine: str, paging: st
     assert b"\x78\x56\x34\x12" not in monitor(rig)
 
 
-@both_engines
-@both_pagings
+@every_pair
 def test_page_tables_there_are_ones_of_ffh(engine: str, paging: str) -> None:
     """Their reserved bits are set: a page fault with RSVD."""
     rig = run(engine, paging, TABLES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.vmm.cpu.engine_rig import both_engines, prot, real
-from tests.vmm.techniques.hardware.hardware_rig import HardwareRig, both_pagings, run
+from tests.vmm.techniques.hardware.hardware_rig import HardwareRig, every_pair, run
 from vmm.cpu import registers as r
 from vmm.cpu.engine import StopReason
 from vmm.techniques.hardware.vmcb import (
@@ -88,8 +88,7 @@ AWAY = """
 """
 
 
-@both_engines
-@both_pagings
+@every_pair
 def test_int_n_whose_frame_exits_is_delivered_again_with_its_own_return_address(
     engine: str, paging: str
 ) -> None:
@@ -98,15 +97,13 @@ def test_int_n_whose_frame_exits_is_delivered_again_with_its_own_return_address(
     assert rig.log == [7]
 
 
-@both_engines
-@both_pagings
+@every_pair
 def test_an_exception_whose_frame_exits_keeps_its_error_code(engine: str, paging: str) -> None:
     rig = run(engine, paging, prot(f"paging\n{AWAY}\nmov ax, 0xf8\ntry mov ds, ax\nlog 7\nfinish"))
     assert [(frame.vector, frame.error) for frame in rig.frames] == [(r.GP, 0xF8)]
 
 
-@both_engines
-@both_pagings
+@every_pair
 def test_an_interrupt_whose_frame_exits_is_acknowledged_once(engine: str, paging: str) -> None:
     """Acknowledging again would fail in the rig, whose vector is gone."""
     rig = run(
@@ -116,8 +113,7 @@ def test_an_interrupt_whose_frame_exits_is_acknowledged_once(engine: str, paging
     assert rig.log == [7]
 
 
-@both_engines
-@both_pagings
+@every_pair
 def test_a_page_fault_on_the_stack_of_a_fault_is_a_double_fault(engine: str, paging: str) -> None:
     """Vector 8 has a task of its own, whose stack is good."""
     source = prot("""
@@ -147,8 +143,7 @@ task:
     assert rig.log[1] >> 12 == 0x3FE
 
 
-@both_engines
-@both_pagings
+@every_pair
 def test_a_fault_without_any_stack_is_a_triple_fault(engine: str, paging: str) -> None:
     rig = HardwareRig(engine, paging)
     rig.load(prot("paging\nmov dword [PTE + 0x3fe * 4], 0\ninvlpg [0x3fe000]\nmov esp, 0x3ff000\nud2"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.vmm.cpu.engine_rig import both_engines, long, prot, real
-from tests.vmm.techniques.hardware.hardware_rig import HardwareRig, both_pagings, run
+from tests.vmm.techniques.hardware.hardware_rig import HardwareRig, every_pair, run
 from vmm.cpu import registers as r
 from vmm.techniques.hardware.vmcb import FIELDS
 
@@ -22,8 +22,7 @@ def test_offsets_are_those_of_appendix_b(name: str, offset: int, size: int) -> N
     assert FIELDS[name][1:] == (offset, size)
 
 
-@both_engines
-@both_pagings
+@every_pair
 def test_it_shows_the_guest_as_it_halted(engine: str, paging: str) -> None:
     rig = run(engine, paging, prot("paging\nmov eax, 0x1234\nstc\nfinish"))
     block = rig.technique.vmcb
@@ -35,8 +34,7 @@ def test_it_shows_the_guest_as_it_halted(engine: str, paging: str) -> None:
     assert (block["exitcode"], block["nrip"] - block["rip"]) == (0x78, 0)
 
 
-@both_engines
-@both_pagings
+@every_pair
 def test_the_guest_reads_the_control_registers_that_it_wrote(engine: str, paging: str) -> None:
     rig = run(
         engine,
@@ -76,8 +74,7 @@ def test_controls_decide_what_exits(engine: str) -> None:
     assert (rig.counted("pushf"), rig.counted("popf"), rig.counted("sidt")) == (1, 0, 1)
 
 
-@both_engines
-@both_pagings
+@every_pair
 def test_the_least_for_safety_stays_armed(engine: str, paging: str) -> None:
     rig = HardwareRig(engine, paging)
     rig.technique.vmcb.controls = frozenset()
