@@ -4,7 +4,7 @@ Real mode and unpaged protected mode run as they are. When the guest turns pagin
 PAE or 4-level paging on the shadow tables; the guest goes on reading the CR0, CR3 and CR4 it wrote.
 
 A task switch loads CR3 by itself, in the middle of its work. The accelerated engine tells of the next access
-before it is made, and the processor stays on the shadow tables. The portable engine cannot: the processor would
+before it is made, and the processor stays on the shadow tables. The portable engine cannot: it would
 walk the guest's own tables, which may name the monitor's pages. It is refused.
 """
 
