@@ -240,6 +240,16 @@ def test_the_bare_machine_has_no_column_of_cycles() -> None:
     assert "cycles" not in stream.getvalue()
 
 
+def test_titles_are_whole_in_a_narrow_terminal_and_columns_give_way() -> None:
+    stream = io.StringIO()
+    exits = {"vmexit.interrupt-window": ExitCount(12_345, 1_234_567_890, 380_317_000)}
+    print_exits(exits, stream, width=80)
+    text = stream.getvalue()
+    assert "…" not in text
+    assert "each" not in text.splitlines()[1]
+    assert all(word in text for word in ("interrupt window", "(VM exit)", "380,317,000"))
+
+
 def test_an_empty_table_is_printed_too() -> None:
     stream = io.StringIO()
     print_exits({}, stream, width=80)

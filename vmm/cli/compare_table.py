@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from vmm.techniques.compare import Column, slowdown
 from vmm.trace.events import ExitCount
+from vmm.trace.table import open_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,36 +17,71 @@ STAR: Final = " *"
 NONE: Final = "-"
 LONGEST_CELL: Final = 12
 MOST_REASONS: Final = 24
+LEAST_LABEL: Final = 20
+GAP: Final = 3  # between two columns
+EDGES: Final = 2
 Rows = list[tuple[str, list[str]]]
+Sections = Sequence[tuple[str, Rows]]
 
 
 def print_comparison(columns: Sequence[Column], stream: TextIO, *, whole: bool = False) -> None:
-    """Print the table; with `whole` every entry of the array, else those that differ somewhere."""
-    from rich.console import Console
+    """Print the table; with `whole` every entry of the array, else those that differ somewhere.
 
-    console = Console(file=stream, highlight=False)
+    Where a terminal has no room for all techniques there are several tables, bare first in each.
+    """
+    console = open_console(stream)
     utf8 = console.encoding.startswith("utf")
-    console.print(_table(columns, utf8, whole))
-    for column in columns:
-        _print_notes(console.print, column)
-
-
-def _table(columns: Sequence[Column], utf8: bool, whole: bool) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, pad_edge=False)
-    table.add_column("", style="cyan", overflow="fold", ratio=1)
-    for column in columns:
-        name = column.outcome.technique.replace("-", "-\n")
-        widest = max(len(part) for part in name.split("\n"))
-        table.add_column(name, justify="right", no_wrap=True, min_width=widest)
     sections = (
         ("RESULTS", array_rows(columns, whole=whole)),
         ("EXITS", exit_rows(columns, whole=whole)),
         ("IN ALL", total_rows(columns, utf8)),
     )
+    names = [column.outcome.technique.replace("-", "-\n") for column in columns]
+    label_width, groups = _layout(names, sections, console.width)
+    for group in groups:
+        console.print(_table([names[index] for index in group], _part(sections, group), utf8, label_width))
+    for column in columns:
+        _print_notes(console.print, column)
+
+
+def _layout(names: Sequence[str], sections: Sections, width: int) -> tuple[int, list[list[int]]]:
+    """Return how wide the first column is, and which columns each table has, by number."""
+    rows = [row for _, rows in sections for row in rows]
+    longest = max(len(label) for label, _ in rows) + 1
+    label_width = min(longest, max(width * 2 // 5, LEAST_LABEL))
+    widths = [
+        max(*map(len, name.split("\n")), *(len(cells[index]) for _, cells in rows)) + GAP
+        for index, name in enumerate(names)
+    ]
+    groups: list[list[int]] = [[0]]
+    left = room = width - label_width - EDGES - widths[0]
+    for index in range(1, len(names)):
+        if widths[index] > left and len(groups[-1]) > 1:
+            groups.append([0])
+            left = room
+        groups[-1].append(index)
+        left -= widths[index]
+    return label_width, groups
+
+
+def _part(sections: Sections, group: Sequence[int]) -> Sections:
+    """Return the cells of some columns, without the rows that say nothing of them."""
+    found = []
+    for title, rows in sections:
+        part = [(label, [cells[index] for index in group]) for label, cells in rows]
+        found.append((title, [(label, cells) for label, cells in part if any(c != NONE for c in cells)]))
+    return found
+
+
+def _table(names: Sequence[str], sections: Sections, utf8: bool, label_width: int) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, pad_edge=False)
+    table.add_column("", style="cyan", overflow="fold", min_width=label_width, max_width=label_width)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
     for title, rows in sections:
         if rows:
             table.add_row(Text(title, style="bold"))

@@ -150,7 +150,7 @@ struct accel {
     pthread_cond_t wake;
     int64_t deadline_ns;
     int running, quit, threaded;
-    int executing;                     /* inside emu_start: only then is the GIL held in `on_tlb_fill` */
+    int inside;                        /* QEMU runs the guest; else a walk is Unicorn's own, of a hook laid anew */
     int64_t impatient_ns;              /* under the virtual clock: the host's time to come back */
     uint32_t spent;
 };
@@ -802,7 +802,7 @@ static void fill_ahead(struct accel *a, uint64_t address, int access)
 static bool on_tlb_fill(void *cpu, uint64_t address, int size, int access, int mmu, bool probe, uintptr_t ra)
 {
     struct accel *a = engine_of(cpu);
-    if (a->s.assisted && a->executing) /* unmapping memory walks page tables, too */
+    if (a->s.assisted && a->inside)
         fill_ahead(a, address, access);
     if (!a->tlb_fill(cpu, address, size, access, mmu, probe, ra))
         return false;
@@ -1096,9 +1096,10 @@ int accel_run(struct accel *a, int64_t deadline_ns)
             a->threaded = !pthread_create(&a->thread, NULL, watch, a);
         set_running(a, 1, deadline_ns + a->s.host_base_ns);
     }
-    a->executing = 1;
+    a->task = AT(uint32_t, a->h.env, ENV_TR); /* a reset, or a restored state, has its own */
+    a->inside = 1;
     int error = a->h.emu_start(a->h.uc, AT(uint64_t, a->h.env, ENV_EIP), 0, 0, 0);
-    a->executing = 0;
+    a->inside = 0;
     if (!a->s.virtual_clock)
         set_running(a, 0, 0);
     if (a->s.failed) {

@@ -9,8 +9,10 @@ import pytest
 from tests.oracles import MissingError
 from vmm.cli.compare_run import FULL_NAMES
 from vmm.config import MachineConfig
+from vmm.cpu import engine as engine_module
 from vmm.cpu.accel import LIBRARY
-from vmm.probe.cases import PRIVILEGED, SENSITIVE
+from vmm.probe import prober
+from vmm.probe.cases import CASES, PRIVILEGED, SENSITIVE
 from vmm.probe.layout import LEVELS
 from vmm.probe.matrix import Matrix, matrices
 from vmm.probe.prober import Probe, find_rom, probe
@@ -91,3 +93,12 @@ def test_translation_replaces_what_trap_and_emulate_gets_wrong(instruction: str)
 @pytest.mark.parametrize("case", SENSITIVE, ids=lambda case: case.key)
 def test_under_hardware_assistance_the_kernel_is_in_ring_0_and_sees_itself(case: object) -> None:
     assert not cell("hardware-nested", case.key, "CPL 0").startswith("WRONG")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("technique", ["hardware-shadow", "hardware-nested"])
+def test_a_block_hook_is_laid_anew_after_a_reset(technique: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unicorn walks the tables then, with a TR that is not the last run's: that is no task switch."""
+    monkeypatch.setattr(engine_module, "HOOK_AGE_NS", 0)
+    monkeypatch.setattr(prober, "CASES", CASES[:2])
+    found = prober.probe(MachineConfig(bios=str(find_rom()), **FULL_NAMES[technique]))  # type: ignore[arg-type]
+    assert [result.seen.ended for result in found.results if result.level == "CPL 0"] == ["done", "done"]
