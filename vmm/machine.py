@@ -68,6 +68,7 @@ class Machine:
         self._wanted = b""
         self._found = False
         self._result: RunResult | None = None
+        self._refused: RunResult | None = None  # what the technique cannot run
         self._reset_wanted: str | None = None
         self._asleep = self.paused = False  # asleep after HLT: the processor is not run
         self._last: tuple[dict[str, ExitCount], dict[str, int]] | None = None  # once closed
@@ -91,7 +92,7 @@ class Machine:
         vga_rom = None if config.vgabios is None else read_rom(config.vgabios, "video BIOS", 512, 64 * 1024)
         outside = Outside(
             set_interrupt=lambda level: None if self._building else self.processor.live.set_interrupt(level),
-            set_a20=lambda enabled: None if self._building else self.processor.live.set_a20(enabled),
+            set_a20=lambda enabled: None if self._building else self._set_a20(enabled),
             request_reset=self._request_reset,
             on_exit=self._on_exit,
             on_serial=lambda number, byte: self._take(self.serial[number], byte),
@@ -126,7 +127,7 @@ class Machine:
         self.technique = kind(self.processor, self.memory)
         disks = self.drives.images_of("hd")
         introduce(self.technique, next(iter(disks), None), lambda: self.exits, config.exit_leaf)
-        self.technique.on_unsupported = lambda why: self._end(RunResult("unsupported", detail=why))
+        self.technique.on_unsupported = self._refuse
         self._counts = ExitCounts(self.processor.live, self.technique)
         self.trace_exits(tracer)
         self.starter.connect()
@@ -151,12 +152,20 @@ class Machine:
 
     # -- what the board reports
 
+    def _set_a20(self, enabled: bool) -> None:
+        self.processor.live.set_a20(enabled)
+        self.technique.a20_changed(enabled)
+
     def _request_reset(self, reason: str) -> None:
         self._reset_wanted = reason
         self.processor.live.stop()
 
     def _on_exit(self, value: int) -> None:
         self._end(RunResult("exit", value))
+
+    def _refuse(self, why: str) -> None:
+        self._refused = RunResult("unsupported", detail=why)
+        self._end(self._refused)
 
     def report_no_boot(self, why: str) -> None:
         """End the run: the firmware has found nothing to start."""
@@ -181,7 +190,7 @@ class Machine:
         Calling `run` again goes on where it stopped, except after a triple fault or an exit.
         """
         self._require_open()
-        self._result = None
+        self._result = self._refused  # for good
         self._wanted = (
             until.encode() if isinstance(until, str) else until if isinstance(until, bytes) else b""
         )
@@ -243,7 +252,7 @@ class Machine:
             self._reporter.note("reset", str(reason))
         self.board.reset()
         self.processor.reset()
-        self.processor.live.set_a20(True)
+        self._set_a20(True)
         self._asleep = False
         self._power_on()
 

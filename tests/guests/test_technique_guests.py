@@ -30,6 +30,9 @@ GUESTS: Final = {
     "ports": "ports",
     "nmi": "order 00000012",
     "dma": "last-byte 00000022",
+    "a20": "on-2 00000002",
+    "lbit": "turned-64-bit 00000000",
+    "ldtlimit": "loaded 00001004",
 }
 ENGINES: Final = ("accelerated", "portable")
 QUICK: Final = "accelerated"
@@ -89,3 +92,11 @@ def test_a_long_run_is_no_different_from_a_short_one(
     wanted = bare(name, QUICK, tmp_path)
     monkeypatch.setattr(engine_module, "HOOK_AGE_NS", 0)
     assert run_guest(name, technique, QUICK, tmp_path).lines == wanted.lines
+
+
+@pytest.mark.parametrize("technique", ["trap", "translation-patch", "translation-cache", "para"])
+def test_long_mode_is_refused_and_said(technique: str, tmp_path: Path) -> None:
+    require_engine(QUICK, technique)
+    assert run_guest("long", "bare", QUICK, tmp_path).lines == ["rL"]
+    outcome = run_guest("long", technique, QUICK, tmp_path)
+    assert (outcome.reason, outcome.lines) == ("unsupported", ["r"])

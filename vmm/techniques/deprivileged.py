@@ -121,6 +121,8 @@ class Deprivileged(Technique):
     def _let_go(self) -> None:
         """Leave the processor to the guest, but for the instruction that begins protected mode."""
         self.running = False
+        self.memory.on_write = self.engine.invalidate_code
+        self.disarm()
         router = self.processor.router
         router.monitor = None
         self.engine.route_all(False)
@@ -128,6 +130,19 @@ class Deprivileged(Technique):
         self.engine.watch_blocks(False)
         router.claim(_CR0_WRITE, self._on_real_cr0)
         self.arm(True, "cr0-write")
+
+    def disarm(self) -> None:
+        """Take back the intercepts that `take_over` has armed."""
+
+    def a20_changed(self, enabled: bool) -> None:
+        """Physical addresses mean something else."""
+        self.pager.gate = -1 if enabled else ~(1 << 20)
+        self.mappings_changed()
+        self.descriptors.stale()
+
+    def mappings_changed(self) -> None:
+        """All mappings may mean something else than before."""
+        self.pager.drop_all()
 
     def arm(self, on: bool, *names: str) -> None:
         """Arm or disarm intercepts. The view is up to date, before and after."""
@@ -145,6 +160,8 @@ class Deprivileged(Technique):
 
     def take_over(self) -> None:
         """Stand between the guest and the processor from here on. The view is up to date."""
+        if self.vcpu.state.efer & r.EFER_LME:
+            self.on_unsupported(f"{self.name} cannot run long mode, which the guest asked for by EFER.LME")
         began = host_ns()
         self.pager.drop_all()
         self.vcpu.take_over(self.pager.root)
@@ -163,7 +180,6 @@ class Deprivileged(Technique):
         began = host_ns()
         self.vcpu.hand_back()
         self._let_go()
-        self.memory.on_write = self.engine.invalidate_code
         self.engine.flush_tlb()
         self._count("switch.real", SWITCHED, began)
 

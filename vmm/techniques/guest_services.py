@@ -51,5 +51,5 @@ class GuestServices:
         vcpu.efer = value & _EFER_KEPT
         vcpu.state.efer = vcpu.state.efer & ~r.EFER_SCE | value & r.EFER_SCE  # else SYSRET is #UD
         if changed & r.EFER_NXE:
-            self._technique.pager.drop_all()
+            self._technique.mappings_changed()
         return True

@@ -131,7 +131,7 @@ class ShadowDescriptors:
 
     def _copy(self, page: int, table: SegmentCache, limit: int, pages: set[int]) -> None:
         done = 0
-        length = (limit + 1) & ~7
+        length = min(limit + 1, _TABLE_BYTES) & ~7  # a selector reaches no further, whatever LDTR says
         raw = bytearray(length)
         while done < length:
             linear = table.base + done & MASK_32

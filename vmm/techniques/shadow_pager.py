@@ -52,6 +52,8 @@ _SMXP: Final = r.CR4_SMEP | r.CR4_SMAP
 _PHYSICAL_END: Final = 1 << 32
 _REVERSE_MOST: Final = 1 << 18  # linear pages remembered by physical page, and then all is dropped
 
+_ALIASES_MOST: Final = 256  # linear pages of one frame that are dropped one by one
+
 OnWrite = Callable[[int], None]  # the page's physical address
 
 
@@ -91,6 +93,7 @@ class ShadowPager:
         self._linked = 0  # how often one was noted there
         self.root = hidden.allocate()
         self.fills = self.drops = 0
+        self.gate = -1  # what address line 20 leaves of a physical address
         self.drop_all()
 
     # -- filling
@@ -131,6 +134,7 @@ class ShadowPager:
         return 4 if view.efer & r.EFER_LMA else 2
 
     def _enter(self, linear: int, frame: int, rights: int, access: int, *, is_global: bool) -> _Table:
+        frame &= self.gate
         number = frame >> 12
         if self._linked >= _REVERSE_MOST:
             self.drop_all()
@@ -221,7 +225,11 @@ class ShadowPager:
 
     def invalidate_frame(self, frame: int) -> None:
         """Drop every entry that leads to a page of memory."""
-        for page in tuple(self._mapped.get(frame >> 12, ())):
+        pages = self._mapped.pop(frame >> 12, ())
+        if len(pages) > _ALIASES_MOST:
+            self.drop_all()
+            return
+        for page in pages:
             self.invalidate_page(page << 12)
 
     def _drop_large(self, linear: int) -> None:
@@ -305,6 +313,9 @@ class ShadowPager:
         else:
             region, page = self._hole
             words[self._directory(region << 21)] = 0
+            stray = self._tables.pop(region, None)  # ring 3 has mapped something there
+            if stray is not None:
+                self._hidden.free(stray.page)
         for index, data in enumerate(pages):
             words[(page - MONITOR_BASE >> 3) + index] = data | PTE_P | PTE_A | PTE_D | PTE_W | PTE_NX
         old = self._tables.pop(linear >> 21, None)

@@ -60,9 +60,8 @@ class Trap(Deprivileged):
         self._seen: set[tuple[int, str]] = {(found.linear, found.name) for found in self.findings}
         self.arm(True, *_TELLING)
 
-    def hand_back(self) -> None:
+    def disarm(self) -> None:
         """Disarm it."""
-        super().hand_back()
         self.arm(False, *_TELLING)
 
     def on_intercept(self, vector: int, code: bytes, began: int) -> None:

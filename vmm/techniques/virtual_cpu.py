@@ -132,7 +132,9 @@ class VirtualCpu:
         flags.value = flags.value | r.IF if on else flags.value & ~r.IF
 
     def load_segment(self, index: int, selector: int, base: int, limit: int, flags: int) -> None:
-        """Load a segment as the guest asked, ring 0 becoming ring 1."""
+        """Load a segment as the guest asked, ring 0 becoming ring 1; L means nothing to 32-bit guests."""
+        if index == r.CS:
+            flags &= ~r.DESC_L  # the real processor is in IA-32e mode and would run 64-bit code
         if not self.state.eflags & r.VM:
             dpl = flags >> r.DESC_DPL_SHIFT & 3
             if index == r.SS and dpl < 2:

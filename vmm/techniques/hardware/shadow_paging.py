@@ -112,7 +112,8 @@ class ShadowPaging:
     def _turn_on(self, cr0: int) -> None:
         engine, view = self._engine, self.view
         self.pager = self._pagers[4 if view.efer & r.EFER_LME else 3]
-        self.pager.drop_all()
+        for pager in self._pagers.values():  # they share the monitor's pages
+            pager.drop_all()
         engine.write_cr(4, self._real(4, view.cr[4]))
         engine.write_cr(3, self.pager.root)
         engine.write_cr(0, self._real(0, cr0))

@@ -377,6 +377,13 @@ class Cache(Translation):
             return
         self.hole.suspect = True
 
+    def mappings_changed(self) -> None:
+        """What was translated from pages that are elsewhere now is not to be run."""
+        super().mappings_changed()
+        self.mappings.gate = self.pager.gate
+        self.mappings.look_again()
+        self.hole.suspect = True
+
     def invlpg(self, linear: int) -> None:
         """Forget what is known of one page's code too."""
         super().invlpg(linear)

@@ -37,9 +37,8 @@ class Translation(Deprivileged):
         self.arm(True, *_READS)
         self._follow_flags()
 
-    def hand_back(self) -> None:
+    def disarm(self) -> None:
         """Disarm them."""
-        super().hand_back()
         self.arm(False, *_READS, *_FLAGS)
         self._flags_armed = False
 

@@ -19,6 +19,7 @@ class CodeMappings:
         self._cache, self._view = cache, view
         self._pages: dict[int, tuple[int, bool]] = {}  # linear page: physical page's address, global
         self._large: set[int] = set()  # regions of 4 MiB with large pages in them
+        self.gate = -1  # as `ShadowPager.gate`
 
     def physical(self, linear: int) -> int:
         """The physical address that a fetch of ring 0 at `linear` reaches.
@@ -37,12 +38,12 @@ class CodeMappings:
     def _walk(self, linear: int) -> tuple[int, bool]:
         view = self._view
         if not view.cr[0] & r.CR0_PG:
-            return linear & MASK_32 & ~PAGE_MASK, False
+            return linear & MASK_32 & ~PAGE_MASK & self.gate, False
         physical, trail = walk(view, linear, PF_I)
         leaf = trail[0][1]
         if len(trail) == 1 or (leaf & PTE_PS and len(trail) < 3 and view.cr[4] & r.CR4_PAE):
             self._large.add(linear >> 22)
-        return physical & ~PAGE_MASK, bool(leaf & _G and view.cr[4] & r.CR4_PGE)
+        return physical & ~PAGE_MASK & self.gate, bool(leaf & _G and view.cr[4] & r.CR4_PGE)
 
     def invalidate_page(self, linear: int) -> None:
         """INVLPG."""

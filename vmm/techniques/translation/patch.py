@@ -96,6 +96,11 @@ class Patch(Translation):
         self._drop_all()
         super().hand_back()
 
+    def a20_changed(self, enabled: bool) -> None:
+        """Copies belong to physical pages."""
+        super().a20_changed(enabled)
+        self._drop_all()
+
     # -- blocks
 
     def on_block(self, code: bytes) -> None:

@@ -14,9 +14,9 @@ from vmm.cpu.paging import PAGE_SIZE
 from vmm.techniques.shadow_pager import ShadowPager
 from vmm.techniques.translation.blocks import CodeCache
 
-# Around the address that faulted: what one instruction may write there, downwards PUSHA, upwards FXSAVE
-_BELOW: Final = 64
-_ABOVE: Final = 512
+# Around the address that faulted: what one instruction may write there, downwards ENTER, upwards XSAVE
+_BELOW: Final = 256
+_ABOVE: Final = 1024
 _PATIENCE: Final = 64  # openings of a page from which nothing new was translated, then it is data
 
 
