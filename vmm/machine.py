@@ -11,7 +11,6 @@ import mmap
 import select
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -30,6 +29,7 @@ from vmm.exits import ExitCounts, ExitReporter
 from vmm.memory import SHADOW_END, Memory, no_engine
 from vmm.outputs import Output
 from vmm.power_on import LEGACY_BIOS, ROM_END, Drives, cmos_contents, read_rom
+from vmm.run_result import RunResult
 from vmm.start import starter_for
 from vmm.techniques.para.introduction import introduce
 from vmm.techniques.registry import technique_of
@@ -43,15 +43,6 @@ IDLE_POLL_NS: Final = 50_000_000  # and while the guest sleeps and nothing can w
 FLUSH_NS: Final = 5_000_000_000  # the age of a write that the death of the process may cost
 SERIAL_PORTS: Final = 2
 Until = Callable[[], bool] | str | bytes | None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """Why a run ended: `exit`, `until`, `timeout`, `triple-fault`, `halted`, `no-boot` or `unsupported`."""
-
-    reason: str
-    exit_code: int | None = None  # what the guest wrote to port F4h
-    detail: str = ""  # no-boot, unsupported: what was tried, and why not
 
 
 class Machine:

@@ -17,8 +17,9 @@ from vmm.cli.child import end_with_parent
 from vmm.clock import host_ns
 from vmm.config import MachineConfig
 from vmm.errors import VmmError
-from vmm.machine import Machine, RunResult
+from vmm.machine import Machine
 from vmm.outputs import Output
+from vmm.run_result import RunResult
 from vmm.techniques.compare import Line, Outcome
 
 NS_PER_S: Final = 1e9

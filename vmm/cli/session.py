@@ -16,7 +16,8 @@ from vmm.cli.errors import print_error, print_warning
 from vmm.cli.job import Job, TraceOptions
 from vmm.clock import host_ns
 from vmm.errors import ConfigError
-from vmm.machine import Machine, RunResult
+from vmm.machine import Machine
+from vmm.run_result import RunResult
 from vmm.trace.events import ExitFilter, FilteredTracer
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from disks.image import BlockImage
 from vmm.cpu import registers as r
@@ -13,7 +13,7 @@ from vmm.cpu.processor import Processor
 from vmm.cpu.software_int import CodeView, read_code
 from vmm.cpu.state import CpuView
 from vmm.memory import Memory
-from vmm.techniques.exits import ExitBook, Finding
+from vmm.techniques.exits import ExitBook, ExitRow, Finding
 from vmm.trace.events import Mode
 
 
@@ -46,6 +46,16 @@ def place_of(view: CodeView, code: bytes) -> Place:
 
 
 Report = Callable[[str, Place, str, int], None]  # reason, place, what was done, host ns
+
+
+class FullCalls(Protocol):
+    """VMCALL of a guest that runs as on a bare machine."""
+
+    def row(self, view: CpuView) -> ExitRow:
+        """Return where the call at RIP is counted."""
+
+    def serve(self, view: CpuView, code: bytes, linear: int) -> bool:
+        """Carry it out; False: there is none."""
 
 
 class Technique(ABC):

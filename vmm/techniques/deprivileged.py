@@ -12,7 +12,7 @@ the one that clears it where it hands back.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 from vmm.clock import host_ns
 from vmm.cpu import descriptors as d
@@ -38,7 +38,7 @@ from vmm.cpu.segmentation import code_bits
 from vmm.cpu.software_int import read_code, software_int_bytes
 from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
 from vmm.memory import Memory
-from vmm.techniques.base import Place, Technique, place_of
+from vmm.techniques.base import FullCalls, Place, Technique, place_of
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
@@ -62,16 +62,6 @@ SYNCED: Final = ("fault-entry", "descriptor-sync", "resume")
 REFLECTED: Final = ("fault-entry", "injection", "resume")
 INTERRUPTED: Final = ("interrupt-entry", "injection", "resume")
 SWITCHED: Final = ("fault-entry", "emulate", "descriptor-sync", "tlb-flush", "resume")
-
-
-class FullCalls(Protocol):
-    """VMCALL of a guest that runs as on a bare machine."""
-
-    def row(self, view: CpuView) -> ExitRow:
-        """Return where the call at RIP is counted."""
-
-    def serve(self, view: CpuView, code: bytes, linear: int) -> bool:
-        """Carry it out; False: there is none."""
 
 
 class Deprivileged(Technique):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmm.machine import Machine, RunResult
+from vmm.machine import Machine
+from vmm.run_result import RunResult
 
 BOOT_S: Final = 120
 Firmware = dict[str, str]

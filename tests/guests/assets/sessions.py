@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 from tests.guests.assets.initramfs import HALTED, PROMPT, LinuxGuest
 from tests.guests.technique_rig import TECHNIQUES
 from vmm.config import MachineConfig
-from vmm.machine import Machine, RunResult, Until
+from vmm.machine import Machine, Until
+from vmm.run_result import RunResult
 from vmm.techniques.base import Technique
 from vmm.trace.events import ExitCount
 

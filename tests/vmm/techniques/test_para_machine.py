@@ -10,7 +10,8 @@ import pytest
 
 from vmm.config import MachineConfig
 from vmm.errors import ConfigError
-from vmm.machine import Machine, RunResult
+from vmm.machine import Machine
+from vmm.run_result import RunResult
 from vmm.techniques.para import abi
 
 BASE = 0x10_0000

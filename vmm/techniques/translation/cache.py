@@ -54,8 +54,7 @@ _DONE: Final = {
     "cache.source-write": "translations of what is written were dropped; the instruction runs alone",
 }
 TRANSLATED: Final = ("fault-entry", "translate", "resume")
-CHAINED: Final = ("fault-entry", "cache-lookup", "resume")
-MISSED: Final = ("fault-entry", "cache-lookup", "resume")
+LOOKED_UP: Final = ("fault-entry", "cache-lookup", "resume")
 
 
 class Cache(Translation):
@@ -81,9 +80,9 @@ class Cache(Translation):
         self._current = Context(-1, 0, 32, True, True, 0, 0, Emitter(0, 0))
         self._cs = self.vcpu.real.segs[r.CS]
         self._translate = self.exits.row("cache.translate", TRANSLATED)
-        self._chain = self.exits.row("cache.chain", CHAINED)
-        self._miss = self.exits.row("cache.indirect", MISSED)
-        self._window = self.exits.row("cache.window", MISSED)
+        self._chain = self.exits.row("cache.chain", LOOKED_UP)
+        self._miss = self.exits.row("cache.indirect", LOOKED_UP)
+        self._window = self.exits.row("cache.window", LOOKED_UP)
         self._source_write = self.exits.row("cache.source-write", TRANSLATED)
 
     def statistics(self) -> dict[str, int]:
