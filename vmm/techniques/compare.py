@@ -149,7 +149,7 @@ def _differences(bare: Sequence[Entry], array: Sequence[Entry], outcome: Outcome
             why = f"not reached: {outcome.fault or outcome.ended}"
             found.append(Difference(entry.index, entry.name, entry.value, None, None, why))
         elif (got.name, got.value) != (entry.name, entry.value):
-            cause = _cause(got, outcome.findings)
+            cause, likely = _cause(got, outcome.findings)
             found.append(
                 Difference(
                     entry.index,
@@ -157,16 +157,16 @@ def _differences(bare: Sequence[Entry], array: Sequence[Entry], outcome: Outcome
                     entry.value,
                     got.value,
                     cause.instruction if cause else None,
-                    cause.text if cause else None,
+                    (f"perhaps: {cause.text}" if likely else cause.text) if cause else None,
                 )
             )
     return tuple(found)
 
 
-def _cause(entry: Entry, findings: Sequence[Finding]) -> Finding | None:
-    """Return the violation behind a difference.
+def _cause(entry: Entry, findings: Sequence[Finding]) -> tuple[Finding | None, bool]:
+    """Return the violation behind a difference, and whether that is no more than likely.
 
-    The likeliest is one whose instruction the entry is about, of its own time before any other; then any
+    Certain is one whose instruction the entry is about, of its own time before any other; then any
     of its time; then the last one before, since a site is named only the first time it runs.
     """
     words = {word for word in re.findall(r"[A-Z]+", entry.name) if len(word) >= MNEMONIC_LETTERS}
@@ -175,6 +175,6 @@ def _cause(entry: Entry, findings: Sequence[Finding]) -> Finding | None:
         for finding in candidates:
             mnemonic = finding.instruction.partition(" ")[0].upper()
             if any(mnemonic.startswith(word) or mnemonic.endswith(word) for word in words):
-                return finding
+                return finding, False
     before = findings[: entry.last]
-    return meanwhile[0] if meanwhile else before[-1] if before else None
+    return (meanwhile[0] if meanwhile else before[-1] if before else None), True
