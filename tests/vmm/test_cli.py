@@ -141,7 +141,7 @@ def test_a_mistake_is_one_line_and_a_status(
 def test_our_own_bugs_are_one_line_unless_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], disk: Path
 ) -> None:
-    def fail(image: Path | None, cleanup: ExitStack) -> None:
+    def fail(image: Path | None, cleanup: ExitStack, *, paravirtual: bool) -> None:
         raise AssertionError("impossible")
 
     monkeypatch.setattr(run_module, "machine_of", fail)

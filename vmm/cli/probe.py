@@ -113,7 +113,7 @@ def _print(matrix: Matrix, stream: TextIO) -> None:
     console.print(Text(f"{matrix.technique}: {summary}", "bold"))
     table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, pad_edge=False)
     for head in ("instruction", "class", *LEVELS):
-        table.add_column(head, no_wrap=head == "instruction")
+        table.add_column(head, no_wrap=head in ("instruction", "class"))
     for instruction, texts in matrix.rows().items():
         cells = [Text(text, "bold red" if text.startswith("WRONG") else "") for text in texts]
         table.add_row(Text(instruction, "cyan"), class_of(instruction), *cells)

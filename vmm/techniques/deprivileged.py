@@ -153,6 +153,7 @@ class Deprivileged(Technique):
         if self.vcpu.state.efer & r.EFER_LME:
             self.on_unsupported(f"{self.name} cannot run long mode, which the guest asked for by EFER.LME")
         began = host_ns()
+        self._tried_at = -1
         self.pager.drop_all()
         self.vcpu.take_over(self.pager.root)
         self.descriptors.load()
