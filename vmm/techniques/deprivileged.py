@@ -146,6 +146,7 @@ class Deprivileged(Technique):
     def take_over(self) -> None:
         """Stand between the guest and the processor from here on. The view is up to date."""
         began = host_ns()
+        self._tried_at = -1
         self.pager.drop_all()
         self.vcpu.take_over(self.pager.root)
         self.descriptors.load()

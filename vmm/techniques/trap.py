@@ -60,9 +60,9 @@ class Trap(Deprivileged):
         self._seen: set[tuple[int, str]] = {(found.linear, found.name) for found in self.findings}
         self.arm(True, *_TELLING)
 
-    def hand_back(self) -> None:
+    def _let_go(self) -> None:
         """Disarm it."""
-        super().hand_back()
+        super()._let_go()
         self.arm(False, *_TELLING)
 
     def on_intercept(self, vector: int, code: bytes, began: int) -> None:

@@ -37,9 +37,9 @@ class Translation(Deprivileged):
         self.arm(True, *_READS)
         self._follow_flags()
 
-    def hand_back(self) -> None:
+    def _let_go(self) -> None:
         """Disarm them."""
-        super().hand_back()
+        super()._let_go()
         self.arm(False, *_READS, *_FLAGS)
         self._flags_armed = False
 
