@@ -96,14 +96,14 @@ def _probe(name: str, engine: str) -> Probe:
 
 def _print(matrix: Matrix, stream: TextIO) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from vmm.probe.layout import LEVELS
     from vmm.probe.matrix import class_of
+    from vmm.trace.table import open_console
 
-    console = Console(file=stream, highlight=False)
+    console = open_console(stream)
     if matrix.fault:
         return
     utf8 = console.encoding.startswith("utf")
@@ -113,7 +113,7 @@ def _print(matrix: Matrix, stream: TextIO) -> None:
     console.print(Text(f"{matrix.technique}: {summary}", "bold"))
     table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, pad_edge=False)
     for head in ("instruction", "class", *LEVELS):
-        table.add_column(head, no_wrap=head in ("instruction", "class"))
+        table.add_column(head, overflow="fold")
     for instruction, texts in matrix.rows().items():
         cells = [Text(text, "bold red" if text.startswith("WRONG") else "") for text in texts]
         table.add_row(Text(instruction, "cyan"), class_of(instruction), *cells)

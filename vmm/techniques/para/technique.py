@@ -75,9 +75,13 @@ class Para(Deprivileged):
         super().take_over()
         self.arm(True, *_TELLING)
 
-    def hand_back(self) -> None:
-        """Disarm it; real mode has no events."""
+    def _let_go(self) -> None:
+        """Disarm it."""
+        super()._let_go()
         self.arm(False, *_TELLING)
+
+    def hand_back(self) -> None:
+        """Real mode has no events."""
         self.vcpu.by_events = self.descriptors.given = False
         super().hand_back()
 
