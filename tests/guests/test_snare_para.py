@@ -53,6 +53,7 @@ def test_the_system_lives_on_the_disk_behind_the_ring(accelerated: str, tmp_path
         assert machine.exits["hypercall.block_op"].count > 100
 
 
+@pytest.mark.verify
 def test_it_starts_from_a_disk_through_a_bios_and_real_mode(accelerated: str, tmp_path: Path) -> None:
     drive = disk(tmp_path, bootable=True)
     with Machine(MachineConfig(engine=accelerated, technique="para", hd=(drive,))) as machine:
@@ -61,6 +62,7 @@ def test_it_starts_from_a_disk_through_a_bios_and_real_mode(accelerated: str, tm
         assert machine.exits["switch.protected"].count > 0
 
 
+@pytest.mark.verify
 def test_the_array_under_the_virtual_clock_twice_the_same_exits(accelerated: str) -> None:
     def counts() -> dict[str, int]:
         config = port(accelerated, initrd=(str(build.FILES),), append="exit", clock="virtual")
@@ -82,6 +84,7 @@ def test_the_console_is_typed_at_by_com1_and_by_the_keyboard(accelerated: str, t
         assert "Hello, keys" in shell.wait()
 
 
+@pytest.mark.verify
 def test_reboot_comes_back_to_the_prompt(accelerated: str) -> None:
     with Machine(port(accelerated, initrd=(str(build.FILES),), append="notest")) as machine:
         shell = Shell(machine)
@@ -111,6 +114,7 @@ def test_without_a_monitor_it_says_what_it_needs(accelerated: str) -> None:
         assert "This kernel needs the paravirtual machine of Trapline." in "\n".join(machine.screen_text())
 
 
+@pytest.mark.verify
 def test_the_full_kernel_runs_under_para_only_as_far_as_trap_does(accelerated: str) -> None:
     config = port(accelerated, kernel=str(build.KERNEL), initrd=(str(build.FILES),), append="exit")
     with Machine(config) as machine:

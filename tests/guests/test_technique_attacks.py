@@ -91,6 +91,7 @@ def contained(name: str, technique: str, engine: str, folder: Path, defines: tup
         assert (reason, lines) == (wanted_reason, wanted)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("technique", MONITORED)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_is_contained(name: str, technique: str, tmp_path: Path) -> None:
@@ -122,6 +123,7 @@ def test_a_triple_fault_ends_the_guest_and_nobody_else(technique: str, tmp_path:
     )
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("technique", ["translation-patch", "translation-cache", "hardware-shadow", "trap"])
 def test_a_monitor_short_of_memory_drops_and_goes_on(
     technique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -37,13 +37,22 @@ GUESTS: Final = {
 ENGINES: Final = ("accelerated", "portable")
 QUICK: Final = "accelerated"
 NMI: Final = b"nmi-please"
+OFTEN_TECHNIQUES: Final = ("translation-cache", "hardware-nested")
+OFTEN_GUESTS: Final = ("smc", "dma", "lbit")
 _bare: dict[tuple[str, str], Outcome] = {}
 
 
 def cases(techniques: tuple[str, ...]) -> list[object]:
-    """Every guest under every technique on every engine; those of the slow engine are for `make verify`."""
+    """Every guest under every technique on every engine; `make test` has those of two, and three of all."""
     return [
-        pytest.param(name, technique, engine, marks=[] if engine == QUICK else [pytest.mark.verify])
+        pytest.param(
+            name,
+            technique,
+            engine,
+            marks=[]
+            if engine == QUICK and (technique in OFTEN_TECHNIQUES or name in OFTEN_GUESTS)
+            else [pytest.mark.verify],
+        )
         for name in GUESTS
         for technique in techniques
         for engine in ENGINES
@@ -99,6 +108,7 @@ def test_what_trap_and_emulate_shows_wrongly_is_named(
         assert found.lines == (lines if reason == "exit" else lines[: len(found.lines)])
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("technique", FULL)
 @pytest.mark.parametrize("name", ["smc", "paging"])
 def test_a_long_run_is_no_different_from_a_short_one(

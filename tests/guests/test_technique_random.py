@@ -31,6 +31,7 @@ def compare(seeds: range, technique: str, engine: str, folder: Path) -> None:
         assert (found.reason, found.lines) == (wanted.reason, wanted.lines), f"seed {seed}"
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("technique", FULL)
 def test_some_random_guests_see_no_difference_from_bare(technique: str, tmp_path: Path) -> None:
     compare(QUICK, technique, "accelerated", tmp_path)

@@ -97,7 +97,7 @@ def test_both_ways_lead_to_the_monitor(how: bytes, engine: str, tmp_path: Path) 
     assert "reflect.int" not in machine.exits
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_calls_are_survived(seed: int, engine: str, tmp_path: Path) -> None:
     result, _ = run(kernel(tmp_path / "k", random_calls(seed, 150)), engine)
     assert result.reason in ENDS - {"timeout"}
@@ -180,7 +180,7 @@ def test_a_full_guest_may_call_too(technique: str, accelerated: str, tmp_path: P
 
 
 @pytest.mark.parametrize("technique", FULL)
-@pytest.mark.parametrize("seed", [7, 8])
+@pytest.mark.parametrize("seed", [7])
 def test_random_calls_of_a_full_guest_are_survived(
     technique: str, seed: int, accelerated: str, tmp_path: Path
 ) -> None:
