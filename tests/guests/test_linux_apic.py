@@ -45,7 +45,8 @@ def check(output: str) -> None:
     assert (rows["ERR"], rows["MIS"], rows["SPU"]) == ("0", "0", "0")
 
 
-@pytest.mark.parametrize("fixture", ["linux_i386", pytest.param("linux_amd64", marks=pytest.mark.verify)])
+@pytest.mark.verify
+@pytest.mark.parametrize("fixture", ["linux_i386", "linux_amd64"])
 def test_linux_runs_on_the_apics(
     fixture: str, accelerated: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
