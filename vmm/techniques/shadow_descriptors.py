@@ -123,7 +123,8 @@ class ShadowDescriptors:
         pages: set[int] = set()
         for table in (vcpu.gdt, vcpu.ldt):
             if table is vcpu.gdt or table.selector & d.ERROR_SELECTOR:
-                for linear in range(table.base & ~PAGE_MASK, table.base + table.limit + 1, PAGE_SIZE):
+                end = table.base + _reach(table.limit)
+                for linear in range(table.base & ~PAGE_MASK, end, PAGE_SIZE):
                     physical = probe(vcpu, linear & MASK_32)
                     if physical is not None:
                         pages.add(physical)
@@ -131,7 +132,7 @@ class ShadowDescriptors:
 
     def _copy(self, page: int, table: SegmentCache, limit: int, pages: set[int]) -> None:
         done = 0
-        length = min(limit + 1, _TABLE_BYTES) & ~7  # a selector reaches no further, whatever LDTR says
+        length = _reach(limit) & ~7
         raw = bytearray(length)
         while done < length:
             linear = table.base + done & MASK_32
@@ -150,6 +151,11 @@ class ShadowDescriptors:
         padded = copy.ljust(self._lengths[page], b"\0")
         self._hidden.bytes[at : at + len(padded)] = padded
         self._lengths[page] = len(copy)
+
+
+def _reach(limit: int) -> int:
+    """How many bytes of a table selectors reach, whatever an LDT's descriptor says of its limit."""
+    return min(limit + 1, _TABLE_BYTES)
 
 
 def _compressed(raw: bytearray, is_gdt: bool) -> bytes:

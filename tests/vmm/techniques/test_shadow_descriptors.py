@@ -9,6 +9,7 @@ from vmm.cpu import registers as r
 from vmm.cpu.descriptors import Descriptor, pack_segment, parse_descriptor
 from vmm.cpu.state import CpuState
 from vmm.memory import MONITOR_BASE, Memory
+from vmm.techniques import shadow_descriptors
 from vmm.techniques.hidden import BYTES, HiddenMemory
 from vmm.techniques.shadow_descriptors import MONITOR_LINEAR, ShadowDescriptors
 from vmm.techniques.shadow_pager import ShadowPager
@@ -121,3 +122,13 @@ def test_an_ldt_is_there_only_while_it_is_loaded() -> None:
     rig.tables.follow()
     assert not rig.copy(4).present
     assert not rig.pager.is_protected(0x5000)
+
+
+def test_an_ldt_of_4_gib_costs_no_more_than_what_selectors_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    rig.view.ldt.selector, rig.view.ldt.base, rig.view.ldt.limit = LDT, 0x5000, 0xFFFF_FFFF
+    rig.tables.follow()
+    looked: list[int] = []
+    monkeypatch.setattr(shadow_descriptors, "probe", lambda view, linear: looked.append(linear))
+    rig.tables.moved()
+    assert len(looked) <= 2 * 17
