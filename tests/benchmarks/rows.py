@@ -15,14 +15,14 @@ RIGHT: Final = frozenset({"ours", "theirs", "ratio", "goal"})
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit on the ratio, or on our own number in the row's unit."""
+    """A limit on the ratio, or, in the row's unit, on our own number or on what it adds to theirs."""
 
-    of: Literal["ratio", "ours"]
+    of: Literal["ratio", "ours", "added"]
     most: float
 
     def text(self) -> str:
         """Return how the table shows it."""
-        return f"{self.most:g}x" if self.of == "ratio" else f"<= {self.most:g}"
+        return {"ratio": "{:g}x", "ours": "<= {:g}", "added": "<= +{:g}"}[self.of].format(self.most)
 
 
 class Missing(NamedTuple):
@@ -54,7 +54,8 @@ class Row:
         """Whether the goal is reached; None without one."""
         if self.goal is None:
             return None
-        return (self.ratio if self.goal.of == "ratio" else self.ours) <= self.goal.most
+        reached = {"ratio": self.ratio, "ours": self.ours, "added": self.ours - self.theirs}[self.goal.of]
+        return reached <= self.goal.most
 
     def facts(self) -> dict[str, Any]:
         """Return the row for JSON."""

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.guest
 
 QUICK_ON_PORTABLE = (("hd", "ours"), ("cd", "seabios"))
 QEMU_EXIT_PASSED = 1  # isa-debug-exit ends QEMU with value * 2 + 1
-QEMU_EXIT = ("-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-vga", "std")
+# Time counted in instructions: the guest's patience is not spent while this host runs something else
+QEMU_EXIT = ("-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-vga", "std", "-icount", "shift=4,sleep=off")
 CUT = IrqLine(lambda level: None)  # a wire that ends nowhere
 
 
