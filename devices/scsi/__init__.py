@@ -1,0 +1,1 @@
+"""SCSI: logical units, the target that holds them, and the parallel bus."""

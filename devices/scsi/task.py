@@ -1,0 +1,69 @@
+"""A command in a logical unit, as every transport sees it.
+
+A transport (ATAPI, the parallel bus, virtio) starts a command with its CDB, moves the data in
+pieces of its own choice, and takes the status when none is left.
+
+Sources:
+    [SAM-2] T10/1157D revision 24, §5 (the execute command procedure), §5.3 status.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import msgspec
+
+GOOD: Final = 0x00  # [SAM-2] table 22
+CHECK_CONDITION: Final = 0x02
+BUSY: Final = 0x08
+RESERVATION_CONFLICT: Final = 0x18
+TASK_SET_FULL: Final = 0x28
+
+FIRST_LUN: Final = 0
+MOST_LUNS: Final = 8  # of a parallel target
+
+
+class TaskState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
+    """Base of what a snapshot holds of a command under way; plain values only."""
+
+
+class Task(Protocol):
+    """One command between its CDB and its status. At most one of `data_in` and `data_out` is not zero."""
+
+    data_in: int
+    """Bytes still to be fetched by the initiator."""
+
+    data_out: int
+    """Bytes still wanted from the initiator."""
+
+    status: int
+    """Valid while neither is left. A host error in mid-transfer ends the transfer: both become zero."""
+
+    def give(self, limit: int) -> bytes:
+        """Return the next bytes for the initiator, at most `limit`; fewer only at the end or before an error."""
+
+    def take(self, data: bytes | bytearray | memoryview) -> None:
+        """Accept the next bytes from the initiator, at most `data_out` of them."""
+
+    def save(self) -> TaskState:
+        """Return what is needed to go on."""
+
+
+class LogicalUnit(Protocol):
+    """A disk, a CD-ROM drive: what answers behind a LUN."""
+
+    @property
+    def name(self) -> str:
+        """Name in traces."""
+
+    def start(self, cdb: bytes) -> Task:
+        """Begin a command. Never raises: what is wrong with it is a CHECK CONDITION and sense data."""
+
+    def sense_data(self) -> bytes:
+        """Take the sense data of the last CHECK CONDITION, as REQUEST SENSE would; b"" when there is none."""
+
+    def reset(self) -> None:
+        """Reset: forget reservations and pending sense; the next command hears of it (unit attention)."""
+
+    def resume(self, state: TaskState) -> Task:
+        """Return the command that `state` was saved from."""
