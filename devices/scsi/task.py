@@ -40,7 +40,7 @@ class Task(Protocol):
     """Valid while neither is left. A host error in mid-transfer ends the transfer: both become zero."""
 
     def give(self, limit: int) -> bytes:
-        """Return the next bytes for the initiator, at most `limit`; fewer only at the end or before an error."""
+        """Return the next bytes for the initiator, at most `limit`; fewer at the end or before an error."""
 
     def take(self, data: bytes | bytearray | memoryview) -> None:
         """Accept the next bytes from the initiator, at most `data_out` of them."""
