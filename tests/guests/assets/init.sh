@@ -5,7 +5,8 @@
 #   shell   load the disk drivers, print the marker, answer commands on the serial console
 #   chips   floppy, CD, printer and mouse, by the kernel's own drivers; halt
 #   disk    partition /dev/sda, make a file system, write, read back, compare, halt
-#   apic    the same, then show what the kernel says of the APICs and whose interrupts came by which
+#   scsi    jobs on the disks of a SCSI host, see scsi.sh; halt
+#   apic    the same as disk, then show what the kernel says of the APICs and whose interrupts came by which
 #   apic-read   as apic, but only read the disk's first MiB
 
 export PATH=/bin
@@ -113,6 +114,14 @@ disk)
     load_drivers load-order
     echo TRAPLINE-GUEST-READY
     disk_job
+    poweroff -f
+    ;;
+scsi)
+    load_drivers load-order
+    load_drivers load-order.scsi
+    echo TRAPLINE-GUEST-READY
+    . /etc/scsi.sh
+    scsi_jobs
     poweroff -f
     ;;
 apic | apic-read)
