@@ -38,14 +38,14 @@ CHIPS: Final = ("floppy", "psmouse", "parport_pc", "lp")
 """Modules that only the mode `chips` loads: drivers of what is on the mainboard beside the disks."""
 
 SCSI: Final = ("aic7xxx", "virtio_pci", "virtio_scsi")
-"""Modules that only the mode `scsi` loads: the SCSI host adapters' drivers."""
+"""Modules that only the modes `scsi` and `root` load: the SCSI host adapters' drivers."""
 
 EXTRA: Final = {"chips": CHIPS, "scsi": SCSI}
 
 APPLETS: Final = """
-    blockdev cat cmp cp cttyhack cut dd df dmesg echo fdisk free grep halt head insmod kill ls lsmod md5sum
-    mkdir mke2fs mkdosfs mount od poweroff printf ps pwd reboot rm sed seq setsid sh sha256sum sleep sort
-    sync tail test time touch tr true umount uname uniq uptime vi wc yes
+    blockdev cat cmp cp cttyhack cut dd df dmesg echo fdisk findfs free grep halt head insmod kill ls lsmod
+    md5sum mkdir mke2fs mkdosfs mount od poweroff printf ps pwd readlink reboot rm sed seq setsid sh
+    sha256sum sleep sort switch_root sync tail test time touch tr true umount uname uniq uptime vi wc yes
 """
 
 COMMAND_LINE: Final = (
