@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -22,11 +21,9 @@ from devices.scsi.task import CHECK_CONDITION
 from disks.image import BlockImage
 from disks.open import open_image
 from tests.guests.assets import bootdisk
-from tests.guests.assets.initramfs import expected_data
+from tests.guests.scsi import media
 from tests.guests.scsi.proxy import Card, PciProxy
-from tests.oracles import run_tool
 
-DISK_MIB: Final = 128
 DISKS: Final = (0, 1)
 CD: Final = 2
 
@@ -90,9 +87,9 @@ class AicCard:
 
     def __init__(self, folder: Path, proxy: PciProxy) -> None:
         self.notebook = Notebook()
-        self.disks = [bootdisk.empty_vhd(folder / f"scsi{number}.vhd", DISK_MIB) for number in DISKS]
+        self.disks = [bootdisk.empty_vhd(folder / f"scsi{number}.vhd", media.DISK_MIB) for number in DISKS]
         self._images: list[BlockImage] = [open_image(path) for path in self.disks]
-        disc = open_image(_disc(folder), read_only=True)
+        disc = open_image(media.disc(folder), read_only=True)
         units = {
             number: ScsiDisk(
                 f"disk{number}", Worn(image) if number == 0 else image, disk_identity(f"D{number}", SYNC)
@@ -142,24 +139,5 @@ class AicCard:
         self.most_disconnected = max(self.most_disconnected, waiting)
 
 
-def check_file_system(vhd: Path) -> None:
-    """QEMU reads the VHD, e2fsck finds nothing wrong on it, and the guest's 64 MiB are there."""
-    raw = vhd.with_suffix(".raw")
-    run_tool("qemu-img", "convert", "-f", "vpc", "-O", "raw", vhd, raw)
-    run_tool("e2fsck", "-f", "-n", raw)
-    copy = raw.with_suffix(".data")
-    run_tool("debugfs", "-R", f"dump /data {copy}", raw)
-    found = hashlib.sha256(copy.read_bytes()).hexdigest()
-    assert found == hashlib.sha256(expected_data()).hexdigest()
-
-
 def _moved(old: int | None, new: int | None) -> None:
     """QEMU moves the BARs."""
-
-
-def _disc(folder: Path) -> Path:
-    tree, image = folder / "disc", folder / "disc.iso"
-    tree.mkdir()
-    (tree / "given").write_text("from the CD\n")
-    run_tool("xorriso", "-as", "mkisofs", "-quiet", "-r", "-o", image, tree)
-    return image

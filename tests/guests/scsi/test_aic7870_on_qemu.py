@@ -11,7 +11,8 @@ import pytest
 
 from tests.guests.assets.initramfs import HALTED, LinuxGuest
 from tests.guests.assets.qemu import qemu
-from tests.guests.scsi.card import AicCard, check_file_system
+from tests.guests.scsi import media
+from tests.guests.scsi.card import AicCard
 from tests.guests.scsi.proxy import PciProxy
 
 pytestmark = [pytest.mark.guest, pytest.mark.oracle, pytest.mark.verify]
@@ -52,9 +53,9 @@ def test_the_driver_of_debian_does_all_that_it_can_on_qemu(guest: LinuxGuest, tm
         "TRAPLINE-SCSI attach: host 2 of aic7xxx",
         "TRAPLINE-SCSI device 2:0:0:0: sda, type 0, 262144 sectors, depth 8",
         "TRAPLINE-SCSI device 2:0:1:0: sdb, type 0, 262144 sectors, depth 8",
-        "TRAPLINE-SCSI device 2:0:2:0: sr0, type 5, 1400 sectors, depth 1",
+        f"TRAPLINE-SCSI device 2:0:2:0: sr0, type 5, {media.DISC_SECTORS} sectors, depth 1",
         "TRAPLINE-SCSI cd: from the CD",
-        "TRAPLINE-SCSI files: 2 times x",
+        media.ALL_FILES,
         "TRAPLINE-SCSI tags: 16 parts the same",
         "TRAPLINE-SCSI complaints: none",
         "TRAPLINE-SCSI absent: nobody at 5",
@@ -74,4 +75,4 @@ def test_the_driver_of_debian_does_all_that_it_can_on_qemu(guest: LinuxGuest, tm
     assert card.hang.times == 0
     assert set(notebook.last.values()) >= {"SYNCHRONIZE CACHE(10)"}
     for disk in card.disks:
-        check_file_system(disk)
+        media.check_file_system(disk)
