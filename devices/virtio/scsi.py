@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from devices.backplane import DeviceState, GuestMemory, IrqLine, Tracer
 from devices.scsi.task import CHECK_CONDITION, LogicalUnit, Task
 from devices.virtio.ring import Chain, RingError, Segments
-from devices.virtio.segments import cut, gather, pieces, room, scatter
+from devices.virtio.segments import cut, gather, room, scatter
 from devices.virtio.transport import VirtioTransport, VirtioTransportState
 
 # Queues, [VIRTIO-1.1] §5.6.2
@@ -202,20 +202,20 @@ class VirtioScsi:
     def _move(self, task: Task, data_in: Segments, data_out: Segments) -> int:
         """Move the data of a command, a slice at a time; return how much."""
         memory, moved = self._memory, 0
-        for piece in pieces(data_in, task.data_in, SLICE_BYTES):
+        while task.data_in:
+            piece, data_in = cut(data_in, min(task.data_in, SLICE_BYTES))
             data = task.give(room(piece))
-            if len(data) < room(piece):  # the unit failed in the middle
-                piece, _ = cut(piece, len(data))
-            if data:
-                scatter(memory, piece, data)
-                moved += len(data)
-            if not task.data_in:
+            if len(data) < room(piece):  # the unit has met a block that it cannot read
+                piece, again = cut(piece, len(data))
+                data_in = again + data_in
+            if not data:
                 break
-        for piece in pieces(data_out, task.data_out, SLICE_BYTES):
+            scatter(memory, piece, data)
+            moved += len(data)
+        while task.data_out:
+            piece, data_out = cut(data_out, min(task.data_out, SLICE_BYTES))
             task.take(gather(memory, piece))
             moved += room(piece)
-            if not task.data_out:
-                break
         return moved
 
     def _addressed(self, request: bytes) -> tuple[ScsiTarget | None, int]:

@@ -8,8 +8,6 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from devices.backplane import GuestMemory
 from devices.virtio.ring import RingError, Segments
 
@@ -55,19 +53,3 @@ def scatter(memory: GuestMemory, segments: Segments, data: bytes) -> None:
     for address, length in segments:
         memory.write(address, view[at : at + length])
         at += length
-
-
-def pieces(segments: Segments, total: int, most: int) -> Iterator[Segments]:
-    """Go through the first `total` bytes in lists of segments of at most `most` bytes."""
-    piece: Segments = []
-    held = 0
-    for address, length in segments:
-        while length and total:
-            step = min(length, total, most - held)
-            piece.append((address, step))
-            address, length, total, held = address + step, length - step, total - step, held + step
-            if held == most:
-                yield piece
-                piece, held = [], 0
-    if piece:
-        yield piece

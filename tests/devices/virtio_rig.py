@@ -177,7 +177,7 @@ class Rig:
         self.status = ACK | r.FEATURES_OK
         assert self.status & r.FEATURES_OK
         for number in range(3):
-            queue = self.queues[number] = DriverQueue(self.memory, number, size, features)
+            queue = self.queues[number] = DriverQueue(self.memory, number, size)
             self.common(r.QUEUE_SELECT, 2, number)
             self.common(r.QUEUE_SIZE, 2, size)
             for register, address in (
@@ -201,7 +201,7 @@ class Rig:
         for number in range(3):
             self.io.write(r.QUEUE_SEL, 2, number)
             size = self.io.read(r.QUEUE_NUM, 2)
-            queue = self.queues[number] = DriverQueue(self.memory, number, size, features, legacy=True)
+            queue = self.queues[number] = DriverQueue(self.memory, number, size, legacy=True)
             self.io.write(r.QUEUE_PFN, 4, queue.desc >> 12)
         self.io.write(r.STATUS, 1, ACK | r.DRIVER_OK)
         return self
@@ -266,7 +266,7 @@ class Response:
 class DriverQueue:
     """The driver's end of a queue."""
 
-    def __init__(self, memory: Memory, number: int, size: int, features: int, legacy: bool = False) -> None:
+    def __init__(self, memory: Memory, number: int, size: int, *, legacy: bool = False) -> None:
         self.memory, self.size = memory, size
         self.desc = QUEUES_AT + QUEUE_STEP * number
         self.avail = self.desc + 16 * size
@@ -290,7 +290,7 @@ class DriverQueue:
         indirect: bool = False,
         mixed: bool = False,
     ) -> int:
-        """Make one buffer available: in the table, in an indirect table, or its first descriptor only there."""
+    def __init__(self, memory: Memory, number: int, size: int, *, legacy: bool = False) -> None:
         entries = [(*piece, 0) for piece in readable] + [(*piece, WRITE) for piece in writable]
         head = self.next_desc
         direct = len(entries) if not indirect else 1 if mixed else 0
