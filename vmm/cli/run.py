@@ -31,6 +31,7 @@ from vmm.cli.kernel_options import (
     KernelOption,
     LoadAddressOption,
 )
+from vmm.cli.scsi_options import ScsiAdapterOption, ScsiCdOption, ScsiHdOption, scsi_changes
 from vmm.cli.technique_options import (
     PagingOption,
     TechniqueName,
@@ -98,6 +99,8 @@ EPILOG: Final = "\n".join(
         "  trapline run disk.vhd --display vnc",
         "  trapline run child.vhd --undo --allow-root /srv/bases",
         "  trapline run --hd system.vhd --hd scratch.vhd,sync=never",
+        "  trapline run --scsi-hd system.vhd --scsi-cd install.iso,id=6",
+        "  trapline run --scsi-adapter virtio --scsi-hd system.vhd,sync=never",
         "  trapline run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0",
         "  trapline run --kernel os.elf --initrd 'ramdisk.img root' --append debug",
         "  trapline run --kernel boot.bin --load-address 0x7c00",
@@ -184,6 +187,9 @@ def run(
     translation: TranslationOption = None,
     paging: PagingOption = None,
     hd: HdOption = None,
+    scsi_adapter: ScsiAdapterOption = None,
+    scsi_hd: ScsiHdOption = None,
+    scsi_cd: ScsiCdOption = None,
     snapshot: SnapshotOption = False,
     undo: UndoOption = False,
     undo_action: UndoActionOption = None,
@@ -303,6 +309,7 @@ def run(
         changes = {
             "hd": base.hd + tuple(DriveConfig.parse(text) for text in hd or ()),
             "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),
+            **scsi_changes(base, scsi_adapter, scsi_hd, scsi_cd),
             "floppy": base.floppy + tuple(DriveConfig(path=path) for path in floppy or ()),
             "boot": parse_boot(boot) if boot is not None else None,
             "memory_bytes": parse_memory(memory) if memory is not None else None,
