@@ -89,7 +89,8 @@ class AicCard:
         self.notebook = Notebook()
         self.disks = [bootdisk.empty_vhd(folder / f"scsi{number}.vhd", media.DISK_MIB) for number in DISKS]
         self._images: list[BlockImage] = [open_image(path) for path in self.disks]
-        disc = open_image(media.disc(folder), read_only=True)
+        self.disc = media.disc(folder)
+        disc = open_image(self.disc, read_only=True)
         units = {
             number: ScsiDisk(
                 f"disk{number}", Worn(image) if number == 0 else image, disk_identity(f"D{number}", SYNC)

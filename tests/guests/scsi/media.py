@@ -11,7 +11,6 @@ from tests.guests.assets.trapline import trapline
 from tests.oracles import run_tool
 
 DISK_MIB: Final = 128
-DISC_SECTORS: Final = 1400
 CHECK_S: Final = 300
 ALL_FILES: Final = f"TRAPLINE-SCSI files: 2 times {hashlib.sha256(expected_data()).hexdigest()}"
 """What scsi.sh says when the 64 MiB are on both disks."""
@@ -24,6 +23,18 @@ def disc(folder: Path) -> Path:
     (tree / "given").write_text("from the CD\n")
     run_tool("xorriso", "-as", "mkisofs", "-quiet", "-r", "-o", image, tree)
     return image
+
+
+def attached(driver: str, depth: int, disc_image: Path) -> list[str]:
+    """What scsi.sh says of an adapter with two disks and a CD; hosts 0 and 1 are IDE's."""
+    disk = f"type 0, {DISK_MIB << 11} sectors, depth {depth}"
+    return [
+        *["aic7870: Single Channel A, SCSI Id=7, 16/253 SCBs"] * (driver == "aic7xxx"),
+        f"TRAPLINE-SCSI attach: host 2 of {driver}",
+        f"TRAPLINE-SCSI device 2:0:0:0: sda, {disk}",
+        f"TRAPLINE-SCSI device 2:0:1:0: sdb, {disk}",
+        f"TRAPLINE-SCSI device 2:0:2:0: sr0, type 5, {disc_image.stat().st_size // 512} sectors, depth 2",
+    ]
 
 
 def check_disk(vhd: Path) -> Path:

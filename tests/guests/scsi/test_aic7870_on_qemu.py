@@ -49,11 +49,7 @@ def test_the_driver_of_debian_does_all_that_it_can_on_qemu(guest: LinuxGuest, tm
     card.close()
     assert said == [
         "TRAPLINE-GUEST-READY",
-        "aic7870: Single Channel A, SCSI Id=7, 16/253 SCBs",
-        "TRAPLINE-SCSI attach: host 2 of aic7xxx",
-        "TRAPLINE-SCSI device 2:0:0:0: sda, type 0, 262144 sectors, depth 8",
-        "TRAPLINE-SCSI device 2:0:1:0: sdb, type 0, 262144 sectors, depth 8",
-        f"TRAPLINE-SCSI device 2:0:2:0: sr0, type 5, {media.DISC_SECTORS} sectors, depth 1",
+        *media.attached("aic7xxx", 8, card.disc),
         "TRAPLINE-SCSI cd: from the CD",
         media.ALL_FILES,
         "TRAPLINE-SCSI tags: 16 parts the same",

@@ -66,9 +66,10 @@ def run_jobs(machine: Machine, limit_s: float) -> list[str]:
 def test_the_driver_of_debian_finds_two_disks_and_a_cd_and_uses_them(
     linux_i386: LinuxGuest, accelerated: str, disks: list[Path], tmp_path: Path
 ) -> None:
-    with Machine(config_of(linux_i386, "aic7870", "attach,small,cd", disks, media.disc(tmp_path))) as machine:
+    disc = media.disc(tmp_path)
+    with Machine(config_of(linux_i386, "aic7870", "attach,small,cd", disks, disc)) as machine:
         said = run_jobs(machine, QUICK_S)
-    assert said[1:6] == attached("aic7870")
+    assert said[1:6] == attached("aic7870", disc)
     assert said[6].startswith("TRAPLINE-SCSI small: 2 times ")
     assert said[7:] == ["TRAPLINE-SCSI cd: from the CD", "TRAPLINE-SCSI done"]
 
@@ -79,14 +80,15 @@ def test_the_driver_of_debian_finds_two_disks_and_a_cd_and_uses_them(
 def test_64_mib_go_to_each_of_two_disks_at_once_and_come_back(
     guest: LinuxGuest, kind: str, accelerated: str, disks: list[Path], tmp_path: Path
 ) -> None:
+    disc = media.disc(tmp_path)
     jobs = "attach,cd,files,tags,complaints,absent"
-    with Machine(config_of(guest, kind, jobs, disks, media.disc(tmp_path))) as machine:
+    with Machine(config_of(guest, kind, jobs, disks, disc)) as machine:
         if kind == "aic7870":
             for number in (0, 1):
                 chip_of(machine).bus.peripherals[number].policy = faults.MID_DATA
         said = run_jobs(machine, RUN_S)
     first = said.index("TRAPLINE-SCSI cd: from the CD")
-    assert said[1:first] == attached(kind)
+    assert said[1:first] == attached(kind, disc)
     assert said[first + 1 :] == [
         media.ALL_FILES,
         "TRAPLINE-SCSI tags: 16 parts the same",
@@ -114,16 +116,8 @@ def test_the_driver_aborts_a_command_that_hangs_and_goes_on(
     assert said[-2:] == ["TRAPLINE-SCSI hang: 1 aborted, 1 completed", "TRAPLINE-SCSI done"]
 
 
-def attached(kind: str) -> list[str]:
-    """What the guest says of the adapter with two disks and a CD; hosts 0 and 1 are IDE's."""
-    disk = f"type 0, {media.DISK_MIB << 11} sectors, depth {DEPTHS[kind]}"
-    return [
-        *["aic7870: Single Channel A, SCSI Id=7, 16/253 SCBs"] * (kind == "aic7870"),
-        f"TRAPLINE-SCSI attach: host 2 of {DRIVERS[kind]}",
-        f"TRAPLINE-SCSI device 2:0:0:0: sda, {disk}",
-        f"TRAPLINE-SCSI device 2:0:1:0: sdb, {disk}",
-        f"TRAPLINE-SCSI device 2:0:2:0: sr0, type 5, {media.DISC_SECTORS} sectors, depth 1",
-    ]
+def attached(kind: str, disc: Path) -> list[str]:
+    return media.attached(DRIVERS[kind], DEPTHS[kind], disc)
 
 
 def chip_of(machine: Machine) -> Aic7870:
