@@ -83,7 +83,9 @@ NO_LUN: Final = -1
 class ScsiTarget(Protocol):
     """What answers at an address of the host."""
 
-    units: Mapping[int, LogicalUnit]
+    @property
+    def units(self) -> Mapping[int, LogicalUnit]:
+        """What is behind each LUN."""
 
     def start(self, lun: int, cdb: bytes) -> Task:
         """Begin a command in a logical unit, whether there is one or not."""

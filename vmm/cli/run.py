@@ -39,7 +39,7 @@ from vmm.cli.technique_options import (
     TranslationOption,
     technique_changes,
 )
-from vmm.cli.trace_options import read_traces
+from vmm.cli.trace_options import complete_trace, read_traces
 from vmm.cli.wires import (
     DisplayOption,
     ParallelOption,
@@ -105,6 +105,7 @@ EPILOG: Final = "\n".join(
         "  trapline run --kernel os.elf --initrd 'ramdisk.img root' --append debug",
         "  trapline run --kernel boot.bin --load-address 0x7c00",
         "  trapline run disk.vhd --expect login: --timeout 60 --trace exits=boot.jsonl",
+        "  trapline run --scsi-hd system.vhd --trace scsi=commands.txt",
         "  trapline run dos.img --expect 'C:>' --send 'dir\\n' --expect free",
     ]
 )
@@ -235,9 +236,9 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="KIND[=FILE]",
-            help="exits or instructions, to stderr or a file; .jsonl gives JSON lines.",
+            help="exits, instructions or scsi, to stderr or a file; .jsonl gives JSON lines.",
             rich_help_panel=SHOWING,
-            autocompletion=lambda: ["exits", "exits=", "instructions", "instructions="],
+            autocompletion=complete_trace,
         ),
     ] = None,
     explain: Annotated[
