@@ -148,7 +148,7 @@ absent_job() {
 bad_job() {
     dmesg -c >/dev/null
     read_sector 4096 && fail "bad: could be read"
-    dmesg | grep -e 'Sense Key' -e 'Add. Sense' | head -n 2 | sed 's/.*\[current\] //; s/.*Add/Add/' |
+    dmesg | grep -e 'Sense Key' -e 'Add. Sense' | head -n 2 | sed 's/.*\(Sense Key\|Add. Sense\)/\1/; s/ \[current\].*//' |
         while read -r line; do say "bad: $line"; done
     read_sector 4095 && read_sector 4097 || fail "bad: neighbours"
     say "bad: neighbours can be read"

@@ -20,7 +20,7 @@ from vmm.scsi_config import ScsiAdapter, ScsiDrive
 
 pytestmark = pytest.mark.guest
 
-QUICK_S = 120
+QUICK_S = 700
 RUN_S = 3000  # a busy host gives a guest a tenth of a processor
 DRIVERS = {"aic7870": "aic7xxx", "virtio": "virtio_scsi"}
 DEPTHS = {"aic7870": 8, "virtio": 128}
