@@ -23,7 +23,7 @@ from vmm.scsi_config import AdapterKind, ScsiAdapter, ScsiDrive
 pytestmark = pytest.mark.guest
 
 SHORT_TESTS: Final = ("strtoull_test", "setjmp_test")
-ADAPTER: Final = b"00:03.0 9004:7078 [0100] SCSI storage controller"
+ADAPTER: Final = b"00:03.0 9004:7078 [0100] SCSI Controller"
 
 
 Boot = Callable[..., dict[str, Any]]
