@@ -290,7 +290,7 @@ class DriverQueue:
         indirect: bool = False,
         mixed: bool = False,
     ) -> int:
-    def __init__(self, memory: Memory, number: int, size: int, *, legacy: bool = False) -> None:
+        """Make one buffer available; `indirect`, but if `mixed` for its first descriptor."""
         entries = [(*piece, 0) for piece in readable] + [(*piece, WRITE) for piece in writable]
         head = self.next_desc
         direct = len(entries) if not indirect else 1 if mixed else 0

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from devices.scsi.events import ScsiCommand, ScsiStatus
 from devices.virtio import registers as r
 from devices.virtio import scsi
 from tests.devices.virtio_rig import BLOCK, BUFFERS_AT, LUN0, REQUEST, SENSE, Rig
@@ -251,3 +252,38 @@ def test_the_state_survives_in_mid_negotiation_and_under_way(rig: Rig) -> None:
     assert twin.irq.level
     assert twin.host.save() == rig.host.save()
     assert twin.run(rw(0x28, 1, 1), room=BLOCK).data == twin.unit.medium[BLOCK : 2 * BLOCK]
+
+
+# -- the REPORT LUNS well-known logical unit
+
+WELL_KNOWN = bytes((0xC1, 0x01)).ljust(8, b"\0")
+
+
+def test_the_well_known_unit_lists_every_unit(rig: Rig) -> None:
+    """[VIRTIO-1.1] §5.6.6.1: the device SHOULD implement the REPORT LUNS well-known logical unit."""
+    response = rig.run(struct.pack(">B5xIxx", 0xA0, 64), room=64, lun=WELL_KNOWN)
+    assert (response.response, response.status) == (scsi.S_OK, 0)
+    assert response.data[:8] == bytes((0, 0, 0, 24, 0, 0, 0, 0))
+    fields = [response.data[at : at + 8] for at in range(8, 32, 8)]
+    assert fields == [
+        bytes(field).ljust(8, b"\0") for field in ((1, 0, 0x40, 0), (1, 0, 0x40, 1), (1, 3, 0x40, 0))
+    ]
+    for field in fields:
+        assert rig.run(TEST_UNIT_READY, lun=field).response == scsi.S_OK
+
+
+def test_the_well_known_unit_is_of_its_own_kind(rig: Rig) -> None:
+    """[SPC-2] §7.3: peripheral device type 1Eh."""
+    assert rig.run(INQUIRY, room=36, lun=WELL_KNOWN).data[0] == 0x1E
+    assert rig.run(TEST_UNIT_READY, lun=WELL_KNOWN).status == 0
+    response = rig.run(rw(0x28, 0, 1), room=BLOCK, lun=WELL_KNOWN)
+    assert (response.status, response.sense[2], response.sense[12]) == (2, 5, 0x20)
+
+
+def test_commands_are_traced(rig: Rig) -> None:
+    rig.run(rw(0x28, 5, 2), room=2 * BLOCK)
+    command, status = rig.events
+    assert isinstance(command, ScsiCommand)
+    assert isinstance(status, ScsiStatus)
+    assert (command.adapter, command.target, command.lun, command.name) == ("virtio", 0, 0, "READ 10")
+    assert (command.lba, command.blocks, status.data_bytes, status.status) == (5, 2, 1024, 0)
