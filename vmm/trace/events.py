@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from devices.backplane import TraceEvent, Tracer
+from devices.backplane import Clock, TraceEvent, Tracer
 
 Mode = Literal["real", "prot16", "prot32", "vm86", "long", "compat"]
 
@@ -44,6 +44,24 @@ class Instruction(TraceEvent, frozen=True, kw_only=True):
     mode: Mode
     code: bytes
     changed: dict[str, int] = {}
+
+
+class TimedEvent(TraceEvent, frozen=True):
+    """What a device told, and when."""
+
+    time_ns: int
+    event: TraceEvent
+
+
+class TimingTracer:
+    """Gives another tracer each event with the virtual time."""
+
+    def __init__(self, sink: Tracer, clock: Clock) -> None:
+        self._emit, self._now_ns = sink.emit, clock.now_ns
+
+    def emit(self, event: TraceEvent) -> None:
+        """Take one event."""
+        self._emit(TimedEvent(self._now_ns(), event))
 
 
 class ExitCount(msgspec.Struct):

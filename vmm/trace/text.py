@@ -6,8 +6,9 @@ from typing import Final, TextIO
 
 from devices.backplane import TraceEvent
 from vmm.trace.disassembly import address_text, decode
-from vmm.trace.events import Exit, Instruction
+from vmm.trace.events import Exit, Instruction, TimedEvent
 from vmm.trace.explain import explain
+from vmm.trace.scsi import scsi_line
 
 NS_PER_S: Final = 1_000_000_000
 ADDRESS_COLUMNS: Final = 15  # cccc:iiiiiiii and two spaces; long mode runs over
@@ -44,17 +45,21 @@ def instruction_line(event: Instruction) -> str:
 class TextTrace:
     """Writes events to a text stream as they come."""
 
-    def __init__(self, stream: TextIO, *, explanations: bool = False) -> None:
+    def __init__(self, stream: TextIO, *, explanations: bool = False, host_times: bool = True) -> None:
         self._write = stream.write
         self._explanations = explanations
+        self._host_times = host_times
 
     def emit(self, event: TraceEvent) -> None:
-        """Write one event; of other kinds than exits and instructions, the value itself."""
+        """Write one event; of kinds that have no line of their own, the value itself."""
         if isinstance(event, Exit):
             self._write(exit_line(event) + "\n")
             if self._explanations:
                 self._write("".join(f"{INDENT}{line}\n" for line in explain(event)))
         elif isinstance(event, Instruction):
             self._write(instruction_line(event) + "\n")
+        elif isinstance(event, TimedEvent):
+            line = scsi_line(event.event, host_times=self._host_times)
+            self._write(f"{time_text(event.time_ns)}  {line}".rstrip() + "\n")
         else:
             self._write(f"{INDENT}{event}\n")
