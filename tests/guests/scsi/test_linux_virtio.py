@@ -1,4 +1,4 @@
-"""Debian's kernel with its virtio_pci.ko and virtio_scsi.ko, by the modern interface and by the legacy one."""
+"""Debian's kernel with its virtio_pci.ko and virtio_scsi.ko, by the modern and by the legacy interface."""
 
 from __future__ import annotations
 
