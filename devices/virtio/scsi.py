@@ -17,7 +17,8 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from devices.backplane import DeviceState, GuestMemory, IrqLine, Tracer
+from devices.backplane import Clock, DeviceState, GuestMemory, IrqLine, Tracer
+from devices.scsi.commands import length_of
 from devices.scsi.events import ScsiStatus, command_event
 from devices.scsi.target import ScsiTarget
 from devices.scsi.task import CHECK_CONDITION, FIRST_LUN, Task
@@ -102,12 +103,13 @@ class VirtioScsi:
         self,
         name: str,
         memory: GuestMemory,
+        clock: Clock,
         irq: IrqLine,
         targets: Mapping[int, ScsiTarget],
         tracer: Tracer | None = None,
     ) -> None:
         self.name = name
-        self._memory, self._targets, self._tracer = memory, targets, tracer
+        self._memory, self._clock, self._targets, self._tracer = memory, clock, targets, tracer
         self._well_known = WellKnownTarget(targets)
         self._sense_size, self._cdb_size = DEFAULT_SENSE_SIZE, DEFAULT_CDB_SIZE
         self.transport = VirtioTransport(name, memory, irq, self, tracer)
@@ -174,8 +176,7 @@ class VirtioScsi:
             code = S_FAILURE  # VIRTIO_SCSI_F_INOUT is not offered
         else:
             cdb = request[HEADER_BYTES:]
-            if self._tracer is not None:
-                self._tracer.emit(command_event(self.name, request[1], lun, cdb))
+            began_ns = self._told(request[1], lun, cdb)
             task = target.start(lun, cdb)
             code = _unfit(task, room_in, room_out)
             if code == S_OK:
@@ -186,11 +187,20 @@ class VirtioScsi:
             if status == CHECK_CONDITION:
                 sense = target.sense_data(lun)[: self._sense_size]
             if self._tracer is not None:
-                self._tracer.emit(ScsiStatus(self.name, request[1], lun, status, sense, moved, 0, 0))
+                took_ns = self._clock.now_ns() - began_ns
+                self._tracer.emit(ScsiStatus(self.name, request[1], lun, status, sense, moved, 0, took_ns))
         residual = min(room_in + room_out - moved, 0xFFFF_FFFF)
         answer = _RESPONSE.pack(len(sense), residual, 0, status, code) + sense
         scatter(memory, response, answer.ljust(_RESPONSE.size + self._sense_size, b"\0"))
         return _RESPONSE.size + self._sense_size + (moved if room_in else 0)
+
+    def _told(self, target: int, lun: int, cdb: bytes) -> int:
+        """Tell the tracer of a command, without what fills its CDB up; return when, if there is one."""
+        if self._tracer is None:
+            return 0
+        whole = cdb[: length_of(cdb[0])] if cdb else cdb
+        self._tracer.emit(command_event(self.name, target, lun, whole))
+        return self._clock.now_ns()
 
     def _move(self, task: Task, data_in: Segments, data_out: Segments) -> int:
         """Move the data of a command, a slice at a time; return how much."""

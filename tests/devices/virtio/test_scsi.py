@@ -9,7 +9,7 @@ import pytest
 from devices.scsi.events import ScsiCommand, ScsiStatus
 from devices.virtio import registers as r
 from devices.virtio import scsi
-from tests.devices.virtio_rig import BLOCK, BUFFERS_AT, LUN0, REQUEST, SENSE, Rig
+from tests.devices.virtio_rig import BLOCK, BUFFERS_AT, LUN0, REQUEST, SENSE, Rig, Step
 
 TEST_UNIT_READY = bytes(6)
 INQUIRY = bytes((0x12, 0, 0, 0, 36, 0))
@@ -139,6 +139,20 @@ def test_sense_size_and_cdb_size_are_the_drivers(rig: Rig) -> None:
     assert rig.unit.cdbs == [BAD + bytes(15)]
     assert rig.memory.data[BUFFERS_AT + 0x1000] == 8
     assert rig.memory.data[BUFFERS_AT + 0x100C : BUFFERS_AT + 0x1014] == SENSE[:8]
+
+
+@pytest.mark.parametrize("size", [0, 6, 255])
+def test_a_cdb_of_any_size_is_a_command(size: int, rig: Rig) -> None:
+    rig.mem.write(r.DEVICE_AT + scsi.CDB_SIZE_AT, 4, size)
+    rig.memory.data[BUFFERS_AT : BUFFERS_AT + 19 + size] = LUN0 + bytes(11 + size)
+    queue = rig.queues[REQUEST]
+    rig.unit.start = lambda cdb: Step(rig.unit)  # type: ignore[method-assign]
+    for lun in ("01 00", "01 00 00 07", "c1 01"):
+        rig.memory.data[BUFFERS_AT : BUFFERS_AT + 8] = bytes.fromhex(lun).ljust(8, b"\0")
+        queue.add([(BUFFERS_AT, 19 + size)], [(BUFFERS_AT + 0x1000, 108)])
+        rig.kick()
+        assert len(queue.take_used()) == 1
+    assert not rig.broken
 
 
 def test_a_reset_restores_the_sizes() -> None:
@@ -286,4 +300,5 @@ def test_commands_are_traced(rig: Rig) -> None:
     assert isinstance(command, ScsiCommand)
     assert isinstance(status, ScsiStatus)
     assert (command.adapter, command.target, command.lun, command.name) == ("virtio", 0, 0, "READ 10")
+    assert command.cdb == rw(0x28, 5, 2)
     assert (command.lba, command.blocks, status.data_bytes, status.status) == (5, 2, 1024, 0)
