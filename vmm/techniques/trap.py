@@ -73,7 +73,7 @@ class Trap(Deprivileged):
             return
         real = self.vcpu.real
         if self.vcpu.cpl == 0:
-            code = code or read_code(self.vcpu, real.code_address(), MAX_LENGTH)  # the portable engine gives none
+            code = code or read_code(self.vcpu, real.code_address(), MAX_LENGTH)
             for site in find_sites(code, code_bits(real), first_only=True):
                 self._found(real.code_address(), site)
         emulate(self._exposed, self.services, code or None)
@@ -82,6 +82,7 @@ class Trap(Deprivileged):
         """Name the sensitive instructions that no intercept tells of."""
         real = self.vcpu.real
         start = real.code_address()
+        code = code or read_code(self.vcpu, start, self.engine.block_bytes)
         for site in find_sites(code, code_bits(real)):
             if site.goes_wrong and site.mnemonic not in _TELLING:
                 self._found(start + site.offset & MASK_32, site)
