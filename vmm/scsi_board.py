@@ -84,7 +84,7 @@ def _aic7870(
 def _virtio(
     number: int, fitting: AdapterFitting, into: Backplane, irq: IrqLine
 ) -> tuple[VirtioScsi, VirtioFunction]:
-    host = VirtioScsi(adapter_name(number), into.memory, irq, fitting.targets, into.tracer)
+    host = VirtioScsi(adapter_name(number), into.memory, into.clock, irq, fitting.targets, into.tracer)
     wires = host.transport
     function = VirtioFunction(
         function_name(number),

@@ -31,7 +31,16 @@ from devices.scsi.sense import (
     Sense,
 )
 from devices.scsi.tasks import MOST_BYTES, CompareTask, Data, ParameterTask, ReadTask, WriteTask
-from devices.scsi.unit import IGNORES_ATTENTION, NEEDS_MEDIUM, Answer, Handler, ScsiUnit
+from devices.scsi.unit import (
+    IGNORES_ATTENTION,
+    NEEDS_MEDIUM,
+    Answer,
+    Handler,
+    ScsiUnit,
+    accept,
+    reserve,
+    send_diagnostic,
+)
 from disks.errors import HOST_ERRORS
 from disks.image import SECTOR_BYTES, BlockImage
 
@@ -46,8 +55,6 @@ PMI: Final = 0x01  # READ CAPACITY, byte 8 or 14
 START: Final = 0x01  # START STOP UNIT byte 4
 LOEJ: Final = 0x02
 POWER_CONDITION: Final = 0xF0
-THIRD_PARTY: Final = 0x11  # RESERVE and RELEASE byte 1, with the bit for extents
-SELF_TEST: Final = 0x04  # SEND DIAGNOSTIC byte 1
 DEFECT_LIST: Final = 0x1F  # READ DEFECT DATA: which lists, in which format
 
 
@@ -75,18 +82,18 @@ class ScsiDisk(ScsiUnit):
     def _table(self) -> dict[int, tuple[Handler, int]]:
         ready, medium = 0, NEEDS_MEDIUM
         return {
-            op.TEST_UNIT_READY: (_accept, medium),
-            op.REZERO_UNIT: (_accept, medium),
+            op.TEST_UNIT_READY: (accept, medium),
+            op.REZERO_UNIT: (accept, medium),
             op.INQUIRY: (self._inquiry, IGNORES_ATTENTION),
             op.MODE_SENSE_6: (self._mode_sense, ready),
             op.MODE_SENSE_10: (self._mode_sense, ready),
             op.MODE_SELECT_6: (self._mode_select, ready),
             op.MODE_SELECT_10: (self._mode_select, ready),
             op.START_STOP_UNIT: (self._start_stop, ready),
-            op.PREVENT_ALLOW_MEDIUM_REMOVAL: (_accept, ready),
-            op.RESERVE_6: (_reserve, ready),
-            op.RELEASE_6: (_reserve, ready),
-            op.SEND_DIAGNOSTIC: (_send_diagnostic, ready),
+            op.PREVENT_ALLOW_MEDIUM_REMOVAL: (accept, ready),
+            op.RESERVE_6: (reserve, ready),
+            op.RELEASE_6: (reserve, ready),
+            op.SEND_DIAGNOSTIC: (send_diagnostic, ready),
             op.READ_CAPACITY: (self._read_capacity, medium),
             op.SERVICE_ACTION_IN_16: (self._read_capacity_16, medium),
             op.READ_DEFECT_DATA_10: (_read_defects_10, medium),
@@ -262,19 +269,6 @@ class ScsiDisk(ScsiUnit):
         blocks = be(descriptor[:4])
         told = be(disk_mode.descriptor(self.blocks, BLOCK)[:4])
         return be(descriptor[5:8]) == BLOCK and blocks in (0, told)
-
-
-def _accept(cdb: bytes) -> Answer:
-    return b""
-
-
-def _reserve(cdb: bytes) -> Answer:
-    """RESERVE and RELEASE for the one initiator there is; for a third party or extents no."""
-    return INVALID_FIELD if cdb[1] & THIRD_PARTY else b""
-
-
-def _send_diagnostic(cdb: bytes) -> Answer:
-    return INVALID_FIELD if be(cdb[3:5]) else b""
 
 
 def _read_defects_10(cdb: bytes) -> Answer:

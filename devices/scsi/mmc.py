@@ -1,11 +1,13 @@
 """A CD-ROM drive as SCSI sees it: the multimedia command set over a disc image.
 
-ATAPI and parallel SCSI share it; only what INQUIRY says differs. Not modelled: audio,
-multi-session discs, recording, EDC/ECC, MODE SELECT.
+ATAPI and parallel SCSI share it: what INQUIRY says differs, and parallel drives have the short
+commands of SCSI-2 as well. Not modelled: audio, multi-session discs, recording, EDC/ECC, MODE
+SELECT.
 
 Sources:
     [MMC-3] T10/1363D revision 10g, chapter 6.
     [SPC-2] T10/1236D revision 20, §7, and §5.6.5 unit attention.
+    [SCSI-2] X3.131-1994, chapter 14 CD-ROM devices.
     [SFF-8020i] ATA Packet Interface for CD-ROMs, revision 2.6, §10.8 (READ TOC format in byte 9).
 """
 
@@ -31,7 +33,16 @@ from devices.scsi.sense import (
     Sense,
 )
 from devices.scsi.tasks import ReadTask
-from devices.scsi.unit import IGNORES_ATTENTION, NEEDS_MEDIUM, Answer, Handler, ScsiUnit
+from devices.scsi.unit import (
+    IGNORES_ATTENTION,
+    NEEDS_MEDIUM,
+    Answer,
+    Handler,
+    ScsiUnit,
+    accept,
+    reserve,
+    send_diagnostic,
+)
 from disks.errors import DiskError
 from disks.image import SECTOR_BYTES, BlockImage
 
@@ -65,12 +76,15 @@ class CdRom(ScsiUnit):
         self._tray_open = False
         self._event = mmc.EVENT_NONE
         self._locked = False
+        self._is_atapi = self._identity.response_format == FORMAT_ATAPI
         self._commands.update(self._table())
+        if not self._is_atapi:
+            self._commands.update(self._scsi_2_table())
 
     def _table(self) -> dict[int, tuple[Handler, int]]:
         ready, medium, always = 0, NEEDS_MEDIUM, IGNORES_ATTENTION
         return {
-            op.TEST_UNIT_READY: (_accept, medium),
+            op.TEST_UNIT_READY: (accept, medium),
             op.INQUIRY: (self._inquiry, always),
             op.MODE_SENSE_6: (self._mode_sense, ready),
             op.START_STOP_UNIT: (self._start_stop, ready),
@@ -85,9 +99,20 @@ class CdRom(ScsiUnit):
             op.READ_TRACK_INFORMATION: (self._read_track_information, medium),
             op.MODE_SENSE_10: (self._mode_sense, ready),
             op.READ_12: (self._read, medium),
-            op.SET_CD_SPEED: (_accept, ready),
+            op.SET_CD_SPEED: (accept, ready),
             op.MECHANISM_STATUS: (self._mechanism_status, ready),
             op.READ_CD: (self._read_cd, medium),
+        }
+
+    def _scsi_2_table(self) -> dict[int, tuple[Handler, int]]:
+        """Return what drives had before there was MMC, and ATAPI does not: [SCSI-2] table 230."""
+        return {
+            op.REZERO_UNIT: (accept, NEEDS_MEDIUM),
+            op.READ_6: (self._read, NEEDS_MEDIUM),
+            op.SEEK_6: (self._seek, NEEDS_MEDIUM),
+            op.RESERVE_6: (reserve, 0),
+            op.RELEASE_6: (reserve, 0),
+            op.SEND_DIAGNOSTIC: (send_diagnostic, 0),
         }
 
     # --- host side ---------------------------------------------------------------------------
@@ -210,7 +235,7 @@ class CdRom(ScsiUnit):
         return self._read(cdb)
 
     def _seek(self, cdb: bytes) -> Answer:
-        return b"" if be(cdb[2:6]) < self.blocks else OUT_OF_RANGE
+        return b"" if op.addressed(cdb)[0] < self.blocks else OUT_OF_RANGE
 
     def _read_toc(self, cdb: bytes) -> Answer:
         form = cdb[2] & 0x0F or cdb[9] >> 6
@@ -228,8 +253,7 @@ class CdRom(ScsiUnit):
         if request == 3:
             return INVALID_FIELD
         blocks = self.blocks if self.present else None
-        is_atapi = self._identity.response_format == FORMAT_ATAPI
-        interface = mmc.INTERFACE_ATAPI if is_atapi else mmc.INTERFACE_SCSI
+        interface = mmc.INTERFACE_ATAPI if self._is_atapi else mmc.INTERFACE_SCSI
         return mmc.configuration(blocks, interface, request, be(cdb[2:4]))[: be(cdb[7:9])]
 
     def _get_event_status(self, cdb: bytes) -> Answer:
@@ -258,10 +282,6 @@ class CdRom(ScsiUnit):
 
     def _mechanism_status(self, cdb: bytes) -> bytes:
         return mmc.mechanism_status()[: be(cdb[8:10])]
-
-
-def _accept(cdb: bytes) -> Answer:
-    return b""
 
 
 def _is_raw(cdb: bytes) -> bool:

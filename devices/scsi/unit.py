@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from devices.scsi.commands import LONGEST_CDB, REQUEST_SENSE, length_of
+from devices.scsi.commands import LONGEST_CDB, REQUEST_SENSE, be, length_of
 from devices.scsi.sense import (
     INVALID_FIELD,
     INVALID_OPCODE,
@@ -43,6 +43,7 @@ IGNORES_ATTENTION: Final = 0x2
 
 NACA: Final = 0x04  # control byte, [SAM-2] §5.1.2
 LINK: Final = 0x01
+THIRD_PARTY: Final = 0x11  # RESERVE and RELEASE byte 1, with the bit for extents
 
 Answer = bytes | Sense | Task
 """Of a command: the data at once, why there is none, or what moves it."""
@@ -154,3 +155,18 @@ class ScsiUnit:
 
 def _unknown(cdb: bytes) -> Answer:
     return INVALID_OPCODE
+
+
+def accept(cdb: bytes) -> Answer:
+    """Do nothing, well."""
+    return b""
+
+
+def reserve(cdb: bytes) -> Answer:
+    """RESERVE and RELEASE for the one initiator there is; for a third party or extents no."""
+    return INVALID_FIELD if cdb[1] & THIRD_PARTY else b""
+
+
+def send_diagnostic(cdb: bytes) -> Answer:
+    """Pass the self test; there are no diagnostics that take parameters."""
+    return INVALID_FIELD if be(cdb[3:5]) else b""

@@ -15,13 +15,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
-from devices.backplane import DeviceState, GuestMemory, IrqLine, Tracer
-from devices.scsi.task import CHECK_CONDITION, LogicalUnit, Task
+from devices.backplane import Clock, DeviceState, GuestMemory, IrqLine, Tracer
+from devices.scsi.commands import length_of
+from devices.scsi.events import ScsiStatus, command_event
+from devices.scsi.target import ScsiTarget
+from devices.scsi.task import CHECK_CONDITION, FIRST_LUN, Task
 from devices.virtio.ring import Chain, RingError, Segments
 from devices.virtio.segments import cut, gather, room, scatter
 from devices.virtio.transport import VirtioTransport, VirtioTransportState
+from devices.virtio.well_known import WellKnownTarget
 
 # Queues, [VIRTIO-1.1] §5.6.2
 CONTROL_QUEUE: Final = 0
@@ -75,29 +79,10 @@ TMF_QUERY_TASK_SET: Final = 7
 
 # LUN fields, [VIRTIO-1.1] §5.6.6.1 and [SAM-2] §4.9
 ONE_LEVEL: Final = 1
+WELL_KNOWN: Final = bytes((0xC1, 0x01, 0, 0, 0, 0, 0, 0))  # REPORT LUNS
 FLAT: Final = 0x40
 METHOD: Final = 0xC0
 NO_LUN: Final = -1
-
-
-class ScsiTarget(Protocol):
-    """What answers at an address of the host."""
-
-    @property
-    def units(self) -> Mapping[int, LogicalUnit]:
-        """What is behind each LUN."""
-
-    def start(self, lun: int, cdb: bytes) -> Task:
-        """Begin a command in a logical unit, whether there is one or not."""
-
-    def sense_data(self, lun: int) -> bytes:
-        """Take the sense data of the last CHECK CONDITION of a unit."""
-
-    def reset(self) -> None:
-        """Reset every unit."""
-
-    def abort(self, lun: int) -> None:
-        """Forget the commands of a unit."""
 
 
 class VirtioScsiState(DeviceState, frozen=True, kw_only=True):
@@ -118,12 +103,14 @@ class VirtioScsi:
         self,
         name: str,
         memory: GuestMemory,
+        clock: Clock,
         irq: IrqLine,
         targets: Mapping[int, ScsiTarget],
         tracer: Tracer | None = None,
     ) -> None:
         self.name = name
-        self._memory, self._targets = memory, targets
+        self._memory, self._clock, self._targets, self._tracer = memory, clock, targets, tracer
+        self._well_known = WellKnownTarget(targets)
         self._sense_size, self._cdb_size = DEFAULT_SENSE_SIZE, DEFAULT_CDB_SIZE
         self.transport = VirtioTransport(name, memory, irq, self, tracer)
 
@@ -175,6 +162,7 @@ class VirtioScsi:
         return self._control(chain) if queue == CONTROL_QUEUE else self._command(chain)
 
     def _command(self, chain: Chain) -> int:
+        """Carry out a command; return the bytes of its response and its data."""
         memory = self._memory
         header, data_out = cut(chain.readable, HEADER_BYTES + self._cdb_size)
         response, data_in = cut(chain.writable, _RESPONSE.size + self._sense_size)
@@ -187,7 +175,9 @@ class VirtioScsi:
         elif room_out and room_in:
             code = S_FAILURE  # VIRTIO_SCSI_F_INOUT is not offered
         else:
-            task = target.start(lun, request[HEADER_BYTES:])
+            cdb = request[HEADER_BYTES:]
+            began_ns = self._told(request[1], lun, cdb)
+            task = target.start(lun, cdb)
             code = _unfit(task, room_in, room_out)
             if code == S_OK:
                 moved = self._move(task, data_in, data_out)
@@ -196,10 +186,21 @@ class VirtioScsi:
                 target.abort(lun)
             if status == CHECK_CONDITION:
                 sense = target.sense_data(lun)[: self._sense_size]
+            if self._tracer is not None:
+                took_ns = self._clock.now_ns() - began_ns
+                self._tracer.emit(ScsiStatus(self.name, request[1], lun, status, sense, moved, 0, took_ns))
         residual = min(room_in + room_out - moved, 0xFFFF_FFFF)
         answer = _RESPONSE.pack(len(sense), residual, 0, status, code) + sense
         scatter(memory, response, answer.ljust(_RESPONSE.size + self._sense_size, b"\0"))
         return _RESPONSE.size + self._sense_size + (moved if room_in else 0)
+
+    def _told(self, target: int, lun: int, cdb: bytes) -> int:
+        """Tell the tracer of a command, without what fills its CDB up; return when, if there is one."""
+        if self._tracer is None:
+            return 0
+        whole = cdb[: length_of(cdb[0])] if cdb else cdb
+        self._tracer.emit(command_event(self.name, target, lun, whole))
+        return self._clock.now_ns()
 
     def _move(self, task: Task, data_in: Segments, data_out: Segments) -> int:
         """Move the data of a command, a slice at a time; return how much."""
@@ -220,9 +221,11 @@ class VirtioScsi:
             moved += room(piece)
         return moved
 
-    def _addressed(self, request: bytes) -> tuple[ScsiTarget | None, int]:
+    def _addressed(self, request: bytes) -> tuple[ScsiTarget | WellKnownTarget | None, int]:
         """Return the target and the logical unit that an 8-byte LUN field names."""
         level, number, high, low = request[:4]
+        if request[:8] == WELL_KNOWN:
+            return self._well_known, FIRST_LUN
         if level != ONE_LEVEL or any(request[4:8]):
             return None, NO_LUN
         if high & METHOD == FLAT:

@@ -12,6 +12,7 @@ from devices.virtio import registers as r
 from devices.virtio.function import VirtioFunction, scsi_identity
 from devices.virtio.scsi import VirtioScsi
 from tests.devices.ide_rig import Memory
+from vmm.clock import MachineClock, ManualTime
 
 ACK = r.ACKNOWLEDGE | r.DRIVER
 QUEUES_AT = 0x1_0000
@@ -129,7 +130,8 @@ class Rig:
         self.unit, self.second, self.other = Unit(), Unit(), Unit()
         self.targets = {0: Target({0: self.unit, 1: self.second}), 3: Target({0: self.other})}
         self.events = Events()
-        self.host = VirtioScsi("virtio", self.memory, self.irq, self.targets, self.events)  # type: ignore[arg-type]
+        clock = MachineClock(ManualTime())
+        self.host = VirtioScsi("virtio", self.memory, clock, self.irq, self.targets, self.events)
         self.moves: list[tuple[int | None, int | None]] = []
 
         def on_move(old: int | None, new: int | None) -> None:
@@ -290,7 +292,7 @@ class DriverQueue:
         indirect: bool = False,
         mixed: bool = False,
     ) -> int:
-    def __init__(self, memory: Memory, number: int, size: int, *, legacy: bool = False) -> None:
+        """Make one buffer available; `indirect`, but if `mixed` for its first descriptor."""
         entries = [(*piece, 0) for piece in readable] + [(*piece, WRITE) for piece in writable]
         head = self.next_desc
         direct = len(entries) if not indirect else 1 if mixed else 0

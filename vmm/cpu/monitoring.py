@@ -20,6 +20,9 @@ class Monitoring(ABC):
 
     _mirror: ctypes.c_uint8 | None
 
+    block_bytes = 0
+    """How long the block of an EVENT_BLOCK is that comes without its code."""
+
     @abstractmethod
     def set_monitored(self, flags: ctypes.c_uint32 | None) -> None:
         """Have interrupts, NMIs, SYSENTER and SYSCALL told of as events; None: have them carried out.

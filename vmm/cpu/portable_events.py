@@ -33,7 +33,7 @@ from vmm.cpu.engine import (
 )
 from vmm.cpu.ledger import ExitLedger
 from vmm.cpu.paging import GuestFault
-from vmm.cpu.software_int import is_int1, read_code, software_int_bytes
+from vmm.cpu.software_int import is_int1, software_int_bytes
 from vmm.cpu.state import CpuState
 from vmm.cpu.syscall_entry import ReadMsr, entry_bytes, syscall, sysenter
 from vmm.cpu.view import EngineView
@@ -273,7 +273,8 @@ class PortableEvents(Engine):
         waiting, self._block = self._block, None
         view = self.fetch()
         if waiting is not None and view.code_address() == waiting[0] and view.cpl != 3:
-            self.wiring.on_event(EVENT_BLOCK, read_code(view, *waiting))
+            self.block_bytes = waiting[1]
+            self.wiring.on_event(EVENT_BLOCK, b"")  # its pages may be hidden from the view
             self.commit()
 
     def _tell_of_interrupt(self, flags: ctypes.c_uint32) -> None:

@@ -12,11 +12,13 @@ from __future__ import annotations
 from typing import Final
 
 from vmm.cpu.emulate import emulate
+from vmm.cpu.encoding import MAX_LENGTH
 from vmm.cpu.engine import INTERCEPT_VECTOR
 from vmm.cpu.intercepts import NAMES
 from vmm.cpu.paging import MASK_32
 from vmm.cpu.processor import Processor
 from vmm.cpu.segmentation import code_bits
+from vmm.cpu.software_int import read_code
 from vmm.memory import Memory
 from vmm.techniques.deprivileged import Deprivileged
 from vmm.techniques.exits import Finding
@@ -71,6 +73,7 @@ class Trap(Deprivileged):
             return
         real = self.vcpu.real
         if self.vcpu.cpl == 0:
+            code = code or read_code(self.vcpu, real.code_address(), MAX_LENGTH)
             for site in find_sites(code, code_bits(real), first_only=True):
                 self._found(real.code_address(), site)
         emulate(self._exposed, self.services, code or None)
@@ -79,6 +82,7 @@ class Trap(Deprivileged):
         """Name the sensitive instructions that no intercept tells of."""
         real = self.vcpu.real
         start = real.code_address()
+        code = code or read_code(self.vcpu, start, self.engine.block_bytes)
         for site in find_sites(code, code_bits(real)):
             if site.goes_wrong and site.mnemonic not in _TELLING:
                 self._found(start + site.offset & MASK_32, site)

@@ -279,3 +279,19 @@ def test_a_bad_block_ends_a_read_with_its_number(unit: CdRom) -> None:
     assert task.give(1 << 20) == block(5) + block(6)
     assert (task.give(1 << 20), task.data_in, task.status) == (b"", 0, CHECK_CONDITION)
     assert unit.sense == (3, 0x11, 0, 7)
+
+
+def test_drives_before_mmc_have_the_short_commands_and_atapi_has_not(unit: CdRom) -> None:
+    """[SCSI-2] table 230."""
+    older = ready_drive(identity=cd_identity())
+    assert run(older, s.READ_6, 0, 0, 7, 2, 0) == block(7) + block(8)
+    for cdb in (
+        (s.SEEK_6, 0, 0, 7),
+        (s.REZERO_UNIT,),
+        (s.RESERVE_6,),
+        (s.RELEASE_6,),
+        (s.SEND_DIAGNOSTIC, 4),
+    ):
+        run(older, *cdb)
+        assert refused(unit, *cdb) == (5, 0x20, 0)
+    assert refused(older, s.SEEK_6, 0, 4, 0) == (5, 0x21, 0)

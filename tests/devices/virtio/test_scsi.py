@@ -6,9 +6,10 @@ import struct
 
 import pytest
 
+from devices.scsi.events import ScsiCommand, ScsiStatus
 from devices.virtio import registers as r
 from devices.virtio import scsi
-from tests.devices.virtio_rig import BLOCK, BUFFERS_AT, LUN0, REQUEST, SENSE, Rig
+from tests.devices.virtio_rig import BLOCK, BUFFERS_AT, LUN0, REQUEST, SENSE, Rig, Step
 
 TEST_UNIT_READY = bytes(6)
 INQUIRY = bytes((0x12, 0, 0, 0, 36, 0))
@@ -140,6 +141,20 @@ def test_sense_size_and_cdb_size_are_the_drivers(rig: Rig) -> None:
     assert rig.memory.data[BUFFERS_AT + 0x100C : BUFFERS_AT + 0x1014] == SENSE[:8]
 
 
+@pytest.mark.parametrize("size", [0, 6, 255])
+def test_a_cdb_of_any_size_is_a_command(size: int, rig: Rig) -> None:
+    rig.mem.write(r.DEVICE_AT + scsi.CDB_SIZE_AT, 4, size)
+    rig.memory.data[BUFFERS_AT : BUFFERS_AT + 19 + size] = LUN0 + bytes(11 + size)
+    queue = rig.queues[REQUEST]
+    rig.unit.start = lambda cdb: Step(rig.unit)  # type: ignore[method-assign]
+    for lun in ("01 00", "01 00 00 07", "c1 01"):
+        rig.memory.data[BUFFERS_AT : BUFFERS_AT + 8] = bytes.fromhex(lun).ljust(8, b"\0")
+        queue.add([(BUFFERS_AT, 19 + size)], [(BUFFERS_AT + 0x1000, 108)])
+        rig.kick()
+        assert len(queue.take_used()) == 1
+    assert not rig.broken
+
+
 def test_a_reset_restores_the_sizes() -> None:
     """[VIRTIO-1.1] §5.6.4.2: on reset, MUST set sense_size to 96 and cdb_size to 32."""
     rig = Rig()
@@ -251,3 +266,39 @@ def test_the_state_survives_in_mid_negotiation_and_under_way(rig: Rig) -> None:
     assert twin.irq.level
     assert twin.host.save() == rig.host.save()
     assert twin.run(rw(0x28, 1, 1), room=BLOCK).data == twin.unit.medium[BLOCK : 2 * BLOCK]
+
+
+# -- the REPORT LUNS well-known logical unit
+
+WELL_KNOWN = bytes((0xC1, 0x01)).ljust(8, b"\0")
+
+
+def test_the_well_known_unit_lists_every_unit(rig: Rig) -> None:
+    """[VIRTIO-1.1] §5.6.6.1: the device SHOULD implement the REPORT LUNS well-known logical unit."""
+    response = rig.run(struct.pack(">B5xIxx", 0xA0, 64), room=64, lun=WELL_KNOWN)
+    assert (response.response, response.status) == (scsi.S_OK, 0)
+    assert response.data[:8] == bytes((0, 0, 0, 24, 0, 0, 0, 0))
+    fields = [response.data[at : at + 8] for at in range(8, 32, 8)]
+    assert fields == [
+        bytes(field).ljust(8, b"\0") for field in ((1, 0, 0x40, 0), (1, 0, 0x40, 1), (1, 3, 0x40, 0))
+    ]
+    for field in fields:
+        assert rig.run(TEST_UNIT_READY, lun=field).response == scsi.S_OK
+
+
+def test_the_well_known_unit_is_of_its_own_kind(rig: Rig) -> None:
+    """[SPC-2] §7.3: peripheral device type 1Eh."""
+    assert rig.run(INQUIRY, room=36, lun=WELL_KNOWN).data[0] == 0x1E
+    assert rig.run(TEST_UNIT_READY, lun=WELL_KNOWN).status == 0
+    response = rig.run(rw(0x28, 0, 1), room=BLOCK, lun=WELL_KNOWN)
+    assert (response.status, response.sense[2], response.sense[12]) == (2, 5, 0x20)
+
+
+def test_commands_are_traced(rig: Rig) -> None:
+    rig.run(rw(0x28, 5, 2), room=2 * BLOCK)
+    command, status = rig.events
+    assert isinstance(command, ScsiCommand)
+    assert isinstance(status, ScsiStatus)
+    assert (command.adapter, command.target, command.lun, command.name) == ("virtio", 0, 0, "READ 10")
+    assert command.cdb == rw(0x28, 5, 2)
+    assert (command.lba, command.blocks, status.data_bytes, status.status) == (5, 2, 1024, 0)

@@ -22,9 +22,19 @@ for word in $(cat /proc/cmdline); do
     esac
 done
 
+# What `MODULE.NAME=VALUE` on the kernel's command line gives to a module, as modprobe does.
+parameters_of() {
+    for word in $(cat /proc/cmdline); do
+        case $word in
+        "$1".*=*) echo "${word#*.}" ;;
+        esac
+    done
+}
+
 load_drivers() {
     while read -r module; do
-        insmod "/lib/modules/$module" || echo "TRAPLINE-GUEST-FAIL insmod $module"
+        insmod "/lib/modules/$module" $(parameters_of "${module%.ko}") ||
+            echo "TRAPLINE-GUEST-FAIL insmod $module"
     done <"/lib/modules/$1"
 }
 
