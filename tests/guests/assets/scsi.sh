@@ -2,7 +2,7 @@
 # `trapline.driver=` is the driver's module (aic7xxx, virtio_scsi). Each job prints a line
 # `TRAPLINE-SCSI job: what it found`, or TRAPLINE-DISK-FAIL and the end. Jobs:
 #   attach   what the driver says of its host, and every device that it found
-#   small    a file system on the first disk, two files written at the same time and read back
+#   small    two files written to the first disk at the same time and read back; if need be, a file system
 #   files    the same on every disk at once, 64 MiB each
 #   tags     eight readers a disk at once, each by O_DIRECT; then each alone
 #   cd       the file `given` of the CD
@@ -62,12 +62,14 @@ attach_job() {
     done
 }
 
-# Make a file system on a disk, write a file into it several times at once, mount again, compare.
+# Make a file system on a disk that has none, write a file several times at once, mount again, compare.
 write_and_compare() {
     name=$1 file=$2 copies=$3
     mkdir -p "/mnt/$name"
-    mke2fs -L "SCSI-$name" "/dev/$name" >/dev/null 2>&1 || return 1
-    mount -t ext2 "/dev/$name" "/mnt/$name" || return 2
+    mount -t ext2 "/dev/$name" "/mnt/$name" 2>/dev/null || {
+        mke2fs -L "SCSI-$name" "/dev/$name" >/dev/null 2>&1 || return 1
+        mount -t ext2 "/dev/$name" "/mnt/$name" || return 2
+    }
     for copy in $copies; do
         cp "$file" "/mnt/$name/$copy" &
     done

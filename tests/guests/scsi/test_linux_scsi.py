@@ -14,6 +14,7 @@ from tests.guests.assets import bootdisk
 from tests.guests.assets.initramfs import LinuxGuest
 from tests.guests.scsi import media
 from tests.guests.scsi.card import HUNG_SECTOR, READ_10
+from tests.oracles import run_tool
 from vmm.config import MachineConfig
 from vmm.machine import Machine
 from vmm.scsi_config import ScsiAdapter, ScsiDrive
@@ -34,8 +35,13 @@ def guest(request: pytest.FixtureRequest) -> LinuxGuest:
 
 @pytest.fixture
 def disks(tmp_path: Path) -> list[Path]:
-    """Two differencing VHDs on empty parents."""
-    parents = [bootdisk.empty_vhd(tmp_path / f"parent{number}.vhd", media.DISK_MIB) for number in (0, 1)]
+    """Two differencing VHDs, the first on a parent with a file system, the second on an empty one."""
+    raw = tmp_path / "parent.raw"
+    run_tool("mke2fs", "-q", "-t", "ext2", raw, f"{media.DISK_MIB}m")
+    parents = [
+        bootdisk.dynamic_vhd(raw, tmp_path / "formatted.vhd"),
+        bootdisk.empty_vhd(tmp_path / "empty.vhd", media.DISK_MIB),
+    ]
     return [make_child(tmp_path / f"child{number}.vhd", parent) for number, parent in enumerate(parents)]
 
 
