@@ -54,7 +54,7 @@ def test_the_driver_of_debian_does_all_that_it_can_on_qemu(
     card.close()
     assert said == [
         "TRAPLINE-GUEST-READY",
-        *media.attached("aic7xxx", 8, card.disc),
+        *media.attached("aic7xxx", 8, 2, card.disc),
         "TRAPLINE-SCSI cd: from the CD",
         media.ALL_FILES,
         "TRAPLINE-SCSI tags: 16 parts the same",

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.guest
 QUICK_S = 700
 RUN_S = 3000  # a busy host gives a guest a tenth of a processor
 DRIVERS = {"aic7870": "aic7xxx", "virtio": "virtio_scsi"}
-DEPTHS = {"aic7870": 8, "virtio": 128}
+DEPTHS = {"aic7870": (8, 2), "virtio": (128, 128)}  # of the queues of disks and CD
 
 
 @pytest.fixture(params=["linux_i386", "linux_amd64"])
@@ -121,7 +121,7 @@ def test_the_driver_aborts_a_command_that_hangs_and_goes_on(
 
 
 def attached(kind: str, disc: Path) -> list[str]:
-    return media.attached(DRIVERS[kind], DEPTHS[kind], disc)
+    return media.attached(DRIVERS[kind], *DEPTHS[kind], disc)
 
 
 def chip_of(machine: Machine) -> Aic7870:
