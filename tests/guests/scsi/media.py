@@ -28,12 +28,13 @@ def disc(folder: Path) -> Path:
 def attached(driver: str, depth: int, cd_depth: int, disc_image: Path) -> list[str]:
     """What scsi.sh says of an adapter with two disks and a CD; hosts 0 and 1 are IDE's."""
     disk = f"type 0, {DISK_MIB << 11} sectors, depth {depth}"
+    cd = f"type 5, {disc_image.stat().st_size // 512} sectors, depth {cd_depth}"
     return [
         *["aic7870: Single Channel A, SCSI Id=7, 16/253 SCBs"] * (driver == "aic7xxx"),
         f"TRAPLINE-SCSI attach: host 2 of {driver}",
         f"TRAPLINE-SCSI device 2:0:0:0: sda, {disk}",
         f"TRAPLINE-SCSI device 2:0:1:0: sdb, {disk}",
-        f"TRAPLINE-SCSI device 2:0:2:0: sr0, type 5, {disc_image.stat().st_size // 512} sectors, depth {cd_depth}",
+        f"TRAPLINE-SCSI device 2:0:2:0: sr0, {cd}",
     ]
 
 
