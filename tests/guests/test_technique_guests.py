@@ -33,6 +33,7 @@ GUESTS: Final = {
     "a20": "on-2 00000002",
     "lbit": "turned-64-bit 00000000",
     "ldtlimit": "loaded 00001004",
+    "ring1": "ring-0 00000008",
 }
 ENGINES: Final = ("accelerated", "portable")
 QUICK: Final = "accelerated"

@@ -137,8 +137,9 @@ class VirtualCpu:
             flags &= ~r.DESC_L  # the real processor is in IA-32e mode and would run 64-bit code
         if not self.state.eflags & r.VM:
             dpl = flags >> r.DESC_DPL_SHIFT & 3
-            if index == r.SS and dpl < 2:
+            if index == r.SS and dpl < 2 and dpl != self.inner:
                 self.inner = dpl
+                self._engine.open_ports(not dpl)
             if dpl == 0:
                 flags |= _DPL_1
             if index in (r.CS, r.SS) and selector & 3 == 0:
@@ -174,6 +175,7 @@ class VirtualCpu:
         segments = [(seg.selector, seg.base, seg.limit, seg.flags) for seg in real.segs]
         cpl = real.cpl
         self.inner = cpl if cpl < 2 else 0
+        engine.open_ports(not self.inner)
         if state.cr[0] & r.CR0_PG:
             engine.write_cr(0, state.cr[0] & ~r.CR0_PG)
         engine.write_cr(4, r.CR4_PAE | self.cr[4] & _CR4_THROUGH)
