@@ -1,9 +1,10 @@
 """Shadow GDT and LDT: the descriptor tables the processor really uses, made from the guest's.
 
 A copy of each segment descriptor, with DPL 0 made 1, so that the guest's kernel loads its own selectors
-at ring 1 without the monitor; while ring 1 is the guest's own ring 1, DPL 0 stays, and faults there. System
-descriptors are left out, so that gates and task switches fault and are emulated. So are data segments that were never accessed: their first load sets the bit in the guest's
-table. In code segments it is preset, since the copies are read-only to the guest.
+at ring 1 without the monitor; while ring 1 is the guest's own ring 1, DPL 0 stays, and faults there.
+System descriptors are left out, so that gates and task switches fault and are emulated. So are data
+segments that were never accessed: their first load sets the bit in the guest's table. In code segments it
+is preset, since the copies are read-only to the guest.
 
 The pages of the guest's tables are protected. The first write makes all of the copy not present: the next
 selector load faults, the copy is made anew, and the load is tried again. (The hidden parts of segment
