@@ -95,7 +95,9 @@ def test_privileged_and_sensitive_instructions_become_traps(line: str) -> None:
     assert (draft.sites[0][1].kind, draft.sites[0][1].code) == (Kind.EMULATE, code)
 
 
-@pytest.mark.parametrize("line", ["cli", "sti", "pushf", "popf", "push cs", "push ss", "mov eax, cs"])
+@pytest.mark.parametrize(
+    "line", ["cli", "sti", "pushf", "popf", "push cs", "push ss", "mov eax, cs", "lgdt [eax]"]
+)
 def test_a_lock_prefix_is_left_to_the_emulator_which_refuses_it(line: str) -> None:
     """[SDM2A] LOCK: #UD with anything but some read-modify-write instructions."""
     draft = translated(f"db 0xf0\n{line}")
