@@ -90,7 +90,7 @@ class LocalApic(Protocol):
 class MonitorMsrs(Protocol):
     """MSRs that a technique has for its guest."""
 
-    def __call__(self, msr: int, value: int) -> bool:
+    def __call__(self, msr: int, value: int, /) -> bool:
         """Take a write; False: it is none of them."""
 
     def reset(self) -> None:

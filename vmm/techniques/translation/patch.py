@@ -144,7 +144,7 @@ class Patch(Translation):
         if physical >= self.memory.ram_bytes or self.memory.is_window(physical):
             found = Finding(linear, site.text, site.name, "was not replaced: it lies in no RAM")
             if found not in self.findings and len(self.findings) < _MOST_SITES:
-                self.findings.append(found)
+                self.found(found)
             return
         copy = self._copies.get(number)
         if copy is None:
