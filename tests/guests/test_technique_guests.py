@@ -47,6 +47,7 @@ GUESTS: Final = {
     "lbit": "turned-64-bit 00000000",
     "ldtlimit": "loaded 00001004",
     "ring1": "ring-0 00000008",
+    "hole": "last 60000000",
 }
 ENGINES: Final = ("accelerated", "portable")
 QUICK: Final = "accelerated"
