@@ -125,7 +125,8 @@ struct shared {
     uint8_t *vmcb;                     /* where HIDDEN_PAGE lies on the host */
     uint32_t assisted;                 /* interrupts and NMIs are exits, EVENTINJ is carried out: see `assisted_window` */
     uint32_t window_wanted;            /* tell when the guest can take an interrupt */
-    uint32_t interrupt_told, unused2;
+    uint32_t interrupt_told;
+    uint32_t ports_closed;             /* ring 1 is a monitored guest's own ring 1: see `check_io` */
     uint64_t root, stray_cr3;          /* shadow paging: the CR3 that has to be, 0: any; one that a task switch loaded */
     uint64_t touch_address, touch_access;
     uint64_t data_first, data_pages;   /* page numbers of the monitor's that nobody fetches from */
@@ -702,7 +703,7 @@ static const uint32_t open_bus[5] = {0, 0xff, 0xffff, 0, 0xffffffff};
 static void check_io(struct accel *a, uint32_t port, int size)
 {
     uint64_t flags = AT(uint64_t, a->h.env, ENV_EFLAGS);
-    if (a->s.monitored && (AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) == 1)
+    if (a->s.monitored && !a->s.ports_closed && (AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) == 1)
         return; /* a guest's kernel, for whom this is ring 0 */
     if ((AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) > (flags >> 12 & 3) || (flags & EFLAGS_VM))
         a->h.check_io[size >> 1](a->h.env, port);

@@ -81,6 +81,7 @@ class Deprivileged(Technique):
         self.pager = ShadowPager(self.hidden, self.vcpu, self.engine)
         self.vcpu.lookup = self.pager.lookup
         self.descriptors = self.descriptors_class(self.hidden, self.pager, self.vcpu)
+        self.vcpu.on_ring = self.descriptors.stale
         self.services = GuestServices(self)
         self.running = False  # in protected mode, the monitor in between
         self._tried_at = -1  # the load of a selector that was last tried again

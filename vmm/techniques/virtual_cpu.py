@@ -12,7 +12,9 @@ from collections.abc import Callable, MutableSequence
 from typing import Final
 
 from vmm.cpu import registers as r
+from vmm.cpu.descriptors import ERROR_SELECTOR, read_descriptor
 from vmm.cpu.engine import Engine
+from vmm.cpu.paging import GuestFault
 from vmm.cpu.state import Lookup, SegmentCache
 from vmm.cpu.view import GatedMemory
 from vmm.memory import Memory
@@ -57,9 +59,13 @@ class VirtualSegment:
 
     @property
     def flags(self) -> int:
-        """Attributes, DPL 0 where the real one is 1."""
+        """Attributes, DPL 0 where the real one is 1 and the guest's was not."""
         flags = self._real.flags
-        return flags & ~_DPL_1 if flags >> r.DESC_DPL_SHIFT & 3 == 1 else flags
+        if flags >> r.DESC_DPL_SHIFT & 3 != 1 or (
+            self._vcpu.inner and (self._ring or self._vcpu.gives_ring_1(self._real.selector))
+        ):
+            return flags
+        return flags & ~_DPL_1
 
 
 class VirtualCpu:
@@ -82,6 +88,7 @@ class VirtualCpu:
         self.flags = ctypes.c_uint32()  # VIRTUAL_FLAGS; the engine looks at IF
         self.lookup: Lookup | None = None  # the shadow page tables
         self.inner = 0  # the guest's ring while ring 1 is real: 0 or 1
+        self.on_ring: Callable[[], None] = lambda: None  # told when that changes
 
     @property
     def memory(self) -> Memory | GatedMemory:
@@ -112,6 +119,13 @@ class VirtualCpu:
         real = self.state.hflags & 3
         return real if real > 1 else self.inner
 
+    def gives_ring_1(self, selector: int) -> bool:
+        """Whether the guest's descriptor, as it is now, has DPL 1: a loaded segment does not tell."""
+        try:
+            return bool(selector & ERROR_SELECTOR) and read_descriptor(self, selector).dpl == 1
+        except GuestFault:
+            return False
+
     @property
     def rflags(self) -> int:
         """RFLAGS as the guest should see them."""
@@ -137,8 +151,10 @@ class VirtualCpu:
             flags &= ~r.DESC_L  # the real processor is in IA-32e mode and would run 64-bit code
         if not self.state.eflags & r.VM:
             dpl = flags >> r.DESC_DPL_SHIFT & 3
-            if index == r.SS and dpl < 2:
+            if index == r.SS and dpl < 2 and dpl != self.inner:
                 self.inner = dpl
+                self._engine.open_ports(not dpl)
+                self.on_ring()
             if dpl == 0:
                 flags |= _DPL_1
             if index in (r.CS, r.SS) and selector & 3 == 0:
@@ -174,6 +190,7 @@ class VirtualCpu:
         segments = [(seg.selector, seg.base, seg.limit, seg.flags) for seg in real.segs]
         cpl = real.cpl
         self.inner = cpl if cpl < 2 else 0
+        engine.open_ports(not self.inner)
         if state.cr[0] & r.CR0_PG:
             engine.write_cr(0, state.cr[0] & ~r.CR0_PG)
         engine.write_cr(4, r.CR4_PAE | self.cr[4] & _CR4_THROUGH)

@@ -6,7 +6,7 @@ from typing import Final, TextIO
 
 from devices.backplane import TraceEvent
 from vmm.trace.disassembly import address_text, decode
-from vmm.trace.events import Exit, Instruction
+from vmm.trace.events import Exit, Instruction, Violation
 from vmm.trace.explain import explain
 
 NS_PER_S: Final = 1_000_000_000
@@ -41,6 +41,13 @@ def instruction_line(event: Instruction) -> str:
     return f"{head}{body} {changes}".rstrip()
 
 
+def violation_line(event: Violation) -> str:
+    """Return virtual time, linear address, instruction and what is wrong with it."""
+    where = f"{event.linear:08x}"
+    head = f"{time_text(event.time_ns)}  {where:<{ADDRESS_COLUMNS}}{event.instruction:<{INSTRUCTION_COLUMNS}}"
+    return f"{head} {'violation':<{REASON_COLUMNS}} {event.text}"
+
+
 class TextTrace:
     """Writes events to a text stream as they come."""
 
@@ -49,12 +56,14 @@ class TextTrace:
         self._explanations = explanations
 
     def emit(self, event: TraceEvent) -> None:
-        """Write one event; of other kinds than exits and instructions, the value itself."""
+        """Write one event; of other kinds than those of events.py, the value itself."""
         if isinstance(event, Exit):
             self._write(exit_line(event) + "\n")
             if self._explanations:
                 self._write("".join(f"{INDENT}{line}\n" for line in explain(event)))
         elif isinstance(event, Instruction):
             self._write(instruction_line(event) + "\n")
+        elif isinstance(event, Violation):
+            self._write(violation_line(event) + "\n")
         else:
             self._write(f"{INDENT}{event}\n")
