@@ -37,6 +37,9 @@ PACKAGES: Final = {
     "qemu-nbd": "qemu-utils",
     "qemu-system-i386": "qemu-system-x86",
     "qemu-system-x86_64": "qemu-system-x86",
+    "sg_decode_sense": "sg3-utils",
+    "sg_inq": "sg3-utils",
+    "sg_vpd": "sg3-utils",
     "syslinux": "syslinux",
     "xorriso": "xorriso",
 }

@@ -1,6 +1,6 @@
 """An ATAPI CD-ROM drive: command packets over the ATA registers, by PIO or DMA.
 
-The commands themselves are `devices.scsi_mmc`'s. Not modelled: overlap, packets that carry data to
+The commands themselves are `devices.scsi.mmc`'s. Not modelled: overlap, packets that carry data to
 the drive (no command here takes any), an interrupt before the packet (word 0 says 50 us DRQ).
 
 Sources:
@@ -14,7 +14,6 @@ from typing import Final
 
 import msgspec
 
-from devices import scsi_mmc
 from devices.ide import commands as ata
 from devices.ide.drive import DMA_IN, IDLE, IdeDrive, TransferState
 from devices.ide.events import AtaCommand, AtapiCommand
@@ -30,7 +29,9 @@ from devices.ide.registers import (
     LBA_MID,
     SR_DRDY,
 )
-from devices.scsi_mmc import CHECK_CONDITION, CdRom, CdRomState
+from devices.scsi.commands import decode
+from devices.scsi.mmc import CdRom, CdRomState
+from devices.scsi.task import CHECK_CONDITION, Task, TaskState
 from disks.image import BlockImage
 
 PACKET_BYTES: Final = 12
@@ -46,9 +47,9 @@ class AtapiDriveState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
 
     transfer: TransferState
     unit: CdRomState
+    task: TaskState | None
     dma: bool
     limit: int
-    left: int
     padding: int
 
 
@@ -67,7 +68,8 @@ class AtapiDrive(IdeDrive):
         self._identity = identity or DriveIdentity("TRAPLINE CD-ROM", "TL00002")
         self.unit = CdRom(name, image)
         self._dma = False
-        self._limit = self._left = self._padding = 0
+        self._limit = self._padding = 0
+        self._task: Task | None = None  # the packet's command while data of it is left
         for opcode, handler in {
             ata.DEVICE_RESET: self._device_reset,
             ata.PACKET: self._packet,
@@ -100,7 +102,7 @@ class AtapiDrive(IdeDrive):
     def soft_reset(self) -> None:
         """Reset interface and unit; the next packet command hears of it."""
         self.unit.reset()
-        self._left = 0
+        self._task = None
         self.end_reset()
 
     def save(self) -> AtapiDriveState:
@@ -108,9 +110,9 @@ class AtapiDrive(IdeDrive):
         return AtapiDriveState(
             transfer=self._save_transfer(),
             unit=self.unit.save(),
+            task=None if self._task is None else self._task.save(),
             dma=self._dma,
             limit=self._limit,
-            left=self._left,
             padding=self._padding,
         )
 
@@ -118,8 +120,8 @@ class AtapiDrive(IdeDrive):
         """Become `state`; the channel drives the interrupt."""
         self._load_transfer(state.transfer)
         self.unit.load(state.unit)
-        self._dma, self._limit = state.dma, state.limit
-        self._left, self._padding = state.left, state.padding
+        self._task = None if state.task is None else self.unit.resume(state.task)
+        self._dma, self._limit, self._padding = state.dma, state.limit, state.padding
 
     def _trace(self) -> None:
         if self.tracer is not None:
@@ -138,7 +140,7 @@ class AtapiDrive(IdeDrive):
         self._abort()
 
     def _identify_packet(self) -> None:
-        self._left = 0
+        self._task = None
         self._buffer, self._position = identify_packet_device(self._identity, self._modes), 0
         self._offer(len(self._buffer))
 
@@ -165,29 +167,25 @@ class AtapiDrive(IdeDrive):
         cdb = bytes(self._buffer)
         self._stop_transfer()
         if self.tracer is not None:
-            lba, count = self.unit.addressed(cdb)
-            name = scsi_mmc.NAMES.get(cdb[0], f"packet command {cdb[0]:02X}h")
-            self.tracer.emit(AtapiCommand(self.channel, self.index, cdb[0], name, lba, count))
-        reply = self.unit.execute(cdb)
-        self._left = reply.length
-        if reply.status == CHECK_CONDITION:
+            self.tracer.emit(AtapiCommand(self.channel, self.index, cdb[0], *decode(cdb)))
+        self._task = self.unit.start(cdb)
+        if self._task.status == CHECK_CONDITION:
             self._check_condition()
-        elif not self._left:
+        elif not self._task.data_in:
             self._finish()
-        elif self._fetch():
+        elif self._fetch(self._task):
             if self._dma:
                 self._start_dma(DMA_IN)
             else:
                 self._offer_block()
 
-    def _fetch(self) -> bool:
+    def _fetch(self, task: Task) -> bool:
         """Fill the buffer with data of the unit, or report why there is none."""
         ahead = DMA_AHEAD_BYTES if self._dma else self._even_limit() * max(1, AHEAD_BYTES // self._limit)
-        data = self.unit.next_data(min(ahead, self._left))
+        data = task.give(ahead)
         if not data:
             self._check_condition()
             return False
-        self._left -= len(data)
         self._buffer, self._position = data, 0
         self._padding = 0 if self._dma else len(data) % 2
         if self._padding:
@@ -211,23 +209,24 @@ class AtapiDrive(IdeDrive):
             self.status = self.READY
         elif self._position < len(self._buffer):
             self._offer_block()
-        elif not self._left:
+        elif self._task is None or not self._task.data_in:
             self._finish()
-        elif self._fetch():
+        elif self._fetch(self._task):
             self._offer_block()
 
     def _dma_read(self) -> None:
-        if not self._left:
+        if self._task is None or not self._task.data_in:
             self._finish()
         else:
-            self.phase = DMA_IN if self._fetch() else IDLE
+            self.phase = DMA_IN if self._fetch(self._task) else IDLE
 
     def _finish(self) -> None:
+        self._task = None
         self.registers.current[COUNT] = IR_CD | IR_IO
         self._complete()
 
     def _check_condition(self) -> None:
         """End with CHK; Error shows the sense key, [ATA-6] §8.23.6."""
-        self._left = 0
+        self._task = None
         self.registers.current[COUNT] = IR_CD | IR_IO
         self._fail(self.unit.sense.key << 4 | ER_ABRT)

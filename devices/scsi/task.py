@@ -23,8 +23,23 @@ FIRST_LUN: Final = 0
 MOST_LUNS: Final = 8  # of a parallel target
 
 
-class TaskState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
-    """Base of what a snapshot holds of a command under way; plain values only."""
+class TaskState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a snapshot holds of a command under way, of whatever kind; plain values only."""
+
+    kind: str
+    """Which of `devices.scsi.tasks` it is."""
+
+    cdb: bytes = b""
+    status: int = GOOD
+    data: bytes = b""
+    """Fetched from the image and not given yet, or taken and not stored yet."""
+
+    left: int = 0
+    """Bytes still wanted from the initiator."""
+
+    lba: int = 0
+    blocks: int = 0
+    """What is still to be read or written, from `lba` on."""
 
 
 class Task(Protocol):
@@ -40,7 +55,10 @@ class Task(Protocol):
     """Valid while neither is left. A host error in mid-transfer ends the transfer: both become zero."""
 
     def give(self, limit: int) -> bytes:
-        """Return the next bytes for the initiator, at most `limit`; fewer at the end or before an error."""
+        """Return the next bytes for the initiator, at most `limit`; fewer at the end or before an error.
+
+        b"" with data still promised is the error itself: by then `data_in` is zero.
+        """
 
     def take(self, data: bytes | bytearray | memoryview) -> None:
         """Accept the next bytes from the initiator, at most `data_out` of them."""

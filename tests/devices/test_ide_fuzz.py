@@ -7,9 +7,9 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices import scsi_mmc
 from devices.ide import commands as ata
 from devices.ide import registers as r
+from devices.scsi.commands import NAMES
 from tests.devices.ide_rig import MemoryImage, Rig
 
 TABLES = 0x400
@@ -33,7 +33,7 @@ def step(rig: Rig, action: int, value: int, extra: int) -> None:
         rig.lba48(COMMANDS[value % 256], extra % 2100, value)
     elif action == 2:
         rig.packet(
-            *bytes([sorted(scsi_mmc.NAMES)[value % 19]]),
+            *bytes([sorted(NAMES)[value % len(NAMES)]]),
             0,
             0,
             0,

@@ -1,9 +1,9 @@
-"""The data a CD-ROM drive answers with: inquiry, sense, mode pages, tables of contents, events.
+"""The data a CD-ROM drive answers with: mode pages, tables of contents, features, events.
 
 Every function builds one reply from plain values. The disc is one data track in one session.
 
 Sources:
-    [SPC-2] T10/1236D revision 20, §7.3 INQUIRY, §7.8 MODE SENSE, §7.20 REQUEST SENSE.
+    [SPC-2] T10/1236D revision 20, §7.8 MODE SENSE.
     [MMC-3] T10/1363D revision 10g, chapters 5 (features, mode pages) and 6 (commands).
     [MMC-1] X3T10/1048D revision 10a, §5.2.3 the capabilities page.
 """
@@ -11,7 +11,9 @@ Sources:
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
+
+from devices.scsi.mode import Pages
 
 BLOCK: Final = 2048
 RAW_BLOCK: Final = 2352
@@ -23,8 +25,8 @@ TRACK: Final = 1
 LEAD_OUT: Final = 0xAA
 ADR_CONTROL: Final = 0x14  # Q position, data track
 
-DEVICE_CD: Final = 0x05
-REMOVABLE: Final = 0x80
+INTERFACE_SCSI: Final = 1  # physical interface standard, [MMC-3] §5.3.2
+INTERFACE_ATAPI: Final = 2
 
 PROFILE_NONE: Final = 0x0000
 PROFILE_CD_ROM: Final = 0x0008
@@ -33,7 +35,6 @@ PROFILE_DVD_ROM: Final = 0x0010
 PAGE_ERROR_RECOVERY: Final = 0x01
 PAGE_AUDIO_CONTROL: Final = 0x0E
 PAGE_CAPABILITIES: Final = 0x2A
-PAGE_ALL: Final = 0x3F
 SPEED_KB_S: Final = 706  # 4x
 
 MEDIA_CLASS: Final = 4  # GET EVENT STATUS NOTIFICATION, [MMC-3] §6.7
@@ -43,49 +44,6 @@ EVENT_NONE: Final = 0
 EVENT_EJECT_REQUEST: Final = 1
 EVENT_NEW_MEDIA: Final = 2
 EVENT_REMOVAL: Final = 3
-
-
-class Sense(NamedTuple):
-    """Sense key, additional sense code and its qualifier."""
-
-    key: int
-    code: int
-    qualifier: int = 0
-
-
-# The sense data this drive reports, [MMC-3] annex F
-NO_SENSE: Final = Sense(0x0, 0x00)
-MEDIUM_ABSENT: Final = Sense(0x2, 0x3A)
-UNRECOVERED_READ: Final = Sense(0x3, 0x11)
-INVALID_OPCODE: Final = Sense(0x5, 0x20)
-OUT_OF_RANGE: Final = Sense(0x5, 0x21)
-INVALID_FIELD: Final = Sense(0x5, 0x24)
-SAVING_UNSUPPORTED: Final = Sense(0x5, 0x39)
-REMOVAL_PREVENTED: Final = Sense(0x5, 0x53, 0x02)
-ILLEGAL_MODE: Final = Sense(0x5, 0x64)
-MEDIUM_CHANGED: Final = Sense(0x6, 0x28)
-WAS_RESET: Final = Sense(0x6, 0x29)
-
-
-class InquiryIdentity(NamedTuple):
-    """What INQUIRY says. The versions differ between ATAPI (0, 21h) and parallel SCSI (2, 02h)."""
-
-    vendor: str = "TRAPLINE"
-    product: str = "CD-ROM"
-    revision: str = "1.0"
-    version: int = 0x00
-    response_format: int = 0x21
-
-
-def inquiry(identity: InquiryIdentity) -> bytes:
-    """Return the 36 bytes of standard inquiry data, [SPC-2] table 46."""
-    head = bytes([DEVICE_CD, REMOVABLE, identity.version, identity.response_format, 31, 0, 0, 0])
-    return head + _text(identity.vendor, 8) + _text(identity.product, 16) + _text(identity.revision, 4)
-
-
-def fixed_sense(sense: Sense) -> bytes:
-    """Return 18 bytes of fixed-format sense data, [SPC-2] table 102."""
-    return struct.pack(">BxB4xB4xBB4x", 0x70, sense.key, 10, sense.code, sense.qualifier)
 
 
 def capacity(blocks: int) -> bytes:
@@ -131,8 +89,8 @@ def full_toc(blocks: int) -> bytes:
     return struct.pack(">HBB", len(entries) + 2, 1, 1) + entries
 
 
-def mode_pages(page: int, locked: bool, changeable: bool) -> bytes | None:
-    """Return the pages that MODE SENSE asks for, or None for one that does not exist."""
+def mode_pages(locked: bool) -> Pages:
+    """Return the pages of the drive; nothing can be changed."""
     capabilities = bytes([0x0B, 0x00, 0x70, 0x60, 0x2B if locked else 0x29, 0x00])
     speeds = struct.pack(">HHHHHI", SPEED_KB_S, 2, 512, SPEED_KB_S, 0, 0)
     pages = {
@@ -140,13 +98,7 @@ def mode_pages(page: int, locked: bool, changeable: bool) -> bytes | None:
         PAGE_AUDIO_CONTROL: bytes([0x04, 0, 0, 0, 0, FRAMES, 1, 0xFF, 2, 0xFF, 0, 0, 0, 0]),
         PAGE_CAPABILITIES: capabilities + speeds[:12],
     }
-    wanted = pages if page == PAGE_ALL else {page: pages[page]} if page in pages else {}
-    if not wanted:
-        return None
-    # Nothing can be changed: the mask of changeable bits is all zeros, [SPC-2] §7.8.2
-    return b"".join(
-        bytes([code, len(body)]) + (bytes(len(body)) if changeable else body) for code, body in wanted.items()
-    )
+    return Pages(pages, {code: bytes(len(body)) for code, body in pages.items()}, pages)
 
 
 def medium_type(present: bool, tray_open: bool) -> int:
@@ -156,7 +108,7 @@ def medium_type(present: bool, tray_open: bool) -> int:
     return 0x01 if present else 0x70
 
 
-def configuration(blocks: int | None, request: int, first: int) -> bytes:
+def configuration(blocks: int | None, interface: int, request: int, first: int) -> bytes:
     """Return GET CONFIGURATION data; `blocks` is None without a medium, [MMC-3] §6.5, §5.3."""
     profile = PROFILE_NONE
     if blocks is not None:
@@ -164,7 +116,7 @@ def configuration(blocks: int | None, request: int, first: int) -> bytes:
     cd, dvd = int(profile == PROFILE_CD_ROM), int(profile == PROFILE_DVD_ROM)
     features = (
         (0x0000, 1, True, struct.pack(">HBxHBx", PROFILE_DVD_ROM, dvd, PROFILE_CD_ROM, cd)),
-        (0x0001, 1, True, struct.pack(">II", 2, 1)),  # core: ATAPI
+        (0x0001, 1, True, struct.pack(">II", interface, 1)),  # core
         (0x0003, 1, True, bytes([0x29, 0, 0, 0])),  # removable: tray, eject, lock
         (0x0010, 0, blocks is not None, struct.pack(">IHBx", BLOCK, 1, 0)),  # random readable
         (0x001E, 0, bool(cd), b"\0\0\0\0"),  # CD read
@@ -208,7 +160,3 @@ def raw_block(lba: int, data: bytes) -> bytes:
     header = bytes((value // 10 << 4 | value % 10) & 0xFF for value in msf(lba))  # a DVD has more minutes
     sync = b"\0" + b"\xff" * 10 + b"\0"
     return (sync + header + b"\x01" + data).ljust(RAW_BLOCK, b"\0")
-
-
-def _text(text: str, length: int) -> bytes:
-    return text.encode("ascii", "replace").ljust(length)[:length]
