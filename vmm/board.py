@@ -7,6 +7,7 @@ This is the only place that knows these numbers. It models an i440FX/PIIX3 PC:
             3F0h 3F7h floppy · 1F0h 3F6h 170h 376h IDE · CF8h PCI · E9h 402h debug output · F4h exit
     IRQ     0 PIT · 1 keyboard · 3 4 serial · 6 floppy · 7 parallel · 8 RTC · 12 mouse · 14 15 IDE
     DMA     2 floppy
+    PCI     0 host bridge · 1 PIIX3 · 2 display · 3-6 SCSI adapters (vmm/scsi_board.py) · 31 boot ROM
     memory  A0000h VGA · C0000h-FFFFFh shadowed by PAM · E0000000h-FEBFFFFFh PCI · ROM below 4 GiB
 
 With APICs there are the I/O APIC at FEC00000h and the local APIC at FEE00000h, wired as on the PIIX3 boards
@@ -27,7 +28,7 @@ from devices.apic.io import IoApic
 from devices.apic.local import LocalApic
 from devices.apic.registers import BASE_ADDRESS as LOCAL_APIC
 from devices.apic.registers import REGISTER_BYTES as LOCAL_APIC_BYTES
-from devices.backplane import Clock, Device, IrqLine, PortBank, PortRange, SharedIrqLine, Tracer
+from devices.backplane import Clock, Device, IrqLine, PortDevice, PortRange, SharedIrqLine, Tracer
 from devices.debug_ports import DebugConsole, ExitPort, PostPort
 from devices.dma8237 import Dma8237Pair
 from devices.floppy.drive import FloppyDrive
@@ -43,9 +44,9 @@ from devices.parallel import ParallelPort
 from devices.pci.bus import ConfigMechanism1, PciBus
 from devices.pci.display import PciDisplay
 from devices.pci.host_i440fx import I440fx, pam_segments
-from devices.pci.interrupts import PciInterruptRouter
+from devices.pci.interrupts import PciInterruptRouter, pirq_of
 from devices.pci.option_rom import BOOT_ROM, OptionRom, PciRomCard
-from devices.pci.piix3 import Piix3Ide, Piix3Isa
+from devices.pci.piix3 import BUS_MASTER_PORTS, Piix3Ide, Piix3Isa
 from devices.pic8259 import Pic8259Pair
 from devices.pit8254 import Pit8254
 from devices.rtc146818 import Rtc146818
@@ -59,6 +60,7 @@ from vmm.memory import Memory
 from vmm.pci_window import FIRST as PCI_WINDOW
 from vmm.pci_window import LAST as PCI_WINDOW_LAST
 from vmm.pci_window import PciWindow
+from vmm.scsi_board import INTA, SCSI_SLOTS, AdapterFitting, Backplane, adapter_name, plug_in
 
 COM_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
 FLOPPY_IRQ: Final = 6
@@ -106,6 +108,7 @@ class Fittings:
     printer: Callable[[int], None] | None = None  # what the parallel port prints on
     boot_rom: bytes | None = None  # of a card that boots the machine
     apic: bool = False
+    adapters: Sequence[AdapterFitting] = ()
 
 
 class Board:
@@ -130,6 +133,7 @@ class Board:
         self._add_floppies(fittings)
         self._add_ide(fittings)
         self._add_pci(fittings)
+        self._add_adapters(fittings)
         self.post = PostPort()
         self.exit_port = ExitPort(outside.on_exit)
         self.consoles = [DebugConsole(outside.on_debug, name) for name in ("debug E9h", "debug 402h")]
@@ -233,8 +237,9 @@ class Board:
         self.host = I440fx("i440fx", self._on_pam)
         self.isa = Piix3Isa("piix3", self.pci_router)
         self.ide_function = Piix3Ide(
-            "piix3 ide", self._on_ide_decode, self.bus_master.set_master, self._on_bus_master_move
-        )
+            "piix3 ide", self._on_ide_decode, self.bus_master.set_master,
+            partial(self._move_ports, self.bus_master.bank, BUS_MASTER_PORTS),
+        )  # fmt: skip
         rom = None if fittings.vga_rom is None else OptionRom("vga bios", fittings.vga_rom)
         self.display = PciDisplay(
             "display", VRAM_BYTES, self._on_frame_buffer_move, rom, self.pci_window.move
@@ -250,6 +255,15 @@ class Board:
             self.pci.attach(SLOT_BOOT_ROM, 0, boot_rom)
             self.cards.append(boot_rom)
         self.config = ConfigMechanism1("pci", self.pci, self.control.reset_port)
+
+    def _add_adapters(self, fittings: Fittings) -> None:
+        into = Backplane(
+            self.pci, self.pci_router, BusMasterMemory(self.memory), self.clock, self._move_ports,
+            self.pci_window.move, self.outside.tracer,
+        )  # fmt: skip
+        self.adapters = tuple(fittings.adapters)
+        for number, fitting in enumerate(self.adapters):
+            self.cards += plug_in(number, fitting, into)
 
     def _attach(self) -> None:
         plug = self.bus.attach
@@ -284,19 +298,18 @@ class Board:
         ):
             self._claim(bank, ports, decoded)
 
-    def _on_bus_master_move(self, old: int | None, new: int | None) -> None:
-        bank = self.bus_master.bank
+    def _move_ports(self, bank: PortDevice, length: int, old: int | None, new: int | None) -> None:
         if old is not None:
-            self._claim(bank, PortRange(old, 16), False)
+            self._claim(bank, PortRange(old, length), False)
         if new is not None:
-            self._claim(bank, PortRange(new, 16), True)
+            self._claim(bank, PortRange(new, length), True)
 
     def _on_frame_buffer_move(self, old: int | None, new: int | None) -> None:
         """At its usual place the frame buffer is memory of the guest; elsewhere each access is a call."""
         self.pci_window.move(self.vga.dispi, VRAM_BYTES, old, new)
         self.frame_buffer.show(new == FRAME_BUFFER)
 
-    def _claim(self, bank: PortBank, ports: PortRange, wanted: bool) -> None:
+    def _claim(self, bank: PortDevice, ports: PortRange, wanted: bool) -> None:
         """Attach or detach; ports that a guest puts over another device's stay with their owner."""
         owners = {self.bus.owner(port) for port in range(ports.first, ports.first + ports.length)}
         if wanted and owners == {None}:
@@ -319,11 +332,16 @@ class Board:
         wired = {self.pit.name: (0,), self.rtc.name: (8,), self.i8042.name: (1, 12)}
         wired |= {uart.name: (irq,) for uart, (_, irq) in zip(self.serial, COM_PORTS, strict=True)}
         wired |= {channel.name: (irq,) for channel, (_, _, irq) in zip(self.ide, IDE_CHANNELS, strict=True)}
-        return wired | {self.parallel.name: (PARALLEL_IRQ,), self.fdc.name: (FLOPPY_IRQ,)}
+        wired |= {self.parallel.name: (PARALLEL_IRQ,), self.fdc.name: (FLOPPY_IRQ,)}
+        return wired | {name: self.pci_router.interrupts(slot, INTA) for name, slot in self._adapter_slots()}
+
+    def _adapter_slots(self) -> list[tuple[str, int]]:
+        return [(adapter_name(number), SCSI_SLOTS[number]) for number in range(len(self.adapters))]
 
     def pin_numbers(self) -> dict[str, tuple[int, ...]]:
         """Return the pins of the I/O APIC that devices drive, by name; none without APICs."""
         if self.apics is None:
             return {}
         pins = {name: tuple(irq or PIT_PIN for irq in irqs) for name, irqs in self.irq_numbers().items()}
+        pins |= {name: (PIRQ_PINS[pirq_of(slot, INTA)],) for name, slot in self._adapter_slots()}
         return pins | {self.pic.name: (EXTINT_PIN,), self.isa.name: tuple(PIRQ_PINS)}

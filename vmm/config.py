@@ -8,7 +8,6 @@ and raises ConfigError with one line for the user. Not described here: how a run
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -16,7 +15,13 @@ from typing import Final, Literal
 import msgspec
 
 from devices.floppy.drive import BY_SIZE
+from vmm import scsi_config
+from vmm.config_checks import check_choice
+from vmm.config_checks import check_file as check_file
+from vmm.drive_config import DriveConfig as DriveConfig
+from vmm.drive_config import ImageConfig
 from vmm.errors import ConfigError, UsageError
+from vmm.scsi_config import ScsiAdapter, ScsiConfig, ScsiDrive
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -37,8 +42,6 @@ Engine = Literal["auto", "portable", "accelerated"]
 ClockSource = Literal["host", "virtual"]
 MsrPolicy = Literal["fault", "ignore"]
 BootDevice = Literal["floppy", "cd", "hd"]
-ImageFormatName = Literal["raw", "vhd"]
-SyncName = Literal["always", "on-flush", "never"]
 UndoAction = Literal["ask", "commit", "keep", "discard"]
 EntryMode = Literal["auto", "16", "32", "64"]
 TechniqueName = Literal["bare", "trap", "translation", "hardware", "para"]
@@ -49,10 +52,7 @@ SerialKind = Literal["stdio", "file", "pty", "null"]
 ENGINES: Final = ("auto", "portable", "accelerated")
 CLOCKS: Final = ("host", "virtual")
 MSR_POLICIES: Final = ("fault", "ignore")
-IMAGE_FORMATS: Final = ("raw", "vhd")
-SYNC_POLICIES: Final = ("always", "on-flush", "never")
 UNDO_ACTIONS: Final = ("ask", "commit", "keep", "discard")
-DRIVE_OPTIONS: Final = {"format": IMAGE_FORMATS, "sync": SYNC_POLICIES, "parent-writable": ("yes", "no")}
 BOOT_DEVICES: Final = ("floppy", "cd", "hd")
 TECHNIQUES: Final = ("bare", "trap", "translation", "hardware", "para")
 TRANSLATIONS: Final = ("patch", "cache")
@@ -62,39 +62,6 @@ CPU_MODELS: Final = ("core2duo", "pentium3")  # those of vmm/cpu/cpuid.py, which
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
 _UNIT_BYTES: Final = {"": MIB, "k": KIB, "m": MIB, "g": GIB}
-
-
-class DriveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A disk or CD on the IDE controller, or a floppy disk.
-
-    `index` is 0 to 3: primary master, primary slave, secondary master, secondary slave; None lets
-    `MachineConfig.with_places` choose. Floppy disks go by their order and have none. With `snapshot`
-    writes are kept aside and dropped at the end. `format` None means that of its contents, which a
-    guest may have made look like another. `sync` says when what is written is durable. A VHD on which
-    others in its directory stand is only written if `parent_writable`.
-    """
-
-    path: str
-    index: int | None = None
-    read_only: bool = False
-    snapshot: bool = False
-    format: ImageFormatName | None = None
-    sync: SyncName = "on-flush"
-    parent_writable: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> DriveConfig:
-        """Read `PATH` and what may follow it in any order, such as `,format=raw,sync=never`."""
-        path, given = text, {"sync": "on-flush"}
-        while True:
-            rest, _, option = path.rpartition(",")
-            name, equals, value = option.partition("=")
-            if not (rest and equals and name in DRIVE_OPTIONS):
-                break
-            _check_choice(name, value, DRIVE_OPTIONS[name])
-            path, given[name] = rest, value
-        writable = given.get("parent-writable") == "yes"
-        return cls(path=path, format=given.get("format"), sync=given["sync"], parent_writable=writable)  # type: ignore[arg-type]  # checked above
 
 
 class SerialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,6 +104,9 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     hd: tuple[DriveConfig, ...] = ()
     cd: tuple[DriveConfig, ...] = ()
     floppy: tuple[DriveConfig, ...] = ()
+    scsi_adapters: tuple[ScsiAdapter, ...] = ()
+    scsi_hd: tuple[ScsiDrive, ...] = ()
+    scsi_cd: tuple[ScsiDrive, ...] = ()
     boot: tuple[BootDevice, ...] = ("floppy", "cd", "hd")
     bios: str | None = None
     vgabios: str | None = None
@@ -164,7 +134,25 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         """Return the same machine, every drive with its place: disks from 0 up, CDs from 2 up."""
         taken = {drive.index for drive in (*self.hd, *self.cd) if drive.index is not None}
         hd = _place(self.hd, (0, 1, 2, 3), taken)
-        return msgspec.structs.replace(self, hd=hd, cd=_place(self.cd, (2, 3, 1, 0), taken))
+        adapters, scsi_hd, scsi_cd = scsi_config.place(self.scsi)
+        return msgspec.structs.replace(
+            self,
+            hd=hd,
+            cd=_place(self.cd, (2, 3, 1, 0), taken),
+            scsi_adapters=adapters,
+            scsi_hd=scsi_hd,
+            scsi_cd=scsi_cd,
+        )
+
+    @property
+    def scsi(self) -> ScsiConfig:
+        """The SCSI side."""
+        return ScsiConfig(self.scsi_adapters, self.scsi_hd, self.scsi_cd)
+
+    @property
+    def hard_disks(self) -> tuple[ImageConfig, ...]:
+        """The hard disks of every controller."""
+        return (*self.hd, *self.scsi_hd)
 
     @property
     def full_technique(self) -> str:
@@ -173,7 +161,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         mode = modes.get(self.technique)
         return self.technique if mode is None else f"{self.technique}-{mode}"
 
-    def has_undo_disk(self, drive: DriveConfig) -> bool:
+    def has_undo_disk(self, drive: ImageConfig) -> bool:
         """Whether what is written to a hard disk goes to an undo disk."""
         return self.undo is not None and not (drive.read_only or drive.snapshot)
 
@@ -198,7 +186,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             ("undo", self.undo or "ask", UNDO_ACTIONS),
             *(("boot", device, BOOT_DEVICES) for device in self.boot),
         ):
-            _check_choice(option, value, allowed)
+            check_choice(option, value, allowed)
         _check_exit_leaf(self.exit_leaf)
         _check_firmware(self)
         _check_kernel(self)
@@ -208,11 +196,14 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             if not Path(root).is_dir():
                 raise ConfigError(f"allow root {root}: no such directory")
         _check_drives(self)
+        scsi_config.check(self.scsi)
+        _check_writable((*self.hard_disks, *self.floppy))
         _check_undo(self)
         _check_floppies(self.floppy)
-        if not (self.hd or self.cd or self.floppy or self.bios or self.kernel):
+        if not any((self.hard_disks, self.cd, self.scsi_cd, self.floppy, self.bios, self.kernel)):
             raise UsageError(
-                "nothing to run: give a disk image, a MACHINE.toml, --cd, --floppy, --kernel or --bios"
+                "nothing to run: give a disk image, a MACHINE.toml, --cd, --floppy, --scsi-hd, --scsi-cd, "
+                "--kernel or --bios"
             )
         return self.with_places()
 
@@ -251,33 +242,10 @@ def parse_boot(text: str) -> tuple[BootDevice, ...]:
     """Read a boot order such as `cd,hd`."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        _check_choice("boot", name, BOOT_DEVICES)
+        check_choice("boot", name, BOOT_DEVICES)
     if len(set(names)) != len(names):
         raise UsageError(f"boot order {text!r} names a device twice")
     return tuple(names)  # type: ignore[arg-type]  # each was checked above
-
-
-def check_file(path: str, what: str, most_bytes: int | None = None) -> int:
-    """Return the size of a readable, non-empty file; raise ConfigError saying what is wrong with it."""
-    try:
-        found = Path(path).stat()
-        if stat.S_ISBLK(found.st_mode):
-            return 0
-        if stat.S_ISDIR(found.st_mode):
-            raise ConfigError(f"{what} {path}: it is a directory, expected a file")
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{what} {path}: expected a regular file or a block device")
-        with Path(path).open("rb"):
-            pass
-    except FileNotFoundError:
-        raise ConfigError(f"{what} {path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{what} {path!r}: {getattr(error, 'strerror', None) or error}") from None
-    if not found.st_size:
-        raise ConfigError(f"{what} {path}: the file is empty")
-    if most_bytes is not None and found.st_size > most_bytes:
-        raise ConfigError(f"{what} {path}: {found.st_size} bytes, expected at most {most_bytes}")
-    return found.st_size
 
 
 def _place(drives: tuple[DriveConfig, ...], order: Sequence[int], taken: set[int]) -> tuple[DriveConfig, ...]:
@@ -292,11 +260,6 @@ def _place(drives: tuple[DriveConfig, ...], order: Sequence[int], taken: set[int
         else:
             placed.append(drive)
     return tuple(placed)
-
-
-def _check_choice(option: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{option} {value!r}: expected one of {', '.join(allowed)}")
 
 
 def _check_firmware(config: MachineConfig) -> None:
@@ -354,7 +317,10 @@ def _check_drives(config: MachineConfig) -> None:
             if drive.index in owners:
                 raise ConfigError(f"{drive.path}: index {drive.index} is taken by {owners[drive.index]}")
             owners[drive.index] = drive.path
-    writable = [Path(drive.path).resolve() for drive in (*config.hd, *config.floppy) if not drive.read_only]
+
+
+def _check_writable(drives: Sequence[ImageConfig]) -> None:
+    writable = [Path(drive.path).resolve() for drive in drives if not drive.read_only]
     for path in writable:
         if writable.count(path) > 1:
             raise ConfigError(f"{path}: one image cannot be two writable disks")
@@ -365,7 +331,7 @@ def _check_undo(config: MachineConfig) -> None:
         return
     if config.snapshot:
         raise UsageError("undo and snapshot exclude each other: a snapshot leaves nothing to settle")
-    if not any(map(config.has_undo_disk, config.hd)):
+    if not any(map(config.has_undo_disk, config.hard_disks)):
         raise ConfigError("undo: the machine has no hard disk that is written; only hard disks are undone")
 
 

@@ -19,8 +19,10 @@ from disks.vhd.parents import ParentRules
 from disks.vhd.sparse import SparseVhd
 from disks.vhd.undo import open_undo, refuse_half_committed, without_undo
 from disks.vhd.undo_names import undo_path
-from vmm.config import DriveConfig, MachineConfig
+from vmm.config import MachineConfig
+from vmm.drive_config import ImageConfig
 from vmm.errors import ConfigError
+from vmm.scsi_config import ScsiDrive
 
 
 class OpenDrive(NamedTuple):
@@ -35,7 +37,7 @@ def parent_rules(machine: MachineConfig) -> ParentRules:
     return ParentRules(tuple(map(Path, machine.allow_roots)), machine.ignore_parent_id)
 
 
-def open_drive(drive: DriveConfig, machine: MachineConfig, *, raw: bool = False) -> OpenDrive:
+def open_drive(drive: ImageConfig, machine: MachineConfig, *, raw: bool = False) -> OpenDrive:
     """Open the image behind a drive, with a snapshot or an undo disk in front where one is wanted.
 
     Of floppies and CDs (`raw`) the sectors are taken as they are.
@@ -54,20 +56,22 @@ def open_drive(drive: DriveConfig, machine: MachineConfig, *, raw: bool = False)
         if read_only and not raw and (undo := undo_path(Path(drive.path))).exists():
             warnings += (f"{drive.path}: what its undo disk {undo} holds is not seen without --undo",)
         if not read_only and not drive.parent_writable:
-            _refuse_parent(image, drive.path)
+            _refuse_parent(image, drive)
     except BaseException:
         image.close()
         raise
     return OpenDrive(SnapshotImage(image) if snapshot else image, warnings)
 
 
-def look_at(path: Path | str, drive: DriveConfig, machine: MachineConfig) -> None:
+def look_at(path: Path | str, drive: ImageConfig, machine: MachineConfig) -> None:
     """Open an image of the drive for reading and close it; raise OSError or DiskError for a damaged one."""
     image_format = ImageFormat(drive.format) if drive.format and str(path) == drive.path else None
     open_image(path, read_only=True, image_format=image_format, parents=parent_rules(machine)).close()
 
 
-def _refuse_parent(image: BlockImage, path: str) -> None:
+def _refuse_parent(image: BlockImage, drive: ImageConfig) -> None:
+    path = drive.path
+    option = "--scsi-hd" if isinstance(drive, ScsiDrive) else "--hd"
     try:
         refuse_to_write_a_parent(image)
     except ParentInUseError as error:
@@ -79,12 +83,12 @@ def _refuse_parent(image: BlockImage, path: str) -> None:
             ) from None
         raise ConfigError(
             f"{error}. Give the machine a child of its own (trapline disk create NEW.vhd --parent {path}), "
-            f"or run with --undo or --snapshot; --hd {path},parent-writable=yes writes it all the same"
+            f"or run with --undo or --snapshot; {option} {path},parent-writable=yes writes it all the same"
         ) from None
 
 
 def _with_undo_disk(
-    drive: DriveConfig, image_format: ImageFormat | None, sync: SyncPolicy, rules: ParentRules
+    drive: ImageConfig, image_format: ImageFormat | None, sync: SyncPolicy, rules: ParentRules
 ) -> OpenDrive:
     if image_format is ImageFormat.RAW:
         raise without_undo(Path(drive.path))

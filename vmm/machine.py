@@ -22,18 +22,18 @@ from vmm.clock import NEVER_NS, HostTime, MachineClock, host_ns, wall_clock_s
 from vmm.config import MachineConfig
 from vmm.cpu.engine import StopReason
 from vmm.cpu.named import named_registers
-from vmm.cpu.processor import Processor, ProcessorOptions
+from vmm.cpu.processor import Processor
 from vmm.cpu.ring import ExitRing
 from vmm.errors import EngineError
 from vmm.exits import ExitCounts, ExitReporter
 from vmm.memory import SHADOW_END, Memory, no_engine
 from vmm.outputs import Output
-from vmm.power_on import LEGACY_BIOS, ROM_END, Drives, cmos_contents, read_rom
+from vmm.power_on import LEGACY_BIOS, ROM_END, Drives, cmos_contents, processor_options, read_rom
 from vmm.run_result import RunResult
 from vmm.start import starter_for
 from vmm.techniques.para.introduction import introduce
 from vmm.techniques.registry import technique_of
-from vmm.trace.events import ExitCount
+from vmm.trace.events import ExitCount, TimingTracer
 
 if TYPE_CHECKING:
     from vmm.trace.instructions import InstructionRecorder
@@ -49,7 +49,12 @@ class Machine:
     """One virtual PC. Use as a context manager, or call `close`."""
 
     def __init__(
-        self, config: MachineConfig, *, tracer: Tracer | None = None, ring: ExitRing | mmap.mmap | None = None
+        self,
+        config: MachineConfig,
+        *,
+        tracer: Tracer | None = None,
+        ring: ExitRing | mmap.mmap | None = None,
+        devices_tracer: Tracer | None = None,
     ) -> None:
         self.config = config.with_places().check()
         self._virtual = self.config.clock == "virtual"
@@ -66,12 +71,12 @@ class Machine:
         self.wait_fds: list[int] = []
         self.drives = Drives(self.config)
         try:
-            self._build(tracer, ring if isinstance(ring, ExitRing) else ExitRing(ring))
+            self._build(tracer, devices_tracer, ring if isinstance(ring, ExitRing) else ExitRing(ring))
         except BaseException:
             self.drives.close()
             raise
 
-    def _build(self, tracer: Tracer | None, ring: ExitRing) -> None:
+    def _build(self, tracer: Tracer | None, devices_tracer: Tracer | None, ring: ExitRing) -> None:
         config = self.config
         self.memory = Memory(config.memory_bytes)
         kind = technique_of(config)
@@ -89,6 +94,7 @@ class Machine:
             on_serial=lambda number, byte: self._take(self.serial[number], byte),
             on_debug=lambda byte: self._take(self.debug, byte),
             raise_nmi=lambda: self.processor.live.raise_nmi(),
+            tracer=TimingTracer(devices_tracer, self.clock) if devices_tracer is not None else None,
         )
         self.starter = starter_for(self)
         fittings = Fittings(
@@ -100,24 +106,18 @@ class Machine:
             (lambda byte: self._take(self.parallel, byte)) if config.parallel is not None else None,
             self.starter.option_rom,
             config.apic,
+            self.drives.adapters,
         )
         self.memory.add_rom(ROM_END - len(self.starter.rom), self.starter.rom)
         self._building = True  # the chips, which drive a processor that is not there yet
         self.board = Board(self.memory, self.bus, self.clock, outside, fittings)
         self._building = False
-        options = ProcessorOptions(
-            engine=config.engine,
-            model="core2duo" if config.cpu == "auto" else config.cpu,
-            virtual_clock=self._virtual,
-            ignore_unknown_msrs=config.msr == "ignore",
-            apic=self.board.apics[0] if self.board.apics is not None else None,
-        )
+        options = processor_options(config, self.board.apics)
         now = None if self._virtual else self._host_time
         self.processor = Processor(self.memory, self.bus, self.board.acknowledge, now, options, ring)
         self.clock.on_earlier = self.processor.live.deadline_moved
         self.technique = kind(self.processor, self.memory)
-        disks = self.drives.images_of("hd")
-        introduce(self.technique, next(iter(disks), None), lambda: self.exits, config.exit_leaf)
+        introduce(self.technique, self.drives.first_disk, lambda: self.exits, config.exit_leaf)
         self.technique.on_unsupported = self._refuse
         self._counts = ExitCounts(self.processor.live, self.technique)
         self.trace_exits(tracer)

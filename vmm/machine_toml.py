@@ -15,10 +15,20 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 from vmm import config as c
+from vmm.drive_config import ImageFormatName, SyncName
 from vmm.errors import ConfigError
+from vmm.scsi_config import ADAPTERS, IDS, AdapterKind, ScsiAdapter, ScsiDrive
 
 MAX_FILE_BYTES: Final = 1 << 20
 
+_IMAGE: Final = {
+    "path": "the path of a raw or VHD image",
+    "read_only": "true or false",
+    "format": '"raw" or "vhd"; left out, what the contents look like',
+    "snapshot": "true or false; true drops what the guest writes at the end",
+    "sync": '"always", "on-flush" or "never"',
+    "parent_writable": "true or false; true writes a VHD though others stand on it",
+}
 ALLOWED: Final = {
     "name": "a string",
     "memory": 'a size from 1 MiB to 3.5 GiB such as "64M" or "1.5G", or a number of MiB',
@@ -32,15 +42,17 @@ ALLOWED: Final = {
     "kernel.append": "the kernel's command line",
     "kernel.entry": '"auto", "16", "32" or "64"',
     "kernel.load_address": 'a string such as "0x7c00", "1M" or "1000:0100"',
-    "hd.path": "the path of a raw or VHD image",
+    **{f"hd.{key}": allowed for key, allowed in _IMAGE.items()},
     "hd.index": "0 to 3: primary master and slave, secondary master and slave",
-    "hd.read_only": "true or false",
-    "hd.format": '"raw" or "vhd"; left out, what the contents look like',
-    "hd.snapshot": "true or false; true drops what the guest writes at the end",
-    "hd.sync": '"always", "on-flush" or "never"',
-    "hd.parent_writable": "true or false; true writes a VHD though others stand on it",
     "cd.path": "the path of a CD image",
     "cd.index": "0 to 3: primary master and slave, secondary master and slave",
+    **{f"scsi_hd.{key}": allowed for key, allowed in _IMAGE.items()},
+    "scsi_adapter.kind": '"aic7870" or "virtio"',
+    "scsi_hd.adapter": "0 to 3",
+    "scsi_hd.id": "0 to 6 and 8 to 15; 7 is the adapter's own",
+    "scsi_cd.path": "the path of a CD image",
+    "scsi_cd.adapter": "0 to 3",
+    "scsi_cd.id": "0 to 6 and 8 to 15; 7 is the adapter's own",
     "floppy.path": "the path of a floppy image, such as one of 1440 KiB",
     "floppy.read_only": "true or false",
     "floppy.snapshot": "true or false; true drops what the guest writes at the end",
@@ -72,16 +84,42 @@ class KernelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load_address: str | None = None
 
 
-class HdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `[[hd]]`."""
+class ImageTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The image of a disk."""
 
     path: str
-    index: int | None = None
     read_only: bool = False
     snapshot: bool = False
-    format: c.ImageFormatName | None = None
-    sync: c.SyncName = "on-flush"
+    format: ImageFormatName | None = None
+    sync: SyncName = "on-flush"
     parent_writable: bool = False
+
+
+class HdTable(ImageTable, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[[hd]]`."""
+
+    index: int | None = None
+
+
+class ScsiHdTable(ImageTable, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[[scsi_hd]]`."""
+
+    adapter: int = 0
+    id: int | None = None
+
+
+class ScsiCdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One `[[scsi_cd]]`."""
+
+    path: str
+    adapter: int = 0
+    id: int | None = None
+
+
+class ScsiAdapterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[scsi_adapter]]`: the first is adapter 0."""
+
+    kind: AdapterKind
 
 
 class CdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +151,9 @@ class MachineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hd: list[dict[str, Any]] = []
     cd: list[dict[str, Any]] = []
     floppy: list[dict[str, Any]] = []
+    scsi_adapter: list[dict[str, Any]] = []
+    scsi_hd: list[dict[str, Any]] = []
+    scsi_cd: list[dict[str, Any]] = []
     parallel: str | None = None
     serial: list[str] = []
     clock: c.ClockSource = "host"
@@ -159,6 +200,11 @@ class _Reader:
             hd=tuple(self._disk(entry, number) for number, entry in enumerate(top.hd)),
             cd=tuple(self._cd(entry, number) for number, entry in enumerate(top.cd)),
             floppy=tuple(self._floppy(entry, number) for number, entry in enumerate(top.floppy)),
+            scsi_adapters=tuple(
+                self._adapter(entry, number) for number, entry in enumerate(top.scsi_adapter)
+            ),
+            scsi_hd=tuple(self._scsi_disk(entry, number) for number, entry in enumerate(top.scsi_hd)),
+            scsi_cd=tuple(self._scsi_cd(entry, number) for number, entry in enumerate(top.scsi_cd)),
             parallel=self._parallel(top.parallel),
             boot=self._boot(top.boot),
             bios=self._file(top.bios),
@@ -222,15 +268,31 @@ class _Reader:
 
     def _disk(self, entry: dict[str, Any], number: int) -> c.DriveConfig:
         table = self._convert(entry, HdTable, f"hd[{number}]")
-        return c.DriveConfig(
-            path=str(self._path.parent / table.path),
-            index=self._index(table.index, f"hd[{number}].index"),
-            read_only=table.read_only,
-            snapshot=table.snapshot,
-            format=table.format,
-            sync=table.sync,
-            parent_writable=table.parent_writable,
-        )
+        self._index(table.index, f"hd[{number}].index")
+        return c.DriveConfig(**self._fields(table))
+
+    def _adapter(self, entry: dict[str, Any], number: int) -> ScsiAdapter:
+        return ScsiAdapter(self._convert(entry, ScsiAdapterTable, f"scsi_adapter[{number}]").kind)
+
+    def _scsi_disk(self, entry: dict[str, Any], number: int) -> ScsiDrive:
+        table = self._convert(entry, ScsiHdTable, f"scsi_hd[{number}]")
+        self._place(table, f"scsi_hd[{number}]")
+        return ScsiDrive(**self._fields(table))
+
+    def _scsi_cd(self, entry: dict[str, Any], number: int) -> ScsiDrive:
+        table = self._convert(entry, ScsiCdTable, f"scsi_cd[{number}]")
+        self._place(table, f"scsi_cd[{number}]")
+        return ScsiDrive(**self._fields(table), read_only=True)
+
+    def _fields(self, table: HdTable | ScsiHdTable | ScsiCdTable) -> dict[str, Any]:
+        """Return what a drive's table says, which a drive's configuration calls the same."""
+        return msgspec.structs.asdict(table) | {"path": str(self._path.parent / table.path)}
+
+    def _place(self, table: ScsiHdTable | ScsiCdTable, key: str) -> None:
+        if table.adapter not in range(ADAPTERS):
+            self._fail(f"{key}.adapter", f"found {table.adapter}")
+        if table.id is not None and table.id not in IDS:
+            self._fail(f"{key}.id", f"found {table.id}")
 
     def _cd(self, entry: dict[str, Any], number: int) -> c.DriveConfig:
         table = self._convert(entry, CdTable, f"cd[{number}]")

@@ -8,15 +8,26 @@ from typing import Final
 
 import msgspec
 
+from devices.apic.io import IoApic
+from devices.apic.local import LocalApic
 from devices.floppy.drive import FloppyDrive
 from devices.ide.atapi import AtapiDrive
 from devices.ide.disk import AtaDisk
+from devices.scsi.disk import ScsiDisk
+from devices.scsi.inquiry import cd_identity
+from devices.scsi.mmc import CdRom
+from devices.scsi.target import ScsiTarget, Unit
+from devices.scsi.task import FIRST_LUN
 from disks.errors import HOST_ERRORS
 from disks.image import BlockImage
 from vmm.config import DriveConfig, MachineConfig
+from vmm.cpu.processor import ProcessorOptions
+from vmm.drive_config import ImageConfig
 from vmm.drive_images import open_drive
 from vmm.errors import ConfigError
-from vmm.firmware.host import BootDrive, DriveKind
+from vmm.firmware.host import BootDrive, DriveKind, ScsiPlace
+from vmm.scsi_board import SCSI_SLOTS, AdapterFitting
+from vmm.scsi_config import ScsiDrive
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -24,6 +35,8 @@ ROM_END: Final = 1 << 32
 LEGACY_BIOS: Final = 0x20000  # the part of a BIOS that also appears below 1 MiB
 FIRST_HARD_DISK: Final = 0x80
 FIRST_CD: Final = 0xE0
+MEDIA: Final = {"hd": "disk", "cd": "CD"}
+BOOT_ADAPTER: Final = 0  # INT 13h reaches the drives of the first only, as Virtual Server's did
 
 # CMOS registers that a BIOS of the PC/AT line reads, [SEABIOS] src/rtc.h
 CMOS_FLOPPY_TYPES: Final = 0x10
@@ -55,6 +68,7 @@ class Drives:
         self.floppies: list[FloppyDrive] = []
         self.images: list[BlockImage] = []
         self.by_place: dict[int, AtaDisk | AtapiDrive] = {}
+        self.adapters = [AdapterFitting(adapter.kind) for adapter in config.scsi_adapters]
         self.boot: list[BootDrive] = []
         self.warnings: list[str] = []
         try:
@@ -74,12 +88,28 @@ class Drives:
             disk = AtaDisk(f"hd{_place(drive)}", image)
             self.by_place[_place(drive)] = disk
             self.boot.append(BootDrive(FIRST_HARD_DISK + number, "hd", image, place=_place(drive)))
+        for scsi in sorted(config.scsi_hd, key=_target):
+            image = self._take(scsi, config)
+            self._attach(scsi, "hd", image, ScsiDisk(scsi_name(scsi), image))
         for number, drive in enumerate(sorted(config.cd, key=_place)):
             image = self._take(msgspec.structs.replace(drive, read_only=True), config, raw=True)
             self.by_place[_place(drive)] = AtapiDrive(f"cd{_place(drive)}", image)
             self.boot.append(BootDrive(FIRST_CD + number, "cd", image, place=_place(drive)))
+        for scsi in sorted(config.scsi_cd, key=_target):
+            image = self._take(msgspec.structs.replace(scsi, read_only=True), config, raw=True)
+            self._attach(scsi, "cd", image, CdRom(scsi_name(scsi), image, cd_identity()))
 
-    def _take(self, drive: DriveConfig, config: MachineConfig, *, raw: bool = False) -> BlockImage:
+    def _attach(self, drive: ScsiDrive, kind: DriveKind, image: BlockImage, unit: Unit) -> None:
+        """Put a unit on its adapter; of the first adapter the firmware has it too, by the same image."""
+        adapter = self.adapters[drive.adapter]
+        adapter.targets[drive.target] = ScsiTarget({FIRST_LUN: unit})
+        adapter.media[drive.target] = f"{MEDIA[kind]} {drive.path}"
+        if drive.adapter == BOOT_ADAPTER:
+            first = FIRST_HARD_DISK if kind == "hd" else FIRST_CD
+            place = ScsiPlace(SCSI_SLOTS[drive.adapter], drive.target)
+            self.boot.append(BootDrive(first + len(self.images_of(kind)), kind, image, scsi=place))
+
+    def _take(self, drive: ImageConfig, config: MachineConfig, *, raw: bool = False) -> BlockImage:
         opened = open_drive(drive, config, raw=raw)
         self.images.append(opened.image)
         self.warnings += opened.warnings
@@ -88,6 +118,11 @@ class Drives:
     def images_of(self, kind: DriveKind) -> list[BlockImage]:
         """Return the images of one kind of drive, in the order of their numbers."""
         return [drive.image for drive in self.boot if drive.kind == kind]
+
+    @property
+    def first_disk(self) -> BlockImage | None:
+        """The hard disk with the lowest number."""
+        return next(iter(self.images_of("hd")), None)
 
     def flush(self) -> None:
         """Make durable what the guest wrote."""
@@ -112,6 +147,15 @@ def _place(drive: DriveConfig) -> int:
     return drive.index
 
 
+def _target(drive: ScsiDrive) -> tuple[int, int]:
+    return drive.adapter, drive.target
+
+
+def scsi_name(drive: ScsiDrive) -> str:
+    """Return what a unit is called in traces and, of a disk, as its serial number."""
+    return f"scsi{drive.adapter}.{drive.target}"
+
+
 def cmos_contents(config: MachineConfig, drives: Drives) -> dict[int, int]:
     """Return what the battery has kept: memory sizes, drive types, boot order."""
     extended = min((config.memory_bytes - MIB) // KIB, 0xFFFF)
@@ -132,15 +176,26 @@ def cmos_contents(config: MachineConfig, drives: Drives) -> dict[int, int]:
     cmos[CMOS_BOOT_FLAG2] = codes[0] | codes[1] << 4
     cmos[CMOS_BOOT_FLAG1] = codes[2] << 4
     cmos[CMOS_TRANSLATION] = sum(
-        TRANSLATE_LBA << 2 * _place(drive)
-        for drive, image in zip(sorted(config.hd, key=_place), drives.images_of("hd"), strict=True)
-        if image.size_bytes // 512 > LARGE_DISK
+        TRANSLATE_LBA << 2 * drive.place
+        for drive in drives.boot
+        if drive.kind == "hd" and drive.place is not None and drive.image.size_bytes // 512 > LARGE_DISK
     )
     return cmos
 
 
 def _word(cmos: dict[int, int], register: int, value: int) -> None:
     cmos[register], cmos[register + 1] = value & 0xFF, value >> 8
+
+
+def processor_options(config: MachineConfig, apics: tuple[LocalApic, IoApic] | None) -> ProcessorOptions:
+    """Return what the processor is to be."""
+    return ProcessorOptions(
+        engine=config.engine,
+        model="core2duo" if config.cpu == "auto" else config.cpu,
+        virtual_clock=config.clock == "virtual",
+        ignore_unknown_msrs=config.msr == "ignore",
+        apic=apics[0] if apics is not None else None,
+    )
 
 
 def read_rom(path: str, what: str, unit: int, most: int) -> bytes:

@@ -2,10 +2,11 @@
 
 A function is an identity, a table of its own registers and its base address registers; what a
 guest may change is a mask a byte, what it clears by writing ones is another. Not modelled:
-64-bit BARs, capabilities (a function declares them as plain registers), bridges (header type 1).
+64-bit BARs, bridges (header type 1). A function declares its capabilities as plain registers.
 
 Sources:
     [PCI-2.1] PCI Local Bus Specification, revision 2.1, PCI SIG 1995, chapter 6.
+    [PCI-2.2] The same, revision 2.2, 1998: the list of capabilities.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ BAR4: Final = 0x20
 SUBSYSTEM_VENDOR_ID: Final = 0x2C
 SUBSYSTEM_ID: Final = 0x2E
 EXPANSION_ROM: Final = 0x30
+CAPABILITIES_POINTER: Final = 0x34  # [PCI-2.2] §6.7
 INTERRUPT_LINE: Final = 0x3C
 INTERRUPT_PIN: Final = 0x3D
 
@@ -41,6 +43,7 @@ COMMAND_MEMORY: Final = 0x0002
 COMMAND_MASTER: Final = 0x0004
 
 HEADER_MULTI_FUNCTION: Final = 0x80
+STATUS_CAPABILITIES: Final = 0x0010
 STATUS_DEVSEL_MEDIUM: Final = 0x0200
 STATUS_CLEARABLE: Final = 0xF900  # parity, system error and abort bits, [PCI-2.1] §6.2.3
 
@@ -52,6 +55,8 @@ BAR_MEMORY: Final = 0x0
 ROM_ENABLE: Final = 0x1
 
 MoveBar = Callable[[int | None, int | None], None]
+ReadDword = Callable[[int, int], int]
+WriteDword = Callable[[int, int, int], None]
 
 
 class FunctionIdentity(NamedTuple):
@@ -120,6 +125,7 @@ class ConfigSpace:
         self._writable = bytearray(CONFIG_BYTES)
         self._clearable = bytearray(CONFIG_BYTES)
         self._watches: list[_Watch] = []
+        self._answers: dict[int, tuple[ReadDword, WriteDword]] = {}
         for register in (*_header(identity), *registers):
             self._declare(register)
         for bar in self.bars:
@@ -138,13 +144,27 @@ class ConfigSpace:
         """Call `callback` after every write, reset and load that may change `length` bytes at `first`."""
         self._watches.append(_Watch(first, first + length - 1, callback))
 
+    def answer(self, dword: int, read: ReadDword, write: WriteDword) -> None:
+        """Let `read(offset, size)` and `write(offset, size, value)` answer the four bytes at `dword`.
+
+        `offset` counts from there. No access reaches past the four: mechanism #1 has none that would.
+        """
+        self._answers[dword] = (read, write)
+
     def read(self, offset: int, size: int) -> int:
         """Return `size` bytes; what lies beyond the 256th reads as ones."""
+        answer = self._answers.get(offset & ~3)
+        if answer is not None:
+            return answer[0](offset & 3, size)
         data = self._bytes[offset : offset + size]
         return int.from_bytes(data.ljust(size, b"\xff"), "little")
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Change what the masks allow, then tell the watchers and move the BARs."""
+        answer = self._answers.get(offset & ~3)
+        if answer is not None:
+            answer[1](offset & 3, size, value)
+            return
         last = min(offset + size, CONFIG_BYTES) - 1
         for at in range(offset, last + 1):
             byte = value >> 8 * (at - offset) & 0xFF

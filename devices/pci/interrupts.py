@@ -47,6 +47,11 @@ class PciInterruptRouter:
         """Return the wire for a function's interrupt pin (1 = INTA#)."""
         return self._pirqs[pirq_of(slot, pin)].connect()
 
+    def interrupts(self, slot: int, pin: int) -> tuple[int, ...]:
+        """Return the ISA interrupt that a function's pin is steered to now, if it is."""
+        irq = self._routes[pirq_of(slot, pin)]
+        return () if irq is None else (irq,)
+
     def route(self, registers: bytes) -> None:
         """Take PIRQRC[A:D]; an asserted PIRQ leaves its old interrupt and raises the new one."""
         for pirq, value in enumerate(registers[:PIRQS]):

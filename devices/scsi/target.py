@@ -17,7 +17,7 @@ from devices.scsi.commands import INQUIRY, LONGEST_CDB, REPORT_LUNS, be
 from devices.scsi.disk import ScsiDisk, ScsiDiskState
 from devices.scsi.inquiry import EVPD, NO_DEVICE, InquiryIdentity, standard
 from devices.scsi.mmc import CdRom, CdRomState
-from devices.scsi.sense import INVALID_FIELD, NO_SENSE, NO_SUCH_LUN, Sense
+from devices.scsi.sense import INVALID_FIELD, NO_SENSE, NO_SUCH_LUN, Sense, fixed_sense
 from devices.scsi.task import FIRST_LUN, Task, TaskState
 from devices.scsi.tasks import Reply
 from devices.scsi.unit import IGNORES_ATTENTION, Answer, ScsiUnit
@@ -58,6 +58,11 @@ class ScsiTarget:
     def sense_data(self, lun: int) -> bytes:
         """Take the sense data of the last CHECK CONDITION of a unit; b"" when there is none."""
         return self._unit(lun).sense_data()
+
+    def pending_sense(self, lun: int) -> bytes:
+        """Return what `sense_data` would take, and leave it there; for traces."""
+        sense = self._unit(lun).sense
+        return b"" if sense == NO_SENSE else fixed_sense(sense)
 
     def abort(self, lun: int) -> None:
         """Forget what a unit has to say of commands that their initiator aborts, its tasks with them."""

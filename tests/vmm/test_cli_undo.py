@@ -11,6 +11,7 @@ import termios
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,11 @@ from vmm.cli.process import MachineProcess
 from vmm.cli.supervisor import supervise
 from vmm.cli.undo import settle
 from vmm.config import DriveConfig, MachineConfig, UndoAction
+from vmm.scsi_config import ScsiDrive
 
 MakeVhd = Callable[..., Path]
 SIZE = 3 << 20
+BUS = "ide"
 WRITTEN = b"\x42" * 512
 # Write the boot sector to sector 1; end the run with 0
 WRITER = "b8 01 03 b9 02 00 ba 80 00 bb 00 7c cd 13 b0 00 e6 f4 eb fe"
@@ -54,8 +57,23 @@ def disk(make_vhd: MakeVhd) -> Path:  # noqa: F811
     return path
 
 
+@pytest.fixture(params=["ide", "scsi"], autouse=True)
+def bus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The controller of the disks of this module's machines."""
+    chosen: str = request.param
+    monkeypatch.setattr(sys.modules[__name__], "BUS", chosen)
+    return chosen
+
+
+def drives(*paths: Path) -> dict[str, Any]:
+    """Return the fields of a machine with these disks."""
+    if BUS == "ide":
+        return {"hd": tuple(DriveConfig(path=str(path)) for path in paths)}
+    return {"scsi_hd": tuple(ScsiDrive(path=str(path)) for path in paths)}
+
+
 def config(disk: Path, action: UndoAction = "ask") -> MachineConfig:
-    return MachineConfig(hd=(DriveConfig(path=str(disk)),), undo=action).check()
+    return MachineConfig(**drives(disk), undo=action).check()
 
 
 def run(disk: Path, action: UndoAction, end: str) -> int:
@@ -205,7 +223,7 @@ def test_ctrl_c_in_a_commit_keeps_the_other_undo_disks(
     write_undo(disk)
     write_undo(second)
     monkeypatch.setattr(mergejob, "merge_into", stop)
-    both = MachineConfig(hd=(DriveConfig(path=str(disk)), DriveConfig(path=str(second))), undo="commit")
+    both = MachineConfig(**drives(disk, second), undo="commit")
     assert settle(both.check(), 0, orderly=True) == 130
     assert f"kept in {undo_path(second)}" in capfd.readouterr().err
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from vmm.config import DriveConfig, MachineConfig
 from vmm.drive_images import parent_rules
 from vmm.errors import ConfigError, UsageError
 from vmm.power_on import Drives
+from vmm.scsi_config import ScsiDrive
 
 MakeVhd = Callable[..., Path]
 SIZE = 3 << 20
@@ -38,14 +40,29 @@ def child(base: Path, tmp_path: Path) -> Path:
     return make_child(tmp_path / "child.vhd", base)
 
 
-def machine(
-    path: Path, *, undo: bool = False, roots: tuple[Path, ...] = (), **drive: object
-) -> MachineConfig:
-    return MachineConfig(
-        hd=(DriveConfig(path=str(path), **drive),),  # type: ignore[arg-type]
-        undo="ask" if undo else None,
-        allow_roots=tuple(map(str, roots)),
-    ).check()
+class MakeMachine(Protocol):
+    def __call__(
+        self, path: Path, *, undo: bool = False, roots: tuple[Path, ...] = (), **drive: object
+    ) -> MachineConfig: ...
+
+
+@pytest.fixture(params=["ide", "scsi"])
+def machine(request: pytest.FixtureRequest) -> MakeMachine:
+    """Make machines with one hard disk, on either controller."""
+
+    def make(
+        path: Path, *, undo: bool = False, roots: tuple[Path, ...] = (), **drive: object
+    ) -> MachineConfig:
+        options: dict[str, Any] = {"path": str(path), **drive}
+        ide = request.param == "ide"
+        return MachineConfig(
+            hd=(DriveConfig(**options),) if ide else (),
+            scsi_hd=() if ide else (ScsiDrive(**options),),
+            undo="ask" if undo else None,
+            allow_roots=tuple(map(str, roots)),
+        ).check()
+
+    return make
 
 
 def write(config: MachineConfig, lba: int, data: bytes) -> list[str]:
@@ -56,20 +73,20 @@ def write(config: MachineConfig, lba: int, data: bytes) -> list[str]:
     return drives.warnings
 
 
-def test_a_child_is_written_and_its_parent_is_not(base: Path, child: Path) -> None:
+def test_a_child_is_written_and_its_parent_is_not(base: Path, child: Path, machine: MakeMachine) -> None:
     before = base.read_bytes()
     assert write(machine(child), 5, b"\x11" * 512) == []
     assert base.read_bytes() == before
 
 
-def test_a_parent_is_refused_with_what_to_do_instead(base: Path, child: Path) -> None:
+def test_a_parent_is_refused_with_what_to_do_instead(base: Path, child: Path, machine: MakeMachine) -> None:
     with pytest.raises(ConfigError, match=r"is the parent of child\.vhd") as refused:
         Drives(machine(base))
     for advice in (f"disk create NEW.vhd --parent {base}", "--undo", "--snapshot", "parent-writable=yes"):
         assert advice in str(refused.value)
 
 
-def test_many_children_are_not_all_named(base: Path, tmp_path: Path) -> None:
+def test_many_children_are_not_all_named(base: Path, tmp_path: Path, machine: MakeMachine) -> None:
     for number in range(5):
         make_child(tmp_path / f"child{number}.vhd", base)
     with pytest.raises(ConfigError, match=r"child0\.vhd, child1\.vhd, child2\.vhd and 2 more"):
@@ -78,7 +95,7 @@ def test_many_children_are_not_all_named(base: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("drive", [{"read_only": True}, {"snapshot": True}, {"parent_writable": True}])
 def test_a_parent_can_be_read_and_its_writing_can_be_insisted_on(
-    base: Path, child: Path, drive: dict[str, bool]
+    base: Path, child: Path, drive: dict[str, bool], machine: MakeMachine
 ) -> None:
     Drives(machine(base, **drive)).close()
 
@@ -92,6 +109,7 @@ def test_another_parent_is_taken_where_asked_for(
     base: Path,
     child: Path,
     make_vhd: MakeVhd,  # noqa: F811
+    machine: MakeMachine,
 ) -> None:
     make_vhd(SIZE, name="other.vhd").replace(base)
     with pytest.raises(ParentError, match="is image"):
@@ -115,7 +133,7 @@ def test_the_command_hands_on_where_parents_lie_and_who_they_are(
     assert parent_rules(jobs[0].config) == ParentRules((base.parent,), ignore_parent_id=True)
 
 
-def test_a_parent_elsewhere_needs_its_root(base: Path, tmp_path: Path) -> None:
+def test_a_parent_elsewhere_needs_its_root(base: Path, tmp_path: Path, machine: MakeMachine) -> None:
     (tmp_path / "mine").mkdir()
     child = make_child(tmp_path / "mine" / "child.vhd", base)
     with pytest.raises(ParentError, match=f"--allow-root {base.parent}"):
@@ -125,12 +143,14 @@ def test_a_parent_elsewhere_needs_its_root(base: Path, tmp_path: Path) -> None:
     assert check_disks(Job(config, RunOptions())) == [f"disk {child}: intact"]
 
 
-def test_an_allowed_root_is_a_directory(base: Path) -> None:
+def test_an_allowed_root_is_a_directory(base: Path, machine: MakeMachine) -> None:
     with pytest.raises(ConfigError, match="no such directory"):
         machine(base, roots=(base,))
 
 
-def test_what_is_odd_about_each_level_is_told_with_its_path(base: Path, child: Path, tmp_path: Path) -> None:
+def test_what_is_odd_about_each_level_is_told_with_its_path(
+    base: Path, child: Path, tmp_path: Path, machine: MakeMachine
+) -> None:
     top = make_child(tmp_path / "top.vhd", child)
     os.utime(base, (0, base.stat().st_mtime + 3600))
     warnings = write(machine(top), 0, b"\x11" * 512)
@@ -138,7 +158,7 @@ def test_what_is_odd_about_each_level_is_told_with_its_path(base: Path, child: P
     assert "summer time" in warnings[0]
 
 
-def test_undo_disks_take_what_is_written(base: Path, child: Path) -> None:
+def test_undo_disks_take_what_is_written(base: Path, child: Path, machine: MakeMachine) -> None:
     before = child.read_bytes()
     write(machine(child, undo=True), 5, b"\x11" * 512)
     assert child.read_bytes() == before
@@ -149,7 +169,7 @@ def test_undo_disks_take_what_is_written(base: Path, child: Path) -> None:
     ]
 
 
-def test_a_disk_whose_undo_disk_waits_is_not_written(base: Path) -> None:
+def test_a_disk_whose_undo_disk_waits_is_not_written(base: Path, machine: MakeMachine) -> None:
     write(machine(base, undo=True), 5, b"\x11" * 512)
     with pytest.raises(ConfigError, match="has an undo disk from an earlier run") as refused:
         Drives(machine(base))
@@ -161,7 +181,7 @@ def test_a_disk_whose_undo_disk_waits_is_not_written(base: Path) -> None:
 
 
 @pytest.mark.parametrize("drive", [{}, {"read_only": True}, {"snapshot": True}, {"parent_writable": True}])
-def test_a_half_committed_disk_is_not_run(base: Path, drive: dict[str, bool]) -> None:
+def test_a_half_committed_disk_is_not_run(base: Path, drive: dict[str, bool], machine: MakeMachine) -> None:
     write(machine(base, undo=True), 5, b"\x11" * 512)
     undo_path(base).rename(committing_path(base))
     configs = [machine(base, **drive)] + ([machine(base, undo=True)] if not drive else [])
@@ -170,7 +190,7 @@ def test_a_half_committed_disk_is_not_run(base: Path, drive: dict[str, bool]) ->
             Drives(config)
 
 
-def test_undo_goes_on_where_the_last_run_ended(base: Path) -> None:
+def test_undo_goes_on_where_the_last_run_ended(base: Path, machine: MakeMachine) -> None:
     write(machine(base, undo=True), 5, b"\x11" * 512)
     drives = Drives(machine(base, undo=True))
     assert drives.images[0].read(5, 1) == b"\x11" * 512
@@ -178,7 +198,9 @@ def test_undo_goes_on_where_the_last_run_ended(base: Path) -> None:
 
 
 @pytest.mark.parametrize("drive", [{"read_only": True}, {"snapshot": True}])
-def test_a_machine_that_writes_no_hard_disk_has_nothing_to_undo(base: Path, drive: dict[str, bool]) -> None:
+def test_a_machine_that_writes_no_hard_disk_has_nothing_to_undo(
+    base: Path, drive: dict[str, bool], machine: MakeMachine
+) -> None:
     with pytest.raises(ConfigError, match="no hard disk that is written"):
         machine(base, undo=True, **drive)
 
@@ -189,14 +211,14 @@ def test_undo_and_snapshot_exclude_each_other(base: Path) -> None:
 
 
 @pytest.mark.parametrize("image_format", [None, "raw"])
-def test_a_raw_disk_cannot_be_undone(tmp_path: Path, image_format: str | None) -> None:
+def test_a_raw_disk_cannot_be_undone(tmp_path: Path, image_format: str | None, machine: MakeMachine) -> None:
     disk = tmp_path / "disk.img"
     disk.write_bytes(bytes(4096))
     with pytest.raises(UnsupportedImageError, match="a raw image can have no undo disk"):
         Drives(machine(disk, undo=True, format=image_format))
 
 
-def test_a_disk_that_cannot_be_written_can_be_undone(base: Path) -> None:
+def test_a_disk_that_cannot_be_written_can_be_undone(base: Path, machine: MakeMachine) -> None:
     base.chmod(0o444)
     write(machine(base, undo=True), 5, b"\x11" * 512)
 
@@ -205,7 +227,7 @@ def test_a_disk_that_cannot_be_written_can_be_undone(base: Path) -> None:
     ("sync", "on_write", "on_flush"), [("always", 1, 1), ("on-flush", 0, 1), ("never", 0, 0)]
 )
 def test_sync_says_when_what_is_written_is_durable(
-    base: Path, monkeypatch: pytest.MonkeyPatch, sync: str, on_write: int, on_flush: int
+    base: Path, monkeypatch: pytest.MonkeyPatch, sync: str, on_write: int, on_flush: int, machine: MakeMachine
 ) -> None:
     image = open_image(base)
     image.write(0, b"\x11" * 512)  # a block that exists needs no sync to grow

@@ -11,6 +11,7 @@ from vmm import machine_toml
 from vmm.config import MIB, DriveConfig, MachineConfig, SerialConfig
 from vmm.errors import ConfigError
 from vmm.machine_toml import load_machine
+from vmm.scsi_config import ScsiAdapter, ScsiDrive
 
 FULL = """
 name = "everything"
@@ -52,6 +53,26 @@ snapshot = true
 
 [[cd]]
 path = "c.iso"
+
+[[scsi_adapter]]
+kind = "aic7870"
+
+[[scsi_adapter]]
+kind = "virtio"
+
+[[scsi_hd]]
+path = "d.vhd"
+
+[[scsi_hd]]
+path = "e.img"
+adapter = 1
+id = 9
+format = "raw"
+sync = "always"
+
+[[scsi_cd]]
+path = "f.iso"
+id = 6
 """
 
 
@@ -101,6 +122,12 @@ def test_every_key_is_taken_and_paths_are_relative_to_the_file(tmp_path: Path) -
             ),
         ),
         cd=(DriveConfig(path=here("c.iso"), read_only=True),),
+        scsi_adapters=(ScsiAdapter("aic7870"), ScsiAdapter("virtio")),
+        scsi_hd=(
+            ScsiDrive(path=here("d.vhd")),
+            ScsiDrive(path=here("e.img"), adapter=1, id=9, format="raw", sync="always"),
+        ),
+        scsi_cd=(ScsiDrive(path=here("f.iso"), read_only=True, id=6),),
     )
 
 
@@ -127,11 +154,18 @@ def test_a_file_without_keys_is_the_default_machine(tmp_path: Path) -> None:
         ("[kernel]\nimage = 1", "kernel.image: expected str", "bzImage"),
         ("[[hd]]", "hd[0].path: is missing", "raw or VHD"),
         ("[[hd]]\npath = 'a'\n[[hd]]\npath = 'b'\nindex = 4", "hd[1].index: found 4", "0 to 3"),
-        ("[[hd]]\npath = 'a'\nsize = 1", "hd[0].size: unknown key", "path, index, read_only, snapshot"),
+        ("[[hd]]\npath = 'a'\nsize = 1", "hd[0].size: unknown key", "path, read_only, snapshot"),
         ("[[cd]]\npath = 'a'\nread_only = true", "cd[0].read_only: unknown key", "path, index"),
         ("hd = 'a.img'", "hd: expected array", ""),
         ("[[floppy]]", "floppy[0].path: is missing", "1440 KiB"),
         ("[[floppy]]\npath = 'a'\nindex = 1", "floppy[0].index: unknown key", "path, read_only, snapshot"),
+        ("[[scsi_adapter]]\nkind = 'lsi'", "scsi_adapter[0].kind: invalid", '"aic7870" or "virtio"'),
+        ("[[scsi_adapter]]", "scsi_adapter[0].kind: is missing", '"aic7870" or "virtio"'),
+        ("[[scsi_hd]]\nid = 1", "scsi_hd[0].path: is missing", "raw or VHD"),
+        ("[[scsi_hd]]\npath = 'a'\nid = 7", "scsi_hd[0].id: found 7", "7 is the adapter's own"),
+        ("[[scsi_hd]]\npath = 'a'\nadapter = 4", "scsi_hd[0].adapter: found 4", "0 to 3"),
+        ("[[scsi_hd]]\npath = 'a'\nindex = 0", "scsi_hd[0].index: unknown key", "adapter, id"),
+        ("[[scsi_cd]]\npath = 'a'\nid = 16", "scsi_cd[0].id: found 16", "8 to 15"),
         ("parallel = 'stdio'", "parallel: found 'stdio'", '"file:PATH"'),
         ("parallel = 'file:'", "parallel: found 'file:'", '"file:PATH"'),
     ],
@@ -171,8 +205,13 @@ def test_every_key_is_documented() -> None:
         machine_toml.HdTable,
         machine_toml.CdTable,
         machine_toml.FloppyTable,
+        machine_toml.ScsiAdapterTable,
+        machine_toml.ScsiHdTable,
+        machine_toml.ScsiCdTable,
     )
-    keys = {key for table in tables for key in table.__struct_fields__} - {"kernel", "hd", "cd", "floppy"}
+    keys = {key for table in tables for key in table.__struct_fields__} - {
+        "kernel", "hd", "cd", "floppy", "scsi_adapter", "scsi_hd", "scsi_cd",
+    }  # fmt: skip
 
     assert documented == keys
 

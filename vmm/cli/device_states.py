@@ -6,6 +6,7 @@ A chip that has no line of its own here shows the plain numbers of its state.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from devices.apic.messages import MASKED
 from devices.pci.config import BAR0, BAR_IO, COMMAND, DEVICE_ID, VENDOR_ID
 from devices.pit8254 import INPUT_HZ
+from vmm.scsi_board import adapter_name, function_name
 
 if TYPE_CHECKING:
     from vmm.board import Board
@@ -27,8 +29,25 @@ def state_line(board: Board, name: str, state: Any) -> str:  # noqa: ANN401 - ea
     """Return what is worth knowing of `state`, which the device of that name has saved."""
     if name == board.vga.name:
         return _screen(board)
+    if name in (medium := media(board)):
+        what, path = medium[name].split(" ", 1)
+        return f"{what} {Path(path).name}"
+    for number, fitting in enumerate(board.adapters):
+        if name == adapter_name(number):
+            return f"{fitting.kind} {_each('targets', sorted(fitting.targets))}"
+        if name == function_name(number):
+            return _pci_function(state)
     describe = _LINES.get(name)
     return _plain(state) if describe is None else describe(state)
+
+
+def media(board: Board) -> dict[str, str]:
+    """Return what is in each SCSI drive, by the drive's name: a word for its kind, and the image's path."""
+    return {
+        fitting.targets[target].name: medium
+        for fitting in board.adapters
+        for target, medium in fitting.media.items()
+    }
 
 
 def number(value: int | str) -> str:

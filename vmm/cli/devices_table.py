@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from vmm.bus import PORTS
-from vmm.cli.device_states import fields, number, state_line
+from vmm.cli.device_states import fields, media, number, state_line
 
 if TYPE_CHECKING:
     from vmm.board import Board
@@ -29,12 +29,12 @@ def device_names(board: Board) -> list[str]:
 def device_lines(board: Board, name: str | None = None) -> list[str]:
     """Return the table, or everything about the device of that name; ValueError if there is none."""
     if name is not None:
-        found = next(
-            (d for d in board.devices if d.name.replace(" ", "-").lower().startswith(name.lower())), None
-        )
+        names = {device.name.replace(" ", "-"): device for device in board.devices}
+        found = names.get(name) or next((names[n] for n in names if n.lower().startswith(name.lower())), None)
         if found is None:
             raise ValueError(f"devices: none is named {name}; there are {', '.join(device_names(board))}")
-        return [f"{found.name}:", *(line for field in fields(found.save()) for line in _in_full(*field))]
+        head = f"{found.name}: {media(board).get(found.name, '')}".rstrip()
+        return [head, *(line for field in fields(found.save()) for line in _in_full(*field))]
     ports, irqs, pins = _ports(board.bus), board.irq_numbers(), board.pin_numbers()
     rows = [
         (device.name, _list(irqs.get(device.name)), _list(pins.get(device.name)),

@@ -9,7 +9,7 @@ import msgspec
 
 from vmm.config import MachineConfig
 
-TraceKind = Literal["exits", "instructions"]
+TraceKind = Literal["exits", "instructions", "scsi"]
 
 
 class TraceOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

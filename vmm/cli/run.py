@@ -31,6 +31,7 @@ from vmm.cli.kernel_options import (
     KernelOption,
     LoadAddressOption,
 )
+from vmm.cli.scsi_options import ScsiAdapterOption, ScsiCdOption, ScsiHdOption, scsi_changes
 from vmm.cli.technique_options import (
     PagingOption,
     TechniqueName,
@@ -38,7 +39,7 @@ from vmm.cli.technique_options import (
     TranslationOption,
     technique_changes,
 )
-from vmm.cli.trace_options import read_traces
+from vmm.cli.trace_options import complete_trace, read_traces
 from vmm.cli.wires import (
     DisplayOption,
     ParallelOption,
@@ -98,10 +99,13 @@ EPILOG: Final = "\n".join(
         "  trapline run disk.vhd --display vnc",
         "  trapline run child.vhd --undo --allow-root /srv/bases",
         "  trapline run --hd system.vhd --hd scratch.vhd,sync=never",
+        "  trapline run --scsi-hd system.vhd --scsi-cd install.iso,id=6",
+        "  trapline run --scsi-adapter virtio --scsi-hd system.vhd,sync=never",
         "  trapline run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0",
         "  trapline run --kernel os.elf --initrd 'ramdisk.img root' --append debug",
         "  trapline run --kernel boot.bin --load-address 0x7c00",
         "  trapline run disk.vhd --expect login: --timeout 60 --trace exits=boot.jsonl",
+        "  trapline run --scsi-hd system.vhd --trace scsi=commands.txt",
         "  trapline run dos.img --expect 'C:>' --send 'dir\\n' --expect free",
     ]
 )
@@ -184,6 +188,9 @@ def run(
     translation: TranslationOption = None,
     paging: PagingOption = None,
     hd: HdOption = None,
+    scsi_adapter: ScsiAdapterOption = None,
+    scsi_hd: ScsiHdOption = None,
+    scsi_cd: ScsiCdOption = None,
     snapshot: SnapshotOption = False,
     undo: UndoOption = False,
     undo_action: UndoActionOption = None,
@@ -229,9 +236,9 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="KIND[=FILE]",
-            help="exits or instructions, to stderr or a file; .jsonl gives JSON lines.",
+            help="exits, instructions or scsi, to stderr or a file; .jsonl gives JSON lines.",
             rich_help_panel=SHOWING,
-            autocompletion=lambda: ["exits", "exits=", "instructions", "instructions="],
+            autocompletion=complete_trace,
         ),
     ] = None,
     explain: Annotated[
@@ -303,6 +310,7 @@ def run(
         changes = {
             "hd": base.hd + tuple(DriveConfig.parse(text) for text in hd or ()),
             "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),
+            **scsi_changes(base, scsi_adapter, scsi_hd, scsi_cd),
             "floppy": base.floppy + tuple(DriveConfig(path=path) for path in floppy or ()),
             "boot": parse_boot(boot) if boot is not None else None,
             "memory_bytes": parse_memory(memory) if memory is not None else None,

@@ -50,7 +50,8 @@ class Session:
         options = self._job.options
         with ExitStack() as cleanup:
             exits = self._tracer("exits", cleanup)
-            machine = Machine(self._job.config, tracer=exits, ring=self._ring)
+            told = self._tracer("scsi", cleanup)
+            machine = Machine(self._job.config, tracer=exits, ring=self._ring, devices_tracer=told)
             cleanup.callback(machine.close)
             for warning in machine.drives.warnings:
                 print_warning(warning)
@@ -143,20 +144,21 @@ class Session:
 
     def _sink(self, trace: TraceOptions, cleanup: ExitStack) -> Tracer:
         from vmm.trace.jsonl import JsonTrace
+        from vmm.trace.scsi import ScsiTracer
         from vmm.trace.text import TextTrace
 
         stream = sys.stderr if trace.path is None else _open(trace.path, cleanup)
         explain = self._job.options.explain
-        sink: Tracer
-        if trace.path is not None and trace.path.endswith((".json", ".jsonl")):
-            host_times = self._job.config.clock == "host"
-            sink = JsonTrace(stream, explanations=explain, host_times=host_times)
-        else:
-            sink = TextTrace(stream, explanations=explain)
+        host_times = self._job.config.clock == "host"
+        as_json = trace.path is not None and trace.path.endswith((".json", ".jsonl"))
+        kind: type[JsonTrace | TextTrace] = JsonTrace if as_json else TextTrace
+        sink: Tracer = kind(stream, explanations=explain, host_times=host_times)
         if trace.path is not None:
             sink = _Named(sink, f"--trace: {trace.path}")
         if trace.kind == "instructions":
             return sink
+        if trace.kind == "scsi":
+            return ScsiTracer(sink, trace.limit)
         return FilteredTracer(sink, ExitFilter(trace.reasons, trace.cpl, trace.limit))
 
     def _trace_instructions(self, machine: Machine, cleanup: ExitStack) -> None:

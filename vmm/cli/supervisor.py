@@ -94,7 +94,7 @@ def check_disks(job: Job) -> list[str]:
     from vmm.drive_images import look_at
 
     lines = []
-    for drive in job.config.hd:
+    for drive in job.config.hard_disks:
         undo = undo_path(Path(drive.path)) if job.config.has_undo_disk(drive) else None
         unchanged = drive.snapshot or job.config.snapshot or drive.read_only or undo is not None
         for path, what in ((drive.path, ", unchanged" if unchanged else ""), (undo, "")):

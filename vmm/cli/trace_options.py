@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from vmm.cli.job import TraceKind, TraceOptions
 from vmm.errors import UsageError
+
+_KINDS: Final[dict[str, TraceKind]] = {"exits": "exits", "instructions": "instructions", "scsi": "scsi"}
+
+
+def complete_trace() -> list[str]:
+    """Return the beginnings of what `--trace` takes."""
+    return [word for kind in _KINDS for word in (kind, f"{kind}=")]
 
 
 def read_traces(
@@ -15,9 +24,11 @@ def read_traces(
     traces: list[TraceOptions] = []
     for text in asked:
         name, equals, path = text.partition("=")
-        if name not in ("exits", "instructions") or bool(equals) != bool(path):
-            raise UsageError(f"--trace {text!r}: expected exits or instructions, each with =FILE if wanted")
-        kind: TraceKind = "exits" if name == "exits" else "instructions"
+        kind = _KINDS.get(name)
+        if kind is None or bool(equals) != bool(path):
+            raise UsageError(
+                f"--trace {text!r}: expected exits, instructions or scsi, each with =FILE if wanted"
+            )
         if any(trace.kind == kind for trace in traces):
             raise UsageError(f"--trace {kind} is given twice")
         if path and any(trace.path == path for trace in traces):
@@ -32,13 +43,17 @@ def read_traces(
                 limit=limit,
             )
         )
-    _check_filters({trace.kind for trace in traces}, reasons, ranges, narrowed=bool(cpl or limit))
+    _check_filters({trace.kind for trace in traces}, reasons, ranges, cpl, limit)
     return tuple(traces)
 
 
-def _check_filters(kinds: set[TraceKind], reasons: list[str], ranges: list[str], *, narrowed: bool) -> None:
-    if not kinds and (reasons or ranges or narrowed):
+def _check_filters(
+    kinds: set[TraceKind], reasons: list[str], ranges: list[str], cpl: list[int], limit: int | None
+) -> None:
+    if not kinds and (reasons or ranges or cpl or limit):
         raise UsageError("--trace-reason, --trace-range, --trace-cpl and --trace-count need --trace")
+    if cpl and kinds == {"scsi"}:
+        raise UsageError("--trace-cpl is about the guest's code: it needs --trace exits or instructions")
     if reasons and "exits" not in kinds:
         raise UsageError("--trace-reason is about exits: it needs --trace exits")
     if ranges and "instructions" not in kinds:

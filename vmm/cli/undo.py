@@ -69,7 +69,7 @@ def _pending(config: MachineConfig) -> list[Pending]:
     from disks.vhd.undo_names import undo_path
 
     found = []
-    for drive in filter(config.has_undo_disk, config.hd):
+    for drive in filter(config.has_undo_disk, config.hard_disks):
         disk = Path(drive.path)
         written = undo.written_bytes(disk)
         if written == 0:

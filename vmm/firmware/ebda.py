@@ -30,7 +30,7 @@ EXCHANGE: Final = 0xA0  # with the pointing device: 16 bytes
 DISK_SHAPES: Final = 0xC0  # heads, sectors a track of each hard disk, as found at power-on
 DISK_SHAPES_MOST: Final = 16
 CD_LOCKS: Final = 0xE0  # how often each CD-ROM drive was locked
-CD_LOCKS_MOST: Final = 4
+CD_LOCKS_MOST: Final = 32
 
 
 class Ebda:

@@ -3,7 +3,7 @@
 A CD-ROM drive can be locked; its tray cannot be opened from here, so ejecting fails. Transfers
 beyond 127 blocks are refused, as the specification has it.
 
-Sources: [EDD] BIOS Enhanced Disk Drive Specification 3.0 (Phoenix) and T13/1226DT EDD §8 (device path).
+Sources: [EDD] BIOS Enhanced Disk Drive Specification 3.0 (Phoenix); [T13] T13/1484D "EDD-2" §8 (device path).
 """
 
 from __future__ import annotations
@@ -52,14 +52,16 @@ VERIFY_WRITES: Final = 2  # 43h, AL at most
 BYTES_1: Final = 0x1A
 BYTES_2: Final = 0x1E
 BYTES_3: Final = 0x42
+BYTES_3_LONG: Final = 0x4A  # [T13]: a device path of 16 bytes in place of 8
+SIZES: Final = (BYTES_3_LONG, BYTES_3, BYTES_2, BYTES_1)
 INFO_CHS_VALID: Final = 0x0002
 INFO_REMOVABLE: Final = 0x0004
 INFO_LOCKABLE_NO_CHS: Final = 0x0070  # change line, lockable, geometry is a maximum
 RESULT: Final = struct.Struct("<HHIIIQHI")
 NO_CONTROLLER_TABLE: Final = 0xFFFF_FFFF
-PATH: Final = struct.Struct("<HBBH4s8s8s8sBB")
+PATH: Final = struct.Struct("<HBBH4s8s8s")  # then the device path and two bytes
 PATH_KEY: Final = 0xBEDD
-PATH_BYTES: Final = 0x24
+SCSI_DEVICE: Final = struct.Struct("<HQ")  # id, logical unit
 IDE_FUNCTION: Final = (0, 1, 1)  # bus, slot, function of the IDE controller
 
 CONTROLLER: Final = struct.Struct("<HHBBBBBBHHBB")  # the device parameter table extension
@@ -192,14 +194,16 @@ class Edd:
         room = int.from_bytes(caller.read(address, 2), "little")
         if room < BYTES_1:
             return BAD_COMMAND
-        size = BYTES_3 if room >= BYTES_3 else BYTES_2 if room >= BYTES_2 else BYTES_1
+        size = next(size for size in SIZES if room >= size)
         flags, block_bytes, chs = INFO_CHS_VALID, SECTOR_BYTES, tuple(own_geometry(drive))
         if drive.kind == "cd":
             flags, block_bytes = INFO_REMOVABLE | INFO_LOCKABLE_NO_CHS, cdrom.BLOCK_BYTES
             chs = (0xFFFF_FFFF,) * 3
         total = drive.image.size_bytes // block_bytes
         pointer = self._controller_table(drive) if size >= BYTES_2 else NO_CONTROLLER_TABLE
-        result = RESULT.pack(size, flags, *chs, total, block_bytes, pointer) + _path(drive)
+        result = RESULT.pack(size, flags, *chs, total, block_bytes, pointer)
+        if size > BYTES_2:
+            result += _path(drive, size - BYTES_2)
         caller.write(address, result[:size])
         return OK
 
@@ -221,12 +225,17 @@ class Edd:
         return self._ebda.segment << 16 | ebda.CONTROLLER_TABLE
 
 
-def _path(drive: BootDrive) -> bytes:
-    """Return where the drive is: the PCI function of the IDE controller, channel and unit."""
-    if drive.place is None:
-        return bytes(PATH.size)
-    interface = bytes((*IDE_FUNCTION, drive.place >> 1)).ljust(8, b"\0")
-    kind = b"ATAPI   " if drive.kind == "cd" else b"ATA     "
-    device = bytes((drive.place & 1,)).ljust(8, b"\0")
-    path = PATH.pack(PATH_KEY, PATH_BYTES, 0, 0, b"PCI ", kind, interface, device, 0, 0)
-    return with_checksum(path, PATH.size - 1)
+def _path(drive: BootDrive, size: int) -> bytes:
+    """Return where the drive is, in `size` bytes: the PCI function of its controller, and what is on it."""
+    if drive.scsi is not None:
+        interface, kind = bytes((0, drive.scsi.slot, 0, 0)), b"SCSI    "
+        device = SCSI_DEVICE.pack(drive.scsi.target, drive.scsi.lun)
+    elif drive.place is not None:
+        interface = bytes((*IDE_FUNCTION, drive.place >> 1))
+        kind = b"ATAPI   " if drive.kind == "cd" else b"ATA     "
+        device = bytes((drive.place & 1,))
+    else:
+        return bytes(size)
+    path = PATH.pack(PATH_KEY, size, 0, 0, b"PCI ", kind, interface.ljust(8, b"\0"))
+    path += device[: size - PATH.size - 2]
+    return with_checksum(path.ljust(size, b"\0"), size - 1)

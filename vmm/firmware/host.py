@@ -28,6 +28,14 @@ class Geometry(NamedTuple):
     sectors: int
 
 
+class ScsiPlace(NamedTuple):
+    """Where a SCSI drive is: the PCI slot of its adapter, its id and its logical unit."""
+
+    slot: int
+    target: int
+    lun: int = 0
+
+
 class FloppyUnit(Protocol):
     """A floppy drive, as far as INT 13h shares it with the controller."""
 
@@ -40,8 +48,9 @@ class BootDrive(msgspec.Struct, frozen=True):
 
     `number` is what callers put in DL: 80h and up for hard disks, E0h and up for CD-ROMs, 0 and up
     for floppies. `geometry` is the drive's own, as IDENTIFY tells it (None: the usual one), `logical` the
-    one INT 13h shows (None: worked out). `place` is the drive's on the IDE controller, 0 to 3. A floppy
-    drive whose disk may be changed gives its `unit`, and then `image` is not looked at.
+    one INT 13h shows (None: worked out). `place` is the drive's on the IDE controller, 0 to 3, `scsi` its
+    place on a SCSI adapter. A floppy drive whose disk may be changed gives its `unit`, and then `image`
+    is not looked at.
     """
 
     number: int
@@ -51,6 +60,7 @@ class BootDrive(msgspec.Struct, frozen=True):
     logical: Geometry | None = None
     place: int | None = None
     unit: FloppyUnit | None = None
+    scsi: ScsiPlace | None = None
 
     @property
     def medium(self) -> BlockImage | None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from devices.backplane import TraceEvent, Tracer
+from devices.backplane import Clock, TraceEvent, Tracer
 
 Mode = Literal["real", "prot16", "prot32", "vm86", "long", "compat"]
 
@@ -54,6 +54,24 @@ class Violation(TraceEvent, frozen=True, kw_only=True):
     instruction: str
     name: str
     text: str
+
+
+class TimedEvent(TraceEvent, frozen=True):
+    """What a device told, and when."""
+
+    time_ns: int
+    event: TraceEvent
+
+
+class TimingTracer:
+    """Gives another tracer each event with the virtual time."""
+
+    def __init__(self, sink: Tracer, clock: Clock) -> None:
+        self._emit, self._now_ns = sink.emit, clock.now_ns
+
+    def emit(self, event: TraceEvent) -> None:
+        """Take one event."""
+        self._emit(TimedEvent(self._now_ns(), event))
 
 
 class ExitCount(msgspec.Struct):

@@ -11,8 +11,9 @@ from typing import Any, TextIO
 import msgspec
 
 from devices.backplane import TraceEvent
+from devices.scsi.events import ScsiCommand, ScsiStatus
 from vmm.trace.disassembly import decode
-from vmm.trace.events import Exit, Instruction
+from vmm.trace.events import Exit, Instruction, TimedEvent
 from vmm.trace.explain import explain
 
 
@@ -26,8 +27,19 @@ class JsonTrace:
 
     def emit(self, event: TraceEvent) -> None:
         """Write one event."""
-        fields: dict[str, Any] = {"event": type(event).__name__.lower()}
+        fields: dict[str, Any]
+        if isinstance(event, TimedEvent):
+            fields = {"event": type(event.event).__name__.lower(), "time_ns": event.time_ns}
+            event = event.event
+        else:
+            fields = {"event": type(event).__name__.lower()}
         fields.update(msgspec.structs.asdict(event))
+        if isinstance(event, ScsiCommand):
+            fields["cdb"] = event.cdb.hex()
+        if isinstance(event, ScsiStatus):
+            fields["sense"] = event.sense.hex()
+            if not self._host_times:
+                del fields["ns"]
         if isinstance(event, (Exit, Instruction)):
             decoded = decode(event.code, event.ip, event.mode)
             fields["code"] = decoded.code.hex()

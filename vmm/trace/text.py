@@ -6,8 +6,9 @@ from typing import Final, TextIO
 
 from devices.backplane import TraceEvent
 from vmm.trace.disassembly import address_text, decode
-from vmm.trace.events import Exit, Instruction, Violation
+from vmm.trace.events import Exit, Instruction, TimedEvent, Violation
 from vmm.trace.explain import explain
+from vmm.trace.scsi import scsi_line
 
 NS_PER_S: Final = 1_000_000_000
 ADDRESS_COLUMNS: Final = 15  # cccc:iiiiiiii and two spaces; long mode runs over
@@ -51,12 +52,13 @@ def violation_line(event: Violation) -> str:
 class TextTrace:
     """Writes events to a text stream as they come."""
 
-    def __init__(self, stream: TextIO, *, explanations: bool = False) -> None:
+    def __init__(self, stream: TextIO, *, explanations: bool = False, host_times: bool = True) -> None:
         self._write = stream.write
         self._explanations = explanations
+        self._host_times = host_times
 
     def emit(self, event: TraceEvent) -> None:
-        """Write one event; of other kinds than those of events.py, the value itself."""
+        """Write one event; of kinds that have no line of their own, the value itself."""
         if isinstance(event, Exit):
             self._write(exit_line(event) + "\n")
             if self._explanations:
@@ -65,5 +67,8 @@ class TextTrace:
             self._write(instruction_line(event) + "\n")
         elif isinstance(event, Violation):
             self._write(violation_line(event) + "\n")
+        elif isinstance(event, TimedEvent):
+            line = scsi_line(event.event, host_times=self._host_times)
+            self._write(f"{time_text(event.time_ns)}  {line}".rstrip() + "\n")
         else:
             self._write(f"{INDENT}{event}\n")

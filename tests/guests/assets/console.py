@@ -16,9 +16,11 @@ SHOWN_BYTES: Final = 1500
 
 
 class ConsoleProcess:
-    """A running command that a test talks with. `output` is all it has printed so far."""
+    """A running command that a test talks with; it inherits `files`. `output` is all it has printed."""
 
-    def __init__(self, command: Sequence[str | Path], cwd: Path | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str | Path], cwd: Path | None = None, files: Sequence[int] = ()
+    ) -> None:
         self.output = bytearray()
         self._process = subprocess.Popen(
             command,
@@ -27,6 +29,7 @@ class ConsoleProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             bufsize=0,
+            pass_fds=files,
         )
         assert self._process.stdout is not None
         self._stdout = self._process.stdout.fileno()

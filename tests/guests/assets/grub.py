@@ -6,6 +6,7 @@ grub-bios-setup places them, and /boot/grub is on an ext2 file system.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,9 @@ from tests.oracles import require_file, run_tool
 MODULES: Final = Path("/usr/lib/grub/i386-pc")
 TYPE_LINUX: Final = 0x83
 DISK_MIB: Final = 32
+UUID: Final = "54524150-4c49-4e45-8000-000000000001"
+"""Of the file system on a disk."""
+
 SERIAL: Final = "serial --unit=0 --speed=115200\n"
 ON_SERIAL: Final = f"{SERIAL}terminal_output serial\nterminal_input serial\n"
 ON_BOTH: Final = f"{SERIAL}terminal_output console serial\nterminal_input console serial\n"
@@ -63,11 +67,12 @@ def disk(
     terminal: str = ON_SERIAL,
     files: Sequence[Path] = (),
     size_mib: int = DISK_MIB,
+    root: Path | None = None,
 ) -> Path:
-    """Write a raw disk with an installed GRUB that runs `script`; `files` are in the root of its ext2."""
+    """Write a raw disk with an installed GRUB that runs `script`; `root` and `files` are on its ext2."""
     boot = require_file(f"{MODULES}/boot.img", "grub-pc-bin").read_bytes()
     tree, core, image = (
-        _tree(folder / "disk", script, terminal, files),
+        _tree(folder / "disk", script, terminal, files, root),
         folder / "core.img",
         folder / "grub.raw",
     )
@@ -91,11 +96,26 @@ def disk(
         )
         file.write(core.read_bytes())
         file.truncate(size_mib * bootdisk.MEBIBYTE)
-    run_tool("mke2fs", "-q", "-t", "ext2", "-d", tree, "-E", f"offset={start}", image, f"{length >> 10}k")
+    run_tool(
+        "mke2fs",
+        "-q",
+        "-t",
+        "ext2",
+        "-U",
+        UUID,
+        "-d",
+        tree,
+        "-E",
+        f"offset={start}",
+        image,
+        f"{length >> 10}k",
+    )
     return image
 
 
-def _tree(place: Path, script: str, terminal: str, files: Sequence[Path]) -> Path:
+def _tree(place: Path, script: str, terminal: str, files: Sequence[Path], root: Path | None = None) -> Path:
+    if root is not None:
+        shutil.copytree(root, place, symlinks=True)
     (place / "boot" / "grub").mkdir(parents=True)
     (place / "boot" / "grub" / "grub.cfg").write_text(terminal + script)
     for file in files:

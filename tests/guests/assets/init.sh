@@ -5,7 +5,9 @@
 #   shell   load the disk drivers, print the marker, answer commands on the serial console
 #   chips   floppy, CD, printer and mouse, by the kernel's own drivers; halt
 #   disk    partition /dev/sda, make a file system, write, read back, compare, halt
-#   apic    the same, then show what the kernel says of the APICs and whose interrupts came by which
+#   scsi    jobs on the disks of a SCSI host, see scsi.sh; halt
+#   root    find the disk that root= names, and go on with its /sbin/init
+#   apic    the same as disk, then show what the kernel says of the APICs and whose interrupts came by which
 #   apic-read   as apic, but only read the disk's first MiB
 
 export PATH=/bin
@@ -20,9 +22,19 @@ for word in $(cat /proc/cmdline); do
     esac
 done
 
+# What `MODULE.NAME=VALUE` on the kernel's command line gives to a module, as modprobe does.
+parameters_of() {
+    for word in $(cat /proc/cmdline); do
+        case $word in
+        "$1".*=*) echo "${word#*.}" ;;
+        esac
+    done
+}
+
 load_drivers() {
     while read -r module; do
-        insmod "/lib/modules/$module" || echo "TRAPLINE-GUEST-FAIL insmod $module"
+        insmod "/lib/modules/$module" $(parameters_of "${module%.ko}") ||
+            echo "TRAPLINE-GUEST-FAIL insmod $module"
     done <"/lib/modules/$1"
 }
 
@@ -94,6 +106,25 @@ chips_job() {
     poweroff -f
 }
 
+# Mount what `root=UUID=...` names, wherever it turns up, and leave the initramfs.
+root_job() {
+    for word in $(cat /proc/cmdline); do
+        case $word in
+        root=*) root=${word#root=} ;;
+        esac
+    done
+    tries=0
+    until device=$(findfs "$root" 2>/dev/null); do
+        tries=$((tries + 1))
+        [ $tries -gt 300 ] && fail "no $root"
+        sleep 0.1
+    done
+    mount -t ext2 -o ro "$device" /mnt || fail "mount $device"
+    mount -o move /dev /mnt/dev
+    umount /sys /proc
+    exec switch_root /mnt /sbin/init
+}
+
 case $mode in
 chips)
     load_drivers load-order
@@ -114,6 +145,19 @@ disk)
     echo TRAPLINE-GUEST-READY
     disk_job
     poweroff -f
+    ;;
+scsi)
+    load_drivers load-order
+    load_drivers load-order.scsi
+    echo TRAPLINE-GUEST-READY
+    . /etc/scsi.sh
+    scsi_jobs
+    poweroff -f
+    ;;
+root)
+    load_drivers load-order
+    load_drivers load-order.scsi
+    root_job
     ;;
 apic | apic-read)
     load_drivers load-order

@@ -1,4 +1,4 @@
-"""Debian's kernel with an initramfs of ours: busybox, `init.sh` and the drivers of PIIX IDE.
+"""Debian's kernel with an initramfs of ours: busybox, `init.sh` and drivers of IDE and SCSI.
 
 Only files of unpacked packages go in; the same packages give the same bytes.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -37,10 +37,15 @@ is last, so that a disk it finds meets its driver."""
 CHIPS: Final = ("floppy", "psmouse", "parport_pc", "lp")
 """Modules that only the mode `chips` loads: drivers of what is on the mainboard beside the disks."""
 
+SCSI: Final = ("aic7xxx", "virtio_pci", "virtio_scsi")
+"""Modules that only the modes `scsi` and `root` load: the SCSI host adapters' drivers."""
+
+EXTRA: Final = {"chips": CHIPS, "scsi": SCSI}
+
 APPLETS: Final = """
-    blockdev cat cmp cp cttyhack dd df dmesg echo fdisk free grep halt head insmod kill ls lsmod md5sum
-    mkdir mke2fs mkdosfs mount od poweroff printf ps pwd reboot rm sed seq setsid sh sha256sum sleep sync
-    tail test time touch tr true umount uname uptime vi wc yes
+    blockdev cat cmp cp cttyhack cut dd df dmesg echo fdisk findfs free grep halt head insmod kill ls lsmod
+    md5sum mkdir mke2fs mkdosfs mount od poweroff printf ps pwd readlink reboot rm sed seq setsid sh
+    sha256sum sleep sort switch_root sync tail test time touch tr true umount uname uniq uptime vi wc yes
 """
 
 COMMAND_LINE: Final = (
@@ -89,7 +94,8 @@ def linux_guest(architecture: str) -> LinuxGuest:
     if not kernels:
         raise MissingError(f"{name}:{architecture} in {kernel_files} holds no boot/vmlinuz-*")
     modules = module_files(kernel_files, WANTED)
-    archive = build(busybox.read_bytes(), modules, module_files(kernel_files, CHIPS, modules))
+    extra = {name: module_files(kernel_files, wanted, modules) for name, wanted in EXTRA.items()}
+    archive = build(busybox.read_bytes(), modules, extra)
     image = CACHE / architecture / "initramfs.cpio"
     with cache_lock():
         fresh = image.with_suffix(f".{os.getpid()}")
@@ -98,8 +104,8 @@ def linux_guest(architecture: str) -> LinuxGuest:
     return LinuxGuest(architecture, kernels[-1], image)
 
 
-def build(busybox: bytes, modules: dict[str, bytes], chips: dict[str, bytes]) -> bytes:
-    """Return the archive; `modules`, in the mode `chips` those too, are loaded in that order."""
+def build(busybox: bytes, modules: dict[str, bytes], extra: Mapping[str, dict[str, bytes]]) -> bytes:
+    """Return the archive; `modules`, in a mode that `extra` names those too, are loaded in that order."""
     archive = Archive()
     for name in ("bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "sys", "tmp"):
         archive.directory(name)
@@ -109,9 +115,11 @@ def build(busybox: bytes, modules: dict[str, bytes], chips: dict[str, bytes]) ->
     for applet in APPLETS.split():
         archive.link(f"bin/{applet}", "busybox")
     archive.file("etc/data.sha256", hashlib.sha256(expected_data()).hexdigest().encode() + b"\n")
-    for name, content in (modules | chips).items():
+    archive.file("etc/scsi.sh", Path(__file__).with_name("scsi.sh").read_bytes())
+    orders = {"load-order": modules} | {f"load-order.{mode}": names for mode, names in extra.items()}
+    for name, content in {name: file for files in orders.values() for name, file in files.items()}.items():
         archive.file(f"lib/modules/{name}", content)
-    for order, names in (("load-order", modules), ("load-order.chips", chips)):
+    for order, names in orders.items():
         archive.file(f"lib/modules/{order}", "".join(f"{name}\n" for name in names).encode())
     return archive.getvalue()
 

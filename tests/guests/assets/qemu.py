@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,9 @@ PROGRAMS: Final = {"i386": "qemu-system-i386", "amd64": "qemu-system-x86_64"}
 PROCESSOR: Final = "core2duo"  # what our machine has when it is not told otherwise
 
 
-def qemu(*arguments: str | Path, architecture: str = "i386", memory_mib: int = 256) -> ConsoleProcess:
+def qemu(
+    *arguments: str | Path, architecture: str = "i386", memory_mib: int = 256, files: Sequence[int] = ()
+) -> ConsoleProcess:
     """Start a PC of the i440FX kind with COM1 on the streams and nothing that was not asked for."""
     return ConsoleProcess(
         [
@@ -21,7 +24,8 @@ def qemu(*arguments: str | Path, architecture: str = "i386", memory_mib: int = 2
             *("-accel", "tcg", "-M", "pc", "-cpu", PROCESSOR, "-m", str(memory_mib)),
             *("-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"),
             *arguments,
-        ]
+        ],
+        files=files,
     )
 
 

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from tests.vmm.firmware.rig import RamDisk, Rig, numbered_disk
-from vmm.firmware.host import BootDrive
+from vmm.firmware.host import BootDrive, ScsiPlace
 
 SECTORS = 16 * 63 * 2
 RESULT = 0x600
@@ -41,7 +41,8 @@ def test_floppies_have_no_extensions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "size"), [(0x1A, 0x1A), (0x1D, 0x1A), (0x1E, 0x1E), (0x41, 0x1E), (0x42, 0x42)]
+    ("room", "size"),
+    [(0x1A, 0x1A), (0x1D, 0x1A), (0x1E, 0x1E), (0x41, 0x1E), (0x42, 0x42), (0x49, 0x42), (0x4A, 0x4A)],
 )
 def test_result_is_as_long_as_there_is_room_for(room: int, size: int) -> None:
     result = parameters(rig_with(), 0x80, room)
@@ -63,14 +64,26 @@ def test_controller_table_names_ports_unit_and_interrupt() -> None:
     assert (ports, control, head, irq, sum(table) & 0xFF) == (0x1F0, 0x3F6, 0xF0, 14, 0)
 
 
-def test_device_path_leads_to_the_ide_function_and_the_unit() -> None:
+@pytest.mark.parametrize("room", [0x42, 0x4A])
+def test_device_path_leads_to_the_ide_function_and_the_unit(room: int) -> None:
     for drive, interface, channel, unit in ((0x80, b"ATA     ", 0, 1), (0xE0, b"ATAPI   ", 1, 0)):
-        path = parameters(rig_with(), drive, 0x42)[0x1E:0x42]
+        path = parameters(rig_with(), drive, room)[0x1E:room]
         key, length = struct.unpack_from("<HB", path)
-        assert (key, length, sum(path) & 0xFF) == (0xBEDD, 36, 0)
+        assert (key, length, sum(path) & 0xFF) == (0xBEDD, room - 0x1E, 0)
         assert path[6:18] == b"PCI " + interface
         assert path[18:22] == bytes((0, 1, 1, channel))
         assert path[26] == unit
+
+
+@pytest.mark.parametrize("room", [0x42, 0x4A])
+def test_device_path_leads_to_the_scsi_adapter_id_and_unit(room: int) -> None:
+    scsi = BootDrive(0x80, "hd", numbered_disk(SECTORS), scsi=ScsiPlace(slot=4, target=9, lun=2))
+    result = parameters(rig_with(scsi), 0x80, room)
+    path = result[0x1E:room]
+    assert (path[:3], sum(path) & 0xFF) == (bytes((0xDD, 0xBE, room - 0x1E)), 0)
+    assert path[6:22] == b"PCI SCSI    " + bytes((0, 4, 0, 0))
+    assert path[26:-2] == struct.pack("<HQ", 9, 2).ljust(16, b"\0")[: room - 0x3A]
+    assert result[0x1A:0x1E] == b"\xff" * 4  # no table of ATA registers
 
 
 def test_disc_counts_blocks_of_2048_bytes_and_has_no_geometry() -> None:

@@ -1,0 +1,379 @@
+"""The sequencer of an AIC-7870: a processor of 512 words that runs what the driver downloads.
+
+It runs inside a host access, a deadline or an event of a target, until it is paused or only waits:
+a loop that comes back to where it was while nothing it could see has changed would go round for
+ever. Instructions take no time. The first run of a stretch of code compiles it (`compiler.py`);
+the interpreter below gives the same results, and runs when somebody watches, steps or has set a
+breakpoint.
+
+Not modelled: parity of the sequencer RAM, FASTMODE (there is no clock to divide).
+
+Sources:
+    [AIC] Adaptec AIC-7870 data book, as the BSD and Linux drivers use it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import msgspec
+
+from devices.aic7870 import sequencer_registers as reg
+from devices.aic7870.compiler import MAY_HAVE_STOPPED, WENT_BACK, Block, Compiler
+from devices.aic7870.events import SequencerRunaway
+from devices.aic7870.instruction import (
+    ADDRESS_BITS,
+    ADDRESS_WIDTH,
+    CALL,
+    FIRST_BRANCH,
+    STACK_BITS,
+    STACK_DEPTH,
+    WORD_BYTES,
+    WORDS,
+    Instruction,
+    decode,
+)
+from devices.aic7870.interpreter import execute
+from devices.aic7870.register_file import RegisterFile
+from devices.aic7870.sequencer_ports import SequencerPorts
+from devices.backplane import Tracer
+
+HOT: Final = 8  # times by the same place before it is compiled
+RUN_LIMIT: Final = 20_000  # instructions in one go; a command of 256 scatter/gather elements takes 13,000
+NO_BREAKPOINT: Final = reg.BRKDIS << 8
+
+Key = tuple[int, int, int, bytes, bool, int, int]
+"""All that decides how the sequencer goes on: the epoch, and what has no part in it."""
+
+
+class SequencerControl(Protocol):
+    """What the rest of the chip does about its sequencer."""
+
+    def paused(self) -> bool:
+        """Tell whether the sequencer has to stand still."""
+
+    def step_done(self) -> None:
+        """Pause: STEP is set, and an instruction has been executed."""
+
+    def breakpoint(self) -> None:
+        """Pause and interrupt: the next instruction is the breakpoint's."""
+
+    def illegal_opcode(self) -> None:
+        """Pause and interrupt: there is no such operation."""
+
+
+class SequencerWatcher(Protocol):
+    """Somebody who looks on at the monitor's side. Nothing of it is the guest's to see."""
+
+    def before(self, sequencer: Sequencer) -> bool:
+        """Look at the instruction about to be executed; False holds the sequencer where it is.
+
+        The next run asks again.
+        """
+
+
+class SequencerState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The sequencer's registers and program. `stack` begins with the newest address."""
+
+    program: bytes
+    seqctl: int
+    byte: int
+    pc: int
+    stack: tuple[int, int, int, int]
+    stack_high: bool
+    accum: int
+    sindex: int
+    dindex: int
+    zero: bool
+    carry: int
+    function1: int
+    breakpoint: int
+
+
+class Sequencer:
+    """Registers 60h-6Fh and the processor behind them.
+
+    `block_ends` are the addresses an access to which may pause or interrupt; without the list
+    every register that has a function counts as one. `return_stack` holds four addresses of
+    9 bits, the newest lowest.
+    """
+
+    __slots__ = (
+        "_blocks",
+        "_compiler",
+        "_control",
+        "_fetched",
+        "_heat",
+        "_idle",
+        "_name",
+        "_over",
+        "_reported",
+        "_running",
+        "_seen",
+        "_seen_epoch",
+        "_tracer",
+        "breakpoint",
+        "byte",
+        "carry",
+        "function1",
+        "hot",
+        "pc",
+        "ports",
+        "program",
+        "registers",
+        "return_stack",
+        "seqctl",
+        "stack_high",
+        "watcher",
+        "zero",
+    )
+
+    def __init__(
+        self,
+        registers: RegisterFile,
+        control: SequencerControl,
+        block_ends: frozenset[int] | None = None,
+        name: str = "aic7870",
+        tracer: Tracer | None = None,
+    ) -> None:
+        self.registers = registers
+        self.watcher: SequencerWatcher | None = None
+        self.hot = HOT
+        self.program = bytearray(WORDS * WORD_BYTES)
+        self._control = control
+        self._compiler = Compiler(self, registers, block_ends)
+        self._fetched: dict[int, Instruction] = {}
+        self._blocks: dict[int, Block] = {}
+        self._heat: dict[int, int] = {}
+        self._running = False
+        self._over = False
+        self._seen: set[Key] = set()
+        self._seen_epoch = 0
+        self._name = name
+        self._tracer = tracer
+        self._reported = False
+        self.ports = SequencerPorts(self)
+        self.reset()
+
+    def reset(self) -> None:
+        """Become the sequencer after CHIPRST; the sequencer RAM keeps what it holds."""
+        plain = self.registers.plain
+        plain[reg.ACCUM] = plain[reg.SINDEX] = plain[reg.DINDEX] = 0
+        self.seqctl = reg.SEQCTL_AT_RESET
+        self.pc = self.byte = self.return_stack = self.carry = self.function1 = 0
+        self.breakpoint = NO_BREAKPOINT
+        self.zero = self.stack_high = False
+        self._idle: Key | None = None
+
+    @property
+    def accum(self) -> int:
+        """The accumulator."""
+        return self.registers.plain[reg.ACCUM]
+
+    @property
+    def sindex(self) -> int:
+        """The source index."""
+        return self.registers.plain[reg.SINDEX]
+
+    @property
+    def dindex(self) -> int:
+        """The destination index."""
+        return self.registers.plain[reg.DINDEX]
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """The four return addresses, the newest first."""
+        return tuple(self.return_stack >> ADDRESS_WIDTH * k & ADDRESS_BITS for k in range(STACK_DEPTH))
+
+    def push(self, address: int) -> None:
+        """Put a return address on the stack; the oldest falls off."""
+        self.return_stack = (self.return_stack << ADDRESS_WIDTH | address) & STACK_BITS
+
+    def pop(self) -> int:
+        """Take the newest return address; it goes round to be the oldest."""
+        address = self.return_stack & ADDRESS_BITS
+        self.return_stack = self.return_stack >> ADDRESS_WIDTH | address << ADDRESS_WIDTH * (STACK_DEPTH - 1)
+        return address
+
+    def fetch(self, pc: int) -> Instruction:
+        """Return the instruction at an address."""
+        instruction = self._fetched.get(pc)
+        if instruction is None:
+            start = pc * WORD_BYTES
+            word = int.from_bytes(self.program[start : start + WORD_BYTES], "little")
+            instruction = self._fetched[pc] = decode(word)
+        return instruction
+
+    def program_changed(self) -> None:
+        """Forget everything that was made of the sequencer RAM."""
+        self._fetched.clear()
+        self._blocks.clear()
+        self._heat.clear()
+        self._idle = None
+        self._reported = False
+
+    def illegal(self) -> None:
+        """An operation that does not exist came by."""
+        if not self.seqctl & reg.FAILDIS:
+            self._control.illegal_opcode()
+
+    # ---------------------------------------------------------------------- running
+
+    def run(self, limit: int = RUN_LIMIT) -> int:
+        """Execute until paused, until nothing but waiting is left, or `limit` instructions; return how many.
+
+        What is left at the limit goes on at the next run; the tracer hears of it once a program.
+        """
+        if self._running or self._stopped():
+            return 0
+        key = self._key()
+        if key == self._idle and self.watcher is None and not self.seqctl & reg.STEP:
+            return 0
+        self._running = True
+        self._over = False
+        self._seen = {key}
+        self._seen_epoch = key[0]
+        executed = 0
+        try:
+            while executed < limit and not self._over and not self._stopped():
+                once = self._run_watched if self._watched() else self._run_free
+                executed += once(limit - executed)
+        finally:
+            self._running = False
+        if executed >= limit and not self._over:
+            self._report(limit)
+        return executed
+
+    def _report(self, limit: int) -> None:
+        if self._tracer is not None and not self._reported:
+            self._reported = True
+            self._tracer.emit(SequencerRunaway(adapter=self._name, pc=self.pc, instructions=limit))
+
+    def _stopped(self) -> bool:
+        return self._control.paused() or bool(self.seqctl & reg.LOADRAM)
+
+    def _watched(self) -> bool:
+        return bool(self.watcher is not None or self.seqctl & reg.STEP or not self.breakpoint & NO_BREAKPOINT)
+
+    def _run_watched(self, limit: int) -> int:
+        executed = 0
+        while executed < limit:
+            if self.watcher is not None and not self.watcher.before(self):
+                self._over = True
+                break
+            went_back = self._one()
+            executed += 1
+            if self.seqctl & reg.STEP:
+                self._control.step_done()
+                self._over = True
+            if self.pc == self.breakpoint:
+                self._control.breakpoint()
+                self._over = True
+            if self._over or self._stopped() or (went_back and self._waits()):
+                break
+        return executed
+
+    def _run_free(self, limit: int) -> int:
+        executed = 0
+        blocks = self._blocks
+        while executed < limit:
+            block = blocks.get(self.pc) or self._warm(self.pc)
+            if block is None or executed + block.longest > limit:
+                count, why = self._stretch(limit - executed)
+            else:
+                self.pc, count, why = block.run()
+            executed += count
+            if why:
+                if why & MAY_HAVE_STOPPED and (self._stopped() or self._watched()):
+                    break
+                if why & WENT_BACK and self._waits():
+                    break
+        return executed
+
+    def _warm(self, pc: int) -> Block | None:
+        """Compile what the sequencer comes by often."""
+        heat = self._heat[pc] = self._heat.get(pc, 0) + 1
+        if heat <= self.hot:
+            return None
+        block = self._blocks[pc] = self._compiler.compile(self.fetch, pc)
+        return block
+
+    def _stretch(self, limit: int) -> tuple[int, int]:
+        """Execute without having compiled, as far as one instruction follows the other."""
+        executed = 0
+        while True:
+            address = self.pc
+            went_back = self._one()
+            executed += 1
+            if executed == limit or self.pc != address + 1 or self._stopped() or self._watched():
+                return executed, MAY_HAVE_STOPPED | (WENT_BACK if went_back else 0)
+
+    def _one(self) -> bool:
+        """Execute one instruction; tell whether it was a jump back, which a loop has to have."""
+        address = self.pc
+        instruction = self.fetch(address)
+        execute(self, instruction)
+        if self.pc > address or instruction.operation == CALL:
+            return False
+        return instruction.operation >= FIRST_BRANCH or not instruction.returns
+
+    def _waits(self) -> bool:
+        """Tell whether the sequencer was here before in the same state, and mark that it was here.
+
+        Where something has changed since the last jump back, that was no waiting.
+        """
+        epoch = self.registers.epoch
+        if epoch != self._seen_epoch:
+            self._seen_epoch = epoch
+            return False
+        key = self._key()
+        if key in self._seen:
+            self._idle = key
+            self._over = True
+            return True
+        self._seen.add(key)
+        return False
+
+    def _key(self) -> Key:
+        registers = self.registers
+        indices = bytes(registers.plain[reg.ACCUM : reg.DINDEX + 1])
+        return registers.epoch, self.pc, self.return_stack, indices, self.zero, self.carry, self.function1
+
+    # ------------------------------------------------------------------------ state
+
+    def save(self) -> SequencerState:
+        """Return the state as a value; pure."""
+        newest, second, third, oldest = self.stack
+        return SequencerState(
+            program=bytes(self.program),
+            seqctl=self.seqctl,
+            byte=self.byte,
+            pc=self.pc,
+            stack=(newest, second, third, oldest),
+            stack_high=self.stack_high,
+            accum=self.accum,
+            sindex=self.sindex,
+            dindex=self.dindex,
+            zero=self.zero,
+            carry=self.carry,
+            function1=self.function1,
+            breakpoint=self.breakpoint,
+        )
+
+    def load(self, state: SequencerState) -> None:
+        """Become `state`."""
+        self.program[:] = state.program
+        self.seqctl = state.seqctl
+        self.byte = state.byte
+        self.pc = state.pc
+        for address in reversed(state.stack):
+            self.push(address)
+        self.stack_high = state.stack_high
+        plain = self.registers.plain
+        plain[reg.ACCUM], plain[reg.SINDEX], plain[reg.DINDEX] = state.accum, state.sindex, state.dindex
+        self.zero = state.zero
+        self.carry = state.carry
+        self.function1 = state.function1
+        self.breakpoint = state.breakpoint
+        self.registers.epoch += 1
+        self.program_changed()

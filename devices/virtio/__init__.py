@@ -1,0 +1,1 @@
+"""Paravirtual devices: the virtio PCI transport and what sits behind it."""

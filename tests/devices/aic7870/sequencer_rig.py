@@ -1,0 +1,141 @@
+"""A sequencer on a register file of which some registers act, as those of the chip do."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from devices.aic7870 import sequencer_registers as reg
+from devices.aic7870.register_file import RegisterFile
+from devices.aic7870.sequencer import Sequencer, SequencerState
+from devices.aic7870.sequencer_registers import LOADRAM
+
+STORE: Final = 0x01  # has functions, but only stores
+COUNTER: Final = 0x06  # a read counts it up
+PAUSE: Final = 0x91  # a write of anything but 0 pauses
+PAGE: Final = 0x90  # a write fills the SCB window
+STATUS: Final = 0x0C  # only shows what the test put there
+BLOCK_ENDS: Final = frozenset((COUNTER, PAUSE))
+
+
+class Rig:
+    """The control side, and a few registers with functions."""
+
+    def __init__(self, block_ends: frozenset[int] | None = BLOCK_ENDS, hot: int = 0) -> None:
+        self.registers = registers = RegisterFile()
+        self.halted = True
+        self.log: list[tuple[str, int]] = []
+        self.store = self.counter = self.status = 0
+        registers.readers[STORE] = lambda: self.store
+        registers.writers[STORE] = self._store
+        registers.readers[COUNTER] = self._count
+        registers.writers[COUNTER] = lambda value: None
+        registers.readers[STATUS] = lambda: self.status
+        registers.writers[STATUS] = lambda value: None
+        registers.writers[PAUSE] = self._pause
+        registers.writers[PAGE] = self._page
+        self.sequencer = Sequencer(registers, self, block_ends)
+        self.sequencer.hot = hot
+
+    # what the sequencer asks of the chip
+    def paused(self) -> bool:
+        return self.halted
+
+    def step_done(self) -> None:
+        self.halted = True
+        self.log.append(("step", self.sequencer.pc))
+
+    def breakpoint(self) -> None:
+        self.halted = True
+        self.log.append(("breakpoint", self.sequencer.pc))
+
+    def illegal_opcode(self) -> None:
+        self.halted = True
+        self.log.append(("illegal", self.sequencer.pc))
+
+    # registers
+    def _store(self, value: int) -> None:
+        if value != self.store:
+            self.store = value
+            self.registers.epoch += 1
+
+    def _count(self) -> int:
+        self.counter = self.counter + 1 & 0xFF
+        self.registers.epoch += 1
+        if self.counter & 0x3F == 0:
+            self.halted = True
+        return self.counter
+
+    def _pause(self, value: int) -> None:
+        if value:
+            self.halted = True
+            self.registers.epoch += 1
+            self.log.append(("pause", self.sequencer.pc))
+
+    def _page(self, value: int) -> None:
+        plain = self.registers.plain
+        if plain[PAGE] != value:
+            plain[PAGE] = value
+            plain[0xA0:0xC0] = bytes(value + k & 0xFF for k in range(32))
+            self.registers.epoch += 1
+
+    # what a test does
+    def write(self, address: int, *values: int) -> None:
+        for value in values:
+            self.sequencer.ports.host_write(address, value)
+
+    def load(self, words: list[int], first: int = 0) -> None:
+        """Download a program as a driver does and leave the PC at 0."""
+        self.write(reg.SEQCTL, LOADRAM)
+        self.write(reg.SEQADDR0, first & 0xFF)
+        self.write(reg.SEQADDR1, first >> 8)
+        for word in words:
+            self.write(reg.SEQRAM, *word.to_bytes(4, "little"))
+        self.write(reg.SEQCTL, 0)
+        self.write(reg.SEQADDR0, 0)
+        self.write(reg.SEQADDR1, 0)
+
+    def run(self, limit: int = 1000) -> int:
+        self.halted = False
+        return self.sequencer.run(limit)
+
+    def state(self) -> tuple[SequencerState, bytes, list[tuple[str, int]], tuple[int, ...]]:
+        """Return everything that can be told apart."""
+        visible = self.store, self.counter, self.registers.epoch, self.halted
+        return self.sequencer.save(), bytes(self.registers.plain), self.log, visible
+
+
+SOURCES: Final = (0x20, 0x21, 0x22, 0xA0, 0xA1, reg.ACCUM, reg.SINDEX, reg.DINDEX, reg.ALLONES,
+                  reg.ALLZEROS, reg.FLAGS, reg.SINDIR, reg.FUNCTION1, reg.STACK, reg.SEQADDR0,
+                  reg.SEQADDR1, STORE, COUNTER, STATUS, PAGE)  # fmt: skip
+DESTINATIONS: Final = (0x20, 0x21, 0x22, 0xA0, 0xA1, reg.ACCUM, reg.SINDEX, reg.DINDEX, reg.NONE,
+                       reg.DINDIR, reg.FUNCTION1, STORE, COUNTER, PAGE)  # fmt: skip
+RARE: Final = (
+    PAUSE,
+    reg.SEQADDR0,
+    reg.SEQADDR1,
+    reg.BRKADDR0,
+    reg.BRKADDR1,
+    reg.SEQCTL,
+    reg.FLAGS,
+    reg.STACK,
+)
+OPERATIONS: Final = (0, 1, 2, 3, 4, 5, 0, 1, 3, 8, 9, 10, 11, 11, 12, 13, 14, 15)
+
+
+def random_program(seed: int, length: int = 64) -> list[int]:
+    """Return a program that has a little of everything, loops and nonsense included."""
+    draw = random.Random(seed)
+    words = []
+    for _ in range(length):
+        operation = draw.choice(OPERATIONS) if draw.random() < 0.995 else draw.choice((6, 7))
+        source = draw.choice(SOURCES) if draw.random() < 0.97 else draw.randrange(256)
+        immediate = draw.choice((0, 0, 1, 0xFF, 0x20, 0x65, 0xA0, draw.randrange(256)))
+        word = operation << 25 | source << 8 | immediate
+        if operation >= 8:
+            word |= draw.randrange(length) << 16
+        else:
+            destination = draw.choice(DESTINATIONS) if draw.random() < 0.97 else draw.choice(RARE)
+            word |= destination << 16 | (draw.random() < 0.12) << 24
+        words.append(word)
+    return words
