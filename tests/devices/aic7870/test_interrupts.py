@@ -61,7 +61,8 @@ def test_scratch_ram_and_scbs_survive_chiprst() -> None:
 @pytest.mark.parametrize(
     ("register", "first"),
     [
-        (r.SXFRCTL1, 0), (r.SIMODE1, 0), (r.SCSISEQ, 0), (r.SCSIID, 7), (r.DFCNTRL, 0), (r.HADDR, 0), (r.INTSTAT, 0),
+        (r.SXFRCTL1, 0), (r.SIMODE1, 0), (r.SCSISEQ, 0), (r.SCSIID, 7), (r.DFCNTRL, 0), (r.HADDR, 0),
+        (r.INTSTAT, 0),
         (r.SBLKCTL, r.DIAG_LED), (r.DSPCISTATUS, 0), (r.SCBCNT, 0),
     ],
 )  # fmt: skip
