@@ -24,7 +24,7 @@ CHIP: Final = frozenset(("AHC_PAGESCBS", "AHC_INITIATORROLE", "AHC_TMODE_WIDEODD
 """What an AIC-7870 in a PC is and has."""
 
 CONSTANTS: Final = (0, 1, 0xFF, 0x00, 16, 0xF0, 0x0F)
-"""What the driver fills in: places of its queues, cache line size 0, scatter/gather elements fetched at once."""
+"""What the driver fills in: places of its queues, cache line size 0, S/G elements fetched at once."""
 
 BLOCK_MOVE: Final = 6  # of one byte: what later chips have for AND FFh
 
