@@ -28,7 +28,7 @@ QUADWORD: Final = 8
 THRESHOLDS: Final = (8, 128, 192, 256)  # by DFTHRSH
 SLICE_BYTES: Final = 0x1_0000
 SLICES_AT_ONCE: Final = 0x2000
-"""All that STCNT can count in blocks of a CD; messages by DMA are slices of a byte, and ATN brings ever more."""
+"""All that STCNT counts in blocks of a CD. Messages by DMA are slices of a byte, and ATN brings ever more."""
 
 DFCNTRL_KEPT: Final = 0x7C
 SCSI_DMA: Final = r.SCSIEN | r.SDMAEN
