@@ -102,7 +102,7 @@ class Nexus:
         """Return the phase the target asks for, or BUS_FREE, DISCONNECTED, HOLDING."""
         if self._ends == ABANDONED:
             return BUS_FREE
-        if self._incoming or (attention and not self._position):
+        if self._incoming or (attention and not self._in_the_middle()):
             return MESSAGE_OUT
         if self._outgoing:
             return MESSAGE_IN
@@ -114,6 +114,10 @@ class Nexus:
         if self.hung:
             return HOLDING
         return self._data_or_status()
+
+    def _in_the_middle(self) -> bool:
+        """Tell whether attention has to wait for the end of a message or of the CDB."""
+        return self._position > 0 or (self.stage == AWAITS_COMMAND and len(self.cdb) > 0)
 
     def _data_or_status(self) -> int:
         task = self.task
