@@ -100,7 +100,11 @@ def test_a_parent_can_be_read_and_its_writing_can_be_insisted_on(
     Drives(machine(base, **drive)).close()
 
 
-def test_an_image_that_nothing_stands_on_is_written(base: Path, make_vhd: MakeVhd) -> None:  # noqa: F811
+def test_an_image_that_nothing_stands_on_is_written(
+    base: Path,
+    make_vhd: MakeVhd,  # noqa: F811
+    machine: MakeMachine,
+) -> None:
     make_child(base.with_name("x.vhd"), make_vhd(SIZE, name="other.vhd"))
     write(machine(base), 0, b"\x11" * 512)
 
