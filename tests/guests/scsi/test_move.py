@@ -26,7 +26,7 @@ HALTED_FOREVER: Final = 6  # exit status of `trapline run` after HLT with interr
 
 def boot(*options: str | Path) -> list[str]:
     """Run a machine to its end; return what the guest said."""
-    with trapline("run", *options, "--memory", "256M", *SERIAL_ONLY) as machine:
+    with trapline("run", *options, "--clock", "virtual", "--memory", "256M", *SERIAL_ONLY) as machine:
         machine.wait_for(HALTED, BOOT_S)
         assert machine.wait_for_end(BOOT_S) == HALTED_FOREVER
         said: list[str] = re.findall(r"^TRAPLINE-\w+ ?(.*)$", machine.output.decode().replace("\r", ""), re.M)
