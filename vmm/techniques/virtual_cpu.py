@@ -15,11 +15,12 @@ from vmm.cpu import registers as r
 from vmm.cpu.descriptors import ERROR_SELECTOR, read_descriptor
 from vmm.cpu.engine import Engine
 from vmm.cpu.paging import GuestFault
-from vmm.cpu.state import Lookup, SegmentCache
+from vmm.cpu.state import HF_CPL, Lookup, SegmentCache
 from vmm.cpu.view import GatedMemory
 from vmm.memory import Memory
 
 VIRTUAL_FLAGS: Final = r.IF | r.IOPL | r.VIF | r.VIP
+_IF, _NOT_IF, _IOPL_SHIFT = r.IF, ~r.IF, r.IOPL_SHIFT
 _DPL_1: Final = 1 << r.DESC_DPL_SHIFT
 _REAL_CR0: Final = r.CR0_PE | r.CR0_PG | r.CR0_WP | r.CR0_ET
 _CR0_THROUGH: Final = r.CR0_MP | r.CR0_EM | r.CR0_TS | r.CR0_NE | r.CR0_AM
@@ -116,7 +117,7 @@ class VirtualCpu:
     @property
     def cpl(self) -> int:
         """The ring the guest believes to be in."""
-        real = self.state.hflags & 3
+        real = self.state.hflags & HF_CPL
         return real if real > 1 else self.inner
 
     def gives_ring_1(self, selector: int) -> bool:
@@ -144,6 +145,21 @@ class VirtualCpu:
         """Set or clear the guest's IF."""
         flags = self.flags
         flags.value = flags.value | r.IF if on else flags.value & ~r.IF
+
+    def change_if(self, on: bool) -> int | None:
+        """CLI and STI."""
+        flags = self.flags
+        old = flags.value
+        real = self.state.hflags & HF_CPL
+        if (real if real > 1 else self.inner) > old >> _IOPL_SHIFT & 3:
+            return None
+        flags.value = old | _IF if on else old & _NOT_IF
+        return old & _IF
+
+    def skip(self, length: int, mask: int) -> None:
+        """Move RIP past an instruction."""
+        state = self.state
+        state.rip = state.rip + length & mask
 
     def load_segment(self, index: int, selector: int, base: int, limit: int, flags: int) -> None:
         """Load a segment as the guest asked, ring 0 becoming ring 1; L means nothing to 32-bit guests."""

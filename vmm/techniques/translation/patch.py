@@ -217,7 +217,7 @@ class Patch(Translation):
             began = host_ns()
             guests = self._end_step()
             if vector == r.DB and not guests and not self.vcpu.state.exception_is_int:
-                self._book(self._steps, began)
+                self.book(self._steps, began)
                 return Action.RESUME
         return super().on_event(vector, code)
 
