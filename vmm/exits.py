@@ -14,7 +14,8 @@ from vmm.firmware.stubs import TRAP_PORT
 from vmm.memory import Memory
 from vmm.techniques.base import Place, Technique, mode_of
 from vmm.techniques.engine_exits import engine_cycles
-from vmm.trace.events import Exit, ExitCount
+from vmm.techniques.exits import Finding
+from vmm.trace.events import Exit, ExitCount, Violation
 
 _SIMPLE: Final = {
     Kind.IN: "io.in",
@@ -145,6 +146,18 @@ class ExitReporter:
                 detail=detail,
                 code=place.code,
                 host_ns=host_ns,
+            )
+        )
+
+    def finding(self, finding: Finding) -> None:
+        """Report a violation where it happened."""
+        self._tracer.emit(
+            Violation(
+                time_ns=self._engine.wiring.now_ns(),
+                linear=finding.linear,
+                instruction=finding.instruction,
+                name=finding.name,
+                text=finding.text,
             )
         )
 

@@ -366,7 +366,7 @@ class Machine:
         engine = self.processor.live
         self._reporter = None if tracer is None else ExitReporter(engine, self.memory, tracer)
         engine.set_trace(self._reporter)
-        self.technique.report = None if self._reporter is None else self._reporter.technique_exit
+        self.technique.tell(self._reporter)
 
     def trace_instructions(self, recorder: InstructionRecorder) -> None:
         """Report every instruction to `recorder`; slow, and only before the first run."""

@@ -57,7 +57,13 @@ MAY_HAVE_STOPPED: Final = 2  # an access that can pause, interrupt or change how
 
 OPERATORS: Final = {OR: "|", AND: "&", XOR: "^", ADD: "+", ADC: "+"}
 OWN: Final = range(reg.FIRST, reg.LAST + 1)
-OWN_ENDS: Final = frozenset((reg.SEQCTL, reg.SEQRAM, reg.SEQADDR0, reg.SEQADDR1, reg.BRKADDR0, reg.BRKADDR1))
+HCNTRL: Final = 0x87
+ENDS: Final = frozenset(
+    (reg.SEQCTL, reg.SEQRAM, reg.SEQADDR0, reg.SEQADDR1, reg.BRKADDR0, reg.BRKADDR1, HCNTRL)
+)
+"""What may move the PC, change how the sequencer runs or reset it when it is written."""
+
+ATTENTION: Final = "F.attention"
 IGNORED_WRITES: Final = frozenset((reg.ALLONES, reg.NONE, reg.FLAGS, reg.SINDIR, reg.STACK))
 
 
@@ -110,6 +116,7 @@ class Translation:
         self._pc = 0
         self._next = 0
         self._leaving = ""  # a condition on which the path ends after this instruction
+        self._pc_stored = False  # S.pc is where it goes on then, else `_next`
 
     def text(self, names: tuple[str, ...]) -> str:
         """Return the text of a function that makes the path's function."""
@@ -127,6 +134,7 @@ class Translation:
             self._next = following + 1 & ADDRESS_BITS
             self._executed += 1
             self._leaving = ""
+            self._pc_stored = False
             instruction = fetch(following)
             if instruction.operation >= FIRST_BRANCH:
                 following = self._branch(instruction)
@@ -143,7 +151,8 @@ class Translation:
         self.path.settle()
         self.path.emit(f"S.pc = {self._next}")
         self.path.emit("S.illegal()")
-        self._leave_at("S.pc")
+        self._pc_stored = True
+        self._leave_after()
 
     def _alu(self, instruction: Instruction) -> int | None:
         source = self._read(instruction.source)
@@ -157,11 +166,11 @@ class Translation:
         if instruction.returns:
             return self._return()
         if self._leaving == "True":
-            self._leave_at("S.pc")
+            self._leave_after()
             return None
         if self._leaving:
             self.path.emit(f"if {self._leaving}:")
-            self._leave_at("S.pc", " ")
+            self._leave_after(" ")
         return self._go_on(self._next)
 
     def _combine(self, operation: int, source: Value, operand: Value) -> Value:
@@ -208,30 +217,33 @@ class Translation:
             taken = self._pass_argument(instruction, source)
         else:
             taken = self._test(instruction, source)
-        why = MAY_HAVE_STOPPED if self._leaving else 0
         address = instruction.address
         if instruction.operation == CALL:
             path = self.path
             path.stack = path.name(f"({path.stack} << 9 | {self._next}) & {STACK_BITS}")
             path.returns = [*path.returns[1 - STACK_DEPTH :], self._next]
-            if not why:
-                return address
-            path.leave(address, self._executed, why)
-            return None
+            return self._transfer(address, 0)
         back = WENT_BACK if address <= self._pc else 0
         if instruction.operation == JMP:
-            if not why and not back:
-                return address
-            self.path.leave(address, self._executed, why | back)
-            return None
+            return self._transfer(address, back)
         self.path.emit(f"if {taken}:")
-        self.path.leave(address, self._executed, why | back, " ")
+        self.path.leave(address, self._executed, self._why(back), " ")
         if instruction.operation not in (JC, JNC):
             self.path.zero = str(instruction.operation in (JNE, JNZ))
-        if not why:
-            return self._go_on(self._next)
-        self.path.leave(self._next, self._executed, why | (WENT_BACK if self._next <= self._pc else 0))
-        return None
+        return self._transfer(self._next, WENT_BACK if self._next <= self._pc else 0)
+
+    def _transfer(self, address: int, back: int) -> int | None:
+        """Go on at `address`, unless the path has to end."""
+        if back:
+            self.path.leave(address, self._executed, self._why(back))
+            return None
+        if self._leaving:
+            self.path.emit(f"if {self._leaving}:")
+            self.path.leave(address, self._executed, MAY_HAVE_STOPPED, " ")
+        return address
+
+    def _why(self, back: int) -> Value:
+        return f"{MAY_HAVE_STOPPED | back} if {self._leaving} else {back}" if self._leaving else back
 
     def _pass_argument(self, instruction: Instruction, source: Value) -> str:
         """SINDEX becomes what the branch hands over; return the condition of JC and JNC."""
@@ -277,8 +289,7 @@ class Translation:
             path.settle()
             path.forget_stack()
         elif address in self._ends and address not in OWN:
-            self._expose()
-            self._leaving = "True"
+            self._leaving = ATTENTION
         return path.name(f"{path.function('r', address)}()")
 
     def _read_indirect(self) -> Value:
@@ -309,11 +320,15 @@ class Translation:
             return
         elif self._writers[address] is None:
             self._store(address, value)
-        elif address in OWN_ENDS or (address in self._ends and address not in OWN):
+        elif address in ENDS:
             self._expose()
             path.emit(f"{path.function('w', address)}({value})")
             self._leaving = "True"
         else:
+            stops = address in self._ends and address not in OWN
+            if stops:
+                path.emit(f"S.pc = {self._next}")  # for an event that tells where the firmware was
+                self._leave_if(ATTENTION)
             path.emit(f"{path.function('w', address)}({value})")
 
     def _write_indirect(self, value: Value) -> None:
@@ -328,16 +343,14 @@ class Translation:
         following = path.name(f"{index} + 1 & 255")
         path.emit(f"P[{reg.DINDEX}] = {following}")
         path.stored(reg.DINDEX, following)
+        path.emit(f"S.pc = {self._next}")
+        self._pc_stored = True
         path.emit(f"if {writer} is not None:")
-        path.emit(f" S.pc = {self._next}")
         path.emit(f" {writer}({value})")
         path.emit(f"elif P[{index}] != {value}:")
         path.emit(f" P[{index}] = {value}")
         path.emit(" F.epoch += 1")
-        test = f"{writer} is not None"
-        self._leaving = (
-            f"{self._leaving} or {test}" if self._leaving not in ("", "True") else self._leaving or test
-        )
+        self._leave_if(f"{writer} is not None")
 
     def _store(self, address: int, value: Value) -> None:
         self.path.emit(f"if P[{address}] != {value}:")
@@ -347,14 +360,23 @@ class Translation:
     # -------------------------------------------------------------------- leaving
 
     def _expose(self) -> None:
-        """Store everything, the PC too: an access follows that ends the path."""
+        """Store everything, the PC too: a write follows that ends the path."""
         self.path.settle()
         self.path.forget_stack()
         self.path.emit(f"S.pc = {self._next}")
+        self._pc_stored = True
 
-    def _leave_at(self, pc: str, indent: str = "") -> None:
-        back = f"{MAY_HAVE_STOPPED | WENT_BACK} if {pc} <= {self._pc} else {MAY_HAVE_STOPPED}"
-        self.path.leave(pc, self._executed, back, indent)
+    def _leave_if(self, condition: str) -> None:
+        """Leave after this instruction on one condition more."""
+        if self._leaving != condition:
+            self._leaving = f"{self._leaving} or {condition}" if self._leaving else condition
+
+    def _leave_after(self, indent: str = "") -> None:
+        """Leave for what follows the instruction."""
+        why: Value = MAY_HAVE_STOPPED | (WENT_BACK if self._next <= self._pc else 0)
+        if self._pc_stored:
+            why = f"{MAY_HAVE_STOPPED | WENT_BACK} if S.pc <= {self._pc} else {MAY_HAVE_STOPPED}"
+        self.path.leave("S.pc" if self._pc_stored else self._next, self._executed, why, indent)
 
     def _go_on(self, pc: int) -> int | None:
         if pc > self._pc:

@@ -27,6 +27,9 @@ FIFO_BYTES: Final = 256
 QUADWORD: Final = 8
 THRESHOLDS: Final = (8, 128, 192, 256)  # by DFTHRSH
 SLICE_BYTES: Final = 0x1_0000
+SLICES_AT_ONCE: Final = 0x2000
+"""All that STCNT counts in blocks of a CD. Messages by DMA are slices of a byte, and ATN brings ever more."""
+
 DFCNTRL_KEPT: Final = 0x7C
 SCSI_DMA: Final = r.SCSIEN | r.SDMAEN
 ADDRESS_MASK: Final = 0xFFFF_FFFF
@@ -188,7 +191,9 @@ class DataPath:
         outward = bool(control & r.DIRECTION)
         if host and not outward:
             self._to_memory()
-        while bus.request and bus.phase == cell.expected and outward != bool(bus.phase & r.IO_LINE):
+        for _ in range(SLICES_AT_ONCE):
+            if not bus.request or bus.phase != cell.expected or outward == bool(bus.phase & r.IO_LINE):
+                return
             left = self._get(r.STCNT, 3)
             if not left or not (self._send(left, host) if outward else self._receive(left, host)):
                 return

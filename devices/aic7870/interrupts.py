@@ -81,6 +81,7 @@ class Interrupts:
     def step_done(self) -> None:
         """Pause after a single step."""
         self._registers.epoch += 1
+        self._registers.attention = True
         self.hcntrl |= r.PAUSE
         self.stopped = True
 

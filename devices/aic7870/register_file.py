@@ -26,16 +26,18 @@ class RegisterFile:
 
     `epoch` counts changes: whoever changes any state that a register shows adds to it. While it
     stands still, a sequencer that comes by the same place with the same accumulator and indices
-    only waits.
+    only waits. Whoever pauses the sequencer sets `attention`, so that it need not ask after each
+    access whether it is to stop.
     """
 
-    __slots__ = ("epoch", "plain", "readers", "writers")
+    __slots__ = ("attention", "epoch", "plain", "readers", "writers")
 
     def __init__(self) -> None:
         self.plain = bytearray(REGISTERS)
         self.readers: list[ReadByte | None] = [None] * REGISTERS
         self.writers: list[WriteByte | None] = [None] * REGISTERS
         self.epoch = 0
+        self.attention = False
 
     def read(self, address: int) -> int:
         """Read a byte as the sequencer does."""

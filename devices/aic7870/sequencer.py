@@ -230,7 +230,7 @@ class Sequencer:
         if key == self._idle and self.watcher is None and not self.seqctl & reg.STEP:
             return 0
         self._running = True
-        self._over = False
+        self._over = self.registers.attention = False
         self._seen = {key}
         self._seen_epoch = key[0]
         executed = 0
@@ -284,8 +284,10 @@ class Sequencer:
                 self.pc, count, why = block.run()
             executed += count
             if why:
-                if why & MAY_HAVE_STOPPED and (self._stopped() or self._watched()):
-                    break
+                if why & MAY_HAVE_STOPPED:
+                    self.registers.attention = False
+                    if self._stopped() or self._watched():
+                        break
                 if why & WENT_BACK and self._waits():
                     break
         return executed

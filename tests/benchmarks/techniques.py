@@ -62,6 +62,17 @@ undefined: add dword [esp], 3
 past_undefined:
     gate 0x06, undefined, 0x8e00
 """
+HYPERCALLS: Final = f"""{UNDEFINED}
+    mov eax, 0x40000000
+    cpuid
+    cmp ebx, "Trap"
+    jne bare
+    mov ecx, 0x40000000                 ; the hypercall page
+    mov eax, 0x30000
+    xor edx, edx
+    wrmsr
+bare:
+"""
 QUIET: Final = """
     mov al, 0xff
     out 0x21, al
@@ -130,7 +141,7 @@ OPERATIONS: Final = (
     Operation("cli-sti", "cli\nsti", QUIET, turns=4),
     Operation("pushf-popf", "pushf\ncli\npopf", QUIET),
     Operation("hlt-wake-up", "sti\nhlt", TIMER, turns=0.1, virtual=True),
-    Operation("hypercall", f"mov eax, {VERSION}\nxor ebx, ebx\nvmcall", UNDEFINED),
+    Operation("hypercall", f"mov eax, {VERSION}\nxor ebx, ebx\nvmcall", HYPERCALLS),
 )
 
 

@@ -1,7 +1,8 @@
 """Guests that attack the monitor, under every technique: contained, ended, and nobody hurt but themselves.
 
 They are in `techniques/attack_*.asm`. What a full technique shows them is what bare shows them; under
-trap-and-emulate and para the guest may differ, and must still end in good order or be stopped from outside.
+trap-and-emulate and para values may differ, and the guest must still come to its end. The monitor's own
+memory is looked at after each: `attack_checks`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from tests.guests.attack_checks import Sentinels, check, hidden_of
 from tests.guests.technique_rig import (
     DISK_BYTES,
     FULL,
@@ -21,15 +23,18 @@ from tests.guests.technique_rig import (
     image_of,
     require_engine,
 )
+from vmm.cpu.descriptors import ACCESS_BYTE
+from vmm.cpu.paging import PTE_P, PTE_W
 from vmm.machine import Machine
 from vmm.memory import MONITOR_BASE
 from vmm.techniques import shadow_pager
 from vmm.techniques.translation import patch
+from vmm.techniques.trap import Trap
 
 pytestmark = pytest.mark.guest
 
 TIMEOUT_S: Final = 60
-SENTINEL: Final = bytes(range(1, 256)) * 16
+DATA0: Final = 0x10  # the guests' selector
 ATTACKS: Final = ("attack_memory", "attack_modes", "attack_tables", "attack_selectors")
 LONG: Final[dict[str, tuple[str, ...]]] = {
     # what `make test` leaves out of each
@@ -37,11 +42,11 @@ LONG: Final[dict[str, tuple[str, ...]]] = {
     "attack_modes": ("-DTURNS=100",),
     "attack_selectors": ("-DSTRIDE=61",),
 }
-LAST_LINE: Final = {
-    "attack_memory": "unpaged",
-    "attack_modes": "real",
-    "attack_tables": "code",
-    "attack_selectors": "vectors",
+RESULTS: Final = {  # what each says, by name; the values are compared where they must be bare's
+    "attack_memory": ["large", "pae", "unpaged", "done"],
+    "attack_modes": ["paged", "real", "done"],
+    "attack_tables": ["aliases", "code", "done"],
+    "attack_selectors": ["loaded", "bases", "vectors", "done"],
 }
 MONITORED: Final = tuple(name for name in TECHNIQUES if name != "bare")
 
@@ -58,18 +63,17 @@ def neighbour(folder: Path) -> Iterator[Machine]:
 def attack(
     name: str, technique: str, engine: str, folder: Path, defines: tuple[str, ...] = ()
 ) -> tuple[str, list[str]]:
-    """Run an attack; a page of the monitor's own must stay as it is. Return how it ended, and its lines."""
+    """Run an attack, and look at the monitor's own memory. Return how it ended, and its lines."""
     disk = folder / "disk.img"
     disk.write_bytes(image_of(name, defines))
     with Machine(config_of(disk, technique, engine)) as machine:
-        own = getattr(machine.technique, "hidden", None)
-        page = None
-        if own is not None:
-            page = own.allocate() - MONITOR_BASE
-            own.bytes[page : page + len(SENTINEL)] = SENTINEL
+        own = hidden_of(machine.technique)
+        assert (own is None) == (technique == "bare")
+        sentinels = None if own is None else Sentinels(own)
         result = machine.run(timeout_s=TIMEOUT_S)
-        if page is not None:
-            assert bytes(own.bytes[page : page + len(SENTINEL)]) == SENTINEL
+        if sentinels is not None:
+            sentinels.check()
+            check(machine.technique)
         machine.registers()
         return result.reason, machine.debug_output().decode("latin1").splitlines()
 
@@ -79,16 +83,18 @@ def contained(name: str, technique: str, engine: str, folder: Path, defines: tup
     require_engine(engine, technique)
     with neighbour(folder) as other:
         reason, lines = attack(name, technique, engine, folder, defines)
-        assert reason != "timeout", lines
         assert other.run(timeout_s=TIMEOUT_S).reason == "exit"
         assert other.debug_output().endswith(b"done\n")
+    if technique == "translation-cache" and name == "attack_memory":
+        assert reason == "unsupported"  # it needs a hole in the linear space, and this guest has mapped all
+    else:
+        assert reason == "exit", lines
+        assert [line.split()[0] for line in lines] == RESULTS[name]
     if technique in FULL:
         wanted_reason, wanted = attack(name, "bare", engine, folder, defines)
         assert wanted_reason == "exit"
-        assert any(line.startswith(LAST_LINE[name]) for line in wanted)
-        if technique == "translation-cache" and reason == "unsupported":
-            return  # it needs a hole in the linear space, and this guest has mapped all
-        assert (reason, lines) == (wanted_reason, wanted)
+        assert [line.split()[0] for line in wanted] == RESULTS[name]
+        assert lines == wanted[: len(lines)]
 
 
 @pytest.mark.verify
@@ -121,6 +127,32 @@ def test_a_triple_fault_ends_the_guest_and_nobody_else(technique: str, tmp_path:
         "triple-fault",
         ["before 60000028"],  # CR0, and the selector of LTR in its low half
     )
+
+
+def test_the_checks_see_what_they_look_for(tmp_path: Path) -> None:
+    require_engine("accelerated", "trap")
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(image_of("attack_triple"))
+    with Machine(config_of(disk, "trap", "accelerated")) as machine:
+        technique = machine.technique
+        assert isinstance(technique, Trap)
+        own, pager = technique.hidden, technique.pager
+        sentinels = Sentinels(own)
+        machine.run(timeout_s=TIMEOUT_S)
+        sentinels.check()
+        check(technique)
+        table = pager._enter(0x7000_0000, 0x5000, PTE_W, 0, is_global=False)
+        own.words[table.words] = MONITOR_BASE | PTE_P
+        with pytest.raises(AssertionError, match="0x70000000"):
+            check(technique)
+        pager.drop_all()
+        check(technique)
+        own.bytes[technique.descriptors._at + DATA0 + ACCESS_BYTE] = 0x92  # of ring 0
+        with pytest.raises(AssertionError):
+            check(technique)
+        own.bytes[own._next + 0x10_0000 - MONITOR_BASE] = 1  # a page that is nobody's
+        with pytest.raises(AssertionError):
+            sentinels.check()
 
 
 @pytest.mark.verify

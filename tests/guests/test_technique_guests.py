@@ -6,12 +6,25 @@ They are in `techniques/`. Under trap-and-emulate lines may differ, and then a f
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import pytest
 
-from tests.guests.technique_rig import FULL, SOURCES, Outcome, require_engine, run_guest
+from devices.backplane import TraceEvent
+from tests.guests.technique_rig import (
+    FULL,
+    SOURCES,
+    TIMEOUT_S,
+    Outcome,
+    config_of,
+    image_of,
+    require_engine,
+    run_guest,
+)
 from vmm.cpu import engine as engine_module
+from vmm.machine import Machine
+from vmm.trace.events import Exit, Violation
 
 pytestmark = pytest.mark.guest
 
@@ -33,6 +46,8 @@ GUESTS: Final = {
     "a20": "on-2 00000002",
     "lbit": "turned-64-bit 00000000",
     "ldtlimit": "loaded 00001004",
+    "ring1": "ring-0 00000008",
+    "hole": "last 60000000",
 }
 ENGINES: Final = ("accelerated", "portable")
 QUICK: Final = "accelerated"
@@ -119,6 +134,21 @@ def test_a_long_run_is_no_different_from_a_short_one(
     wanted = bare(name, QUICK, tmp_path)
     monkeypatch.setattr(engine_module, "HOOK_AGE_NS", 0)
     assert run_guest(name, technique, QUICK, tmp_path).lines == wanted.lines
+
+
+def test_a_trace_has_each_finding_once_where_it_happened(tmp_path: Path) -> None:
+    require_engine(QUICK, "trap")
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(image_of("lbit"))
+    events: list[TraceEvent] = []
+    with Machine(config_of(disk, "trap", QUICK)) as machine:
+        machine.trace_exits(SimpleNamespace(emit=events.append))
+        machine.run(timeout_s=TIMEOUT_S)
+        findings = machine.technique.findings
+    told = [number for number, event in enumerate(events) if isinstance(event, Violation)]
+    assert [events[number].linear for number in told] == [finding.linear for finding in findings]
+    assert findings
+    assert any(isinstance(event, Exit) for event in events[told[-1] :])  # not at the end
 
 
 @pytest.mark.parametrize("technique", ["trap", "translation-patch", "translation-cache", "para"])

@@ -10,7 +10,7 @@ import pytest
 from devices.backplane import TraceEvent
 from vmm.errors import ConfigError
 from vmm.trace.disassembly import address_text, decode
-from vmm.trace.events import Exit, ExitCount, ExitFilter, FilteredTracer, Instruction, Mode
+from vmm.trace.events import Exit, ExitCount, ExitFilter, FilteredTracer, Instruction, Mode, Violation
 from vmm.trace.explain import explain
 from vmm.trace.instructions import InstructionFilter, InstructionRecorder, parse_range
 from vmm.trace.jsonl import JsonTrace
@@ -248,6 +248,31 @@ def test_titles_are_whole_in_a_narrow_terminal_and_columns_give_way() -> None:
     assert "…" not in text
     assert "each" not in text.splitlines()[1]
     assert all(word in text for word in ("interrupt window", "(VM exit)", "380,317,000"))
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 70])
+def test_titles_keep_whole_words_when_the_terminal_is_narrower_still(width: int) -> None:
+    stream = io.StringIO()
+    exits = {"vmexit.interrupt-window": ExitCount(12_345, 1_234_567_890, 380_317_000)}
+    print_exits(exits, stream, width=width)
+    text = stream.getvalue()
+    assert "…" not in text
+    assert all(word in text for word in ("vmexit.interrupt-window", "12,345"))
+    assert width == 40 or all(word in text.split() for word in ("interrupt", "window", "exit)"))
+
+
+def test_a_violation_is_a_line_and_a_json_line_and_no_filter_stops_it() -> None:
+    event = Violation(
+        time_ns=5, linear=0x7C12, instruction="pushf", name="PUSHF", text="PUSHF at 00007c12h showed it"
+    )
+    text, lines = io.StringIO(), io.StringIO()
+    FilteredTracer(TextTrace(text), ExitFilter(reasons=("io.",), limit=0)).emit(event)
+    JsonTrace(lines).emit(event)
+    assert text.getvalue().split() == [
+        "0.000000005", "00007c12", "pushf", "violation", "PUSHF", "at", "00007c12h", "showed", "it",
+    ]  # fmt: skip
+    assert json.loads(lines.getvalue())["event"] == "violation"
+    assert json.loads(lines.getvalue())["linear"] == 0x7C12
 
 
 def test_an_empty_table_is_printed_too() -> None:

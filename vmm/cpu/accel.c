@@ -51,6 +51,7 @@ enum {
 };
 enum { INTERRUPT_HARD = 0x2, INTERRUPT_NMI = 0x200 };
 enum { HF2_GIF = 1, HF2_NMI_BLOCKED = 4 };
+enum { MMU_USER = 1, MMU_KERNEL };
 enum {
     HF_INHIBIT_IRQ = 1 << 3, HF_CS32 = 1 << 4, HF_SS32 = 1 << 5, HF_ADDSEG = 1 << 6, HF_LMA = 1 << 14,
     HF_CS64 = 1 << 15, HF_VM = 1 << 17, HF_GUEST = 1 << 21,
@@ -125,7 +126,8 @@ struct shared {
     uint8_t *vmcb;                     /* where HIDDEN_PAGE lies on the host */
     uint32_t assisted;                 /* interrupts and NMIs are exits, EVENTINJ is carried out: see `assisted_window` */
     uint32_t window_wanted;            /* tell when the guest can take an interrupt */
-    uint32_t interrupt_told, unused2;
+    uint32_t interrupt_told;
+    uint32_t ports_closed;             /* ring 1 is a monitored guest's own ring 1: see `check_io` */
     uint64_t root, stray_cr3;          /* shadow paging: the CR3 that has to be, 0: any; one that a task switch loaded */
     uint64_t touch_address, touch_access;
     uint64_t data_first, data_pages;   /* page numbers of the monitor's that nobody fetches from */
@@ -374,11 +376,27 @@ static void deliver(struct accel *a)
     AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT) = 0; /* QEMU leaves it set after INT3 */
 }
 
+struct tlb_entry { uint64_t read, write, code, physical, addend, pad[3]; };
+
+static struct tlb_entry *tlb_entry(void *cpu, uint64_t address, int mmu)
+{
+    uint64_t mask = AT(uint64_t, cpu, CPU_TLB_FAST + 16 * mmu);
+    char *table = AT(char *, cpu, CPU_TLB_FAST + 16 * mmu + 8);
+    return (void *)(table + ((address >> 12 & (mask >> 6)) << 6));
+}
+
+/* Where instructions of this page were last fetched from: of QEMU's TLB, or else by a walk; or -1. */
+static uint64_t code_page(struct accel *a, uint64_t page)
+{
+    uint32_t attributes;
+    struct tlb_entry *e = tlb_entry(a->h.cpu, page, (AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) == 3 ? MMU_USER : MMU_KERNEL);
+    return e->code == page ? e->physical & ~0xfffull : a->h.physical_page(a->h.cpu, page, &attributes);
+}
+
 /* Copy `most` bytes at a linear address, to the end of the page, so that Python need not walk page tables. */
 static long read_code(struct accel *a, uint64_t linear, char *code, long most)
 {
-    uint32_t attributes;
-    uint64_t physical = a->h.physical_page(a->h.cpu, linear & ~0xfffull, &attributes);
+    uint64_t physical = code_page(a, linear & ~0xfffull);
     if (physical == (uint64_t)-1 || physical >> 12 >= a->h.ram_pages)
         return 0;
     uint64_t offset = linear & 0xfff;
@@ -399,7 +417,7 @@ static long read_block(struct accel *a, char *code, long room)
     return first && first < size ? first + read_code(a, a->s.block + first, code + first, size - first) : first;
 }
 
-/* Ask the event router what to do about a vector. It sees the instruction where that may decide. */
+/* Ask the event router what to do about a vector. It sees the instruction where that may decide: none is behind INT. */
 static uint64_t call_event(struct accel *a, uint32_t vector)
 {
     char code[0x1000 + CODE_BYTES];
@@ -408,7 +426,7 @@ static uint64_t call_event(struct accel *a, uint32_t vector)
     long length = 0;
     if (vector == EVENT_BLOCK)
         length = read_block(a, code, sizeof code);
-    else if (vector >= 0x100 || vector == 6 || vector == 13)
+    else if (vector >= 0x100 || ((vector == 6 || vector == 13) && !AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT)))
         length = read_code(a, linear_ip(a, 0), code, CODE_BYTES);
     PyObject *args[2] = {PyLong_FromUnsignedLongLong(vector), PyBytes_FromStringAndSize(code, length)};
     PyObject *r = PyObject_Vectorcall(a->h.on_event, args, 2, NULL);
@@ -540,7 +558,6 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
     if (vector == 6)
         vector = int1_or_ud(a);
     int software = AT(int32_t, a->h.env, ENV_EXCEPTION_IS_INT);
-    int64_t began = host_ns();
     int kind = vector >= 0x100 ? KIND_INTERCEPT : software ? KIND_SOFTWARE_INT : KIND_EXCEPTION;
     remember(a, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE));
     spend(a, EVENT_NS);
@@ -551,6 +568,7 @@ static void on_exception(void *uc, uint32_t vector, void *opaque)
         tell_of_exception(a, vector);
         return;
     }
+    int64_t began = host_ns();
     if (a->trace && !a->s.assisted) /* before anything is done: CS:EIP is still where it happened */
         CALL(a, a->trace, 0, kind, vector, AT(uint32_t, a->h.env, ENV_ERROR_CODE), 0, 0);
     struct count unnamed = {0}, *c = &unnamed;
@@ -702,7 +720,7 @@ static const uint32_t open_bus[5] = {0, 0xff, 0xffff, 0, 0xffffffff};
 static void check_io(struct accel *a, uint32_t port, int size)
 {
     uint64_t flags = AT(uint64_t, a->h.env, ENV_EFLAGS);
-    if (a->s.monitored && (AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) == 1)
+    if (a->s.monitored && !a->s.ports_closed && (AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) == 1)
         return; /* a guest's kernel, for whom this is ring 0 */
     if ((AT(uint32_t, a->h.env, ENV_HFLAGS) & 3) > (flags >> 12 & 3) || (flags & EFLAGS_VM))
         a->h.check_io[size >> 1](a->h.env, port);
@@ -775,7 +793,6 @@ static bool on_write_to_rom(void *uc, int type, uint64_t address, int size, int6
  * only so marked once code was fetched from it. A TLB entry serves either fetches or data, never
  * both, so that the first fetch from a page always comes here.
  */
-struct tlb_entry { uint64_t read, write, code, physical, addend, pad[3]; };
 enum { FETCH = 2, TLB_NOT_DIRTY = 1 << 10 };
 
 /*
@@ -806,9 +823,7 @@ static bool on_tlb_fill(void *cpu, uint64_t address, int size, int access, int m
         fill_ahead(a, address, access);
     if (!a->tlb_fill(cpu, address, size, access, mmu, probe, ra))
         return false;
-    uint64_t mask = AT(uint64_t, cpu, CPU_TLB_FAST + 16 * mmu);
-    char *table = AT(char *, cpu, CPU_TLB_FAST + 16 * mmu + 8);
-    struct tlb_entry *e = (void *)(table + ((address >> 12 & (mask >> 6)) << 6));
+    struct tlb_entry *e = tlb_entry(cpu, address, mmu);
     uint64_t page = e->physical >> 12;
     if (page >= a->h.ram_pages) {
         if (access != FETCH && page - a->s.data_first < a->s.data_pages && e->write != (uint64_t)-1) {

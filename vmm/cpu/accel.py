@@ -79,7 +79,7 @@ class Shared(ctypes.Structure):
         ("assisted", ctypes.c_uint32),
         ("window_wanted", ctypes.c_uint32),
         ("interrupt_told", ctypes.c_uint32),
-        ("unused2", ctypes.c_uint32),
+        ("ports_closed", ctypes.c_uint32),
         ("root", ctypes.c_uint64),
         ("stray_cr3", ctypes.c_uint64),
         ("touch_address", ctypes.c_uint64),

@@ -54,6 +54,10 @@ class AcceleratedMonitoring(Engine):
         self.shared.virtual_flags = None if flags is None else ctypes.addressof(flags)
         self.shared.monitored = self.monitored = flags is not None
 
+    def open_ports(self, on: bool) -> None:
+        """Tell accel.c."""
+        self.shared.ports_closed = not on
+
     def set_assisted(self, on: bool) -> None:
         """Tell accel.c."""
         self.shared.vmcb = self.memory_map.hidden_host

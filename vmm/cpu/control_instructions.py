@@ -25,6 +25,7 @@ from vmm.cpu.paging import MASK_32, MASK_64, MAX_PHYSICAL_BITS, GuestFault, is_c
 from vmm.cpu.segmentation import code_bits
 from vmm.cpu.state import CpuView, long_mode_active
 
+_DONE = Outcome.DONE
 _CR8: Final = 8
 _CR8_MOST: Final = 15  # the other bits are reserved, [SDM3] §10.8.6.1
 _CR0_NW: Final = 1 << 29
@@ -47,12 +48,12 @@ def _mov_from_cr(view: CpuView, instruction: Encoded, services: Services) -> Out
     if instruction.reg == _CR8:  # a REX prefix: 64-bit mode only
         require_ring_0(view)
         view.regs[instruction.rm] = services.read_cr8()
-        return Outcome.DONE
+        return _DONE
     index = _control_register(instruction)
     require_ring_0(view)
     mask = MASK_64 if code_bits(view) == 64 else MASK_32
     view.regs[instruction.rm] = view.cr[index] & mask
-    return Outcome.DONE
+    return _DONE
 
 
 def _mov_to_cr(view: CpuView, instruction: Encoded, services: Services) -> Outcome:
@@ -61,7 +62,7 @@ def _mov_to_cr(view: CpuView, instruction: Encoded, services: Services) -> Outco
         if view.regs[instruction.rm] > _CR8_MOST:
             raise GuestFault(r.GP, 0)
         services.write_cr8(view.regs[instruction.rm])
-        return Outcome.DONE
+        return _DONE
     index = _control_register(instruction)
     require_ring_0(view)
     value = view.regs[instruction.rm]
@@ -73,7 +74,7 @@ def _mov_to_cr(view: CpuView, instruction: Encoded, services: Services) -> Outco
     elif (index == 3 and value >> MAX_PHYSICAL_BITS) or (index == 4 and _cr4_refused(view, value)):
         raise GuestFault(r.GP, 0)
     view.write_cr(index, value)
-    return Outcome.DONE
+    return _DONE
 
 
 def _check_cr0(view: CpuView, value: int) -> None:
@@ -109,7 +110,7 @@ def _mov_from_dr(view: CpuView, instruction: Encoded, services: Services) -> Out
     require_ring_0(view)
     mask = MASK_64 if code_bits(view) == 64 else MASK_32
     view.regs[instruction.rm] = services.read_dr(index) & mask
-    return Outcome.DONE
+    return _DONE
 
 
 def _mov_to_dr(view: CpuView, instruction: Encoded, services: Services) -> Outcome:
@@ -121,25 +122,25 @@ def _mov_to_dr(view: CpuView, instruction: Encoded, services: Services) -> Outco
     elif index >= 6 and value > MASK_32:
         raise GuestFault(r.GP, 0)
     services.write_dr(index, value)
-    return Outcome.DONE
+    return _DONE
 
 
 def _smsw(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
     write_word(view, instruction, view.cr[0])
-    return Outcome.DONE
+    return _DONE
 
 
 def _lmsw(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
     require_ring_0(view)
     source = read_word(view, instruction)
     view.write_cr(0, view.cr[0] & ~_CR0_MSW_LOADED | source & (_CR0_MSW_LOADED | r.CR0_PE))
-    return Outcome.DONE
+    return _DONE
 
 
 def _clts(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
     require_ring_0(view)
     view.write_cr(0, view.cr[0] & ~r.CR0_TS)
-    return Outcome.DONE
+    return _DONE
 
 
 def _invlpg(view: CpuView, instruction: Encoded, services: Services) -> Outcome:
@@ -152,11 +153,11 @@ def _invlpg(view: CpuView, instruction: Encoded, services: Services) -> Outcome:
     base = view.segs[memory.segment].base
     if code_bits(view) != 64:
         services.invlpg(base + offset & MASK_32)
-        return Outcome.DONE
+        return _DONE
     linear = (base if memory.segment >= r.FS else 0) + offset & MASK_64
     if is_canonical(linear):
         services.invlpg(linear)
-    return Outcome.DONE
+    return _DONE
 
 
 HANDLERS: Final[dict[int, Handler]] = {

@@ -15,6 +15,7 @@ Sources: [SDM2] Intel 64 and IA-32 Architectures Software Developer's Manual, vo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from vmm.cpu import (
@@ -35,13 +36,11 @@ from vmm.cpu.paging import MASK_32, MASK_64, PAGE_MASK, PAGE_SIZE, GuestFault, t
 from vmm.cpu.segmentation import code_bits, peek, push
 from vmm.cpu.state import CpuView
 
-__all__ = ["Outcome", "Services", "carry_out", "emulate", "prepare"]
+__all__ = ["Outcome", "Services", "bind", "emulate", "prepare"]
 
-_DONE, _HALTED = Outcome.DONE, Outcome.HALTED
-_UNHANDLED, _TRANSFERRED = (
-    Outcome.UNHANDLED,
-    Outcome.TRANSFERRED,
-)  # reading a member of an enum costs as much as a call
+# Reading a member of an enum costs as much as a call
+_DONE, _HALTED, _SHADOW = Outcome.DONE, Outcome.HALTED, Outcome.INTERRUPT_SHADOW
+_UNHANDLED, _TRANSFERRED = Outcome.UNHANDLED, Outcome.TRANSFERRED
 _CR4_TSD: Final = 1 << 2
 _CR4_PCE: Final = 1 << 8
 _COUNTERS: Final = 2  # performance counters
@@ -58,11 +57,11 @@ def emulate(view: CpuView, services: Services, code: bytes | None = None) -> Out
         GuestFault: what the instruction raises; nothing has changed.
     """
     handler, instruction = prepare(view, code)
-    return _UNHANDLED if handler is None else carry_out(view, services, handler, instruction)
+    return _UNHANDLED if handler is None else bind(view, services, handler, instruction)()
 
 
 def prepare(view: CpuView, code: bytes | None) -> tuple[Handler | None, Encoded]:
-    """Read the instruction at CS:RIP, for who keeps it to `carry_out` it again; None: nobody emulates it.
+    """Read the instruction at CS:RIP, for who keeps it to emulate it again; None: nobody emulates it.
 
     Raises:
         GuestFault: it cannot be fetched.
@@ -71,21 +70,27 @@ def prepare(view: CpuView, code: bytes | None) -> tuple[Handler | None, Encoded]
     return _HANDLERS.get(instruction.key), instruction
 
 
-def carry_out(view: CpuView, services: Services, handler: Handler, instruction: Encoded) -> Outcome:
-    """Emulate the instruction at CS:RIP, which `prepare` has read.
+def bind(view: CpuView, services: Services, handler: Handler, instruction: Encoded) -> Callable[[], Outcome]:
+    """Return what emulates the instruction at CS:RIP, which `prepare` has read, each time it is called.
 
-    Raises:
-        GuestFault: what the instruction raises; nothing has changed.
+    That raises GuestFault: what the instruction raises; nothing has changed.
     """
-    if instruction.lock:
-        raise GuestFault(r.UD)
-    outcome = handler(view, instruction, services)
-    if outcome is _TRANSFERRED:
-        return _DONE
-    view.rip = view.rip + instruction.length & RIP_MASKS[instruction.bits]
-    if outcome is _HALTED:
-        services.halt()
-    return outcome
+    length, mask = instruction.length, RIP_MASKS[instruction.bits]
+
+    def carry_out() -> Outcome:
+        outcome = handler(view, instruction, services)
+        if outcome is _TRANSFERRED:
+            return _DONE
+        view.skip(length, mask)
+        if outcome is _HALTED:
+            services.halt()
+        return outcome
+
+    return carry_out if not instruction.lock else _undefined
+
+
+def _undefined() -> Outcome:
+    raise GuestFault(r.UD)
 
 
 def _parse(view: CpuView, bits: int, code: bytes | None) -> Encoded:
@@ -115,17 +120,6 @@ def _fetch(view: CpuView, bits: int) -> tuple[bytes, GuestFault | None]:
     except GuestFault as fault:
         return code, fault
     return code + view.memory.read(physical, MAX_LENGTH - here), None
-
-
-def _require_iopl(view: CpuView) -> None:
-    """Refuse where the CPL is above IOPL; virtual-8086 code has CPL 3.
-
-    Raises:
-        GuestFault: #GP(0).
-    """
-    cpl = view.cpl
-    if cpl and cpl > view.interrupt_flags() >> r.IOPL_SHIFT & 3:
-        raise GuestFault(r.GP, 0)
 
 
 def _flags_bytes(instruction: Encoded) -> int:
@@ -163,20 +157,16 @@ def _popf(view: CpuView, instruction: Encoded, _services: Services) -> Outcome:
 
 
 def _cli(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
-    _require_iopl(view)
-    view.set_if(False)
+    if view.change_if(False) is None:
+        raise GuestFault(r.GP, 0)
     return _DONE
 
 
 def _sti(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:
-    flags = view.interrupt_flags()
-    cpl = view.cpl
-    if cpl and cpl > flags >> r.IOPL_SHIFT & 3:
+    was = view.change_if(True)
+    if was is None:
         raise GuestFault(r.GP, 0)
-    if flags & r.IF:
-        return _DONE
-    view.set_if(True)
-    return Outcome.INTERRUPT_SHADOW
+    return _DONE if was else _SHADOW
 
 
 def _hlt(view: CpuView, _instruction: Encoded, _services: Services) -> Outcome:

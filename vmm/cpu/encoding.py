@@ -131,7 +131,7 @@ def parse(code: bytes, bits: int) -> Encoded:
         return Encoded(_NONE, at, operand_bytes, address_bits, bits, prefixes.lock)
     if byte in _WITH_MODRM:
         return _with_modrm(
-            code, at, byte, prefixes, Encoded(byte, 0, operand_bytes, address_bits, bits, False)
+            code, at, byte, prefixes, Encoded(byte, 0, operand_bytes, address_bits, bits, prefixes.lock)
         )
     memory, immediate, selector = _implied_memory(byte, prefixes.segment), 0, 0
     if byte in _FAR_POINTERS:

@@ -138,6 +138,7 @@ class Engine(Monitoring, ABC):
         self.cpu = cpu
         self.tsc_offset = 0
         self.monitored = False
+        self.ports_closed = False  # to a monitored ring 1
         self._mirror: ctypes.c_uint8 | None = None
         translator_abort.survive()
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)

@@ -27,9 +27,13 @@ class Monitoring(ABC):
     def set_monitored(self, flags: ctypes.c_uint32 | None) -> None:
         """Have interrupts, NMIs, SYSENTER and SYSCALL told of as events; None: have them carried out.
 
-        An interrupt is told of while IF is set in `flags`, which lives until the next call. Ports are
-        open to ring 1, which is then a guest kernel's; ring 3 and VM86 get #GP, and the monitor decides.
+        An interrupt is told of while IF is set in `flags`, which lives until the next call. Ring 3 and
+        VM86 get #GP for each port, and the monitor decides; for ring 1 see `open_ports`.
         """
+
+    @abstractmethod
+    def open_ports(self, on: bool) -> None:
+        """Whether a monitored ring 1 has all ports, as a guest's ring 0 has, or gets #GP too."""
 
     def mirror_interrupt(self, level: ctypes.c_uint8 | None) -> None:
         """Keep the level of INTR in a byte, for translated code to look at; None: no more."""

@@ -87,6 +87,16 @@ class LocalApic(Protocol):
         """Set the task priority."""
 
 
+class MonitorMsrs(Protocol):
+    """MSRs that a technique has for its guest."""
+
+    def __call__(self, msr: int, value: int, /) -> bool:
+        """Take a write; False: it is none of them."""
+
+    def reset(self) -> None:
+        """Forget what was written."""
+
+
 class Msrs:
     """The MSRs that are ours. `ignore_unknown`: read 0 and drop writes instead of #GP."""
 
@@ -103,7 +113,7 @@ class Msrs:
         self._write_tsc = write_tsc
         self.ignore_unknown = ignore_unknown
         self._apic = apic
-        self.monitor: Callable[[int, int], bool] | None = None  # takes writes to those of a technique
+        self.monitor: MonitorMsrs | None = None
         self._values = {
             IA32_PLATFORM_ID: 0,
             EBL_CR_POWERON: 0,
@@ -113,6 +123,11 @@ class Msrs:
             MSR_FSB_FREQ: 0,
         }
         self._long_mode = bool(cpu.leaves[0x8000_0001][3] & (1 << 29))
+
+    def reset(self) -> None:
+        """Let a technique's forget what they were told."""
+        if self.monitor is not None:
+            self.monitor.reset()
 
     def read(self, msr: int) -> int | None:
         """Return the value, or None: #GP."""

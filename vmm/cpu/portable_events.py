@@ -194,6 +194,10 @@ class PortableEvents(Engine):
         self._flags = flags
         self.monitored = flags is not None
 
+    def open_ports(self, on: bool) -> None:
+        """Remember it for `PortableIo`."""
+        self.ports_closed = not on
+
     def set_assisted(self, on: bool) -> None:
         """Look at EVENTINJ wherever the guest is entered."""
         at = self.memory_map.hidden_host + VMCB_EVENTINJ

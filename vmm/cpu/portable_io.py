@@ -44,8 +44,8 @@ class PortableIo:
     def _may_use(self, port: int, size: int) -> bool:
         """Check IOPL and the bitmap; a fault is delivered behind the slice, from the state fetched now."""
         try:
-            if self._engine.monitored:  # ring 1 is a guest's kernel, for whom it is ring 0
-                allowed = self._engine.view.cpl == 1
+            if self._engine.monitored:
+                allowed = self._engine.view.cpl == 1 and not self._engine.ports_closed
             else:
                 allowed = io_allowed(self._engine.view, self._engine.view.state.eflags, port, size)
             if allowed:

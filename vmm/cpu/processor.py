@@ -122,6 +122,7 @@ class Processor:
     def reset(self) -> None:
         """Reset the processor; what is armed stays armed."""
         self.live.reset()
+        self.msrs.reset()
         self._settle()
 
     def _settle(self) -> None:

@@ -177,6 +177,15 @@ class CpuView(Protocol):
     def set_if(self, enabled: bool) -> None:
         """Set or clear RFLAGS.IF alone."""
 
+    def change_if(self, enabled: bool) -> int | None:
+        """CLI and STI: set or clear IF; return what it was, or None where CPL is above IOPL.
+
+        All in one call, for these two are what a guest's kernel traps on most.
+        """
+
+    def skip(self, length: int, mask: int) -> None:
+        """Move RIP past an instruction; `mask` is what RIP has room for."""
+
     @property
     def marks_accessed(self) -> bool:
         """Whether loading CS or SS sets the accessed bit in the table, as on hardware."""

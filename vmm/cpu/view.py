@@ -102,6 +102,20 @@ class EngineView:
         state = self.state
         state.eflags = state.eflags | r.IF if enabled else state.eflags & ~r.IF
 
+    def change_if(self, enabled: bool) -> int | None:
+        """CLI and STI."""
+        state = self.state
+        old = state.eflags
+        if state.hflags & s.HF_CPL > old >> r.IOPL_SHIFT & 3:
+            return None
+        state.eflags = old | r.IF if enabled else old & ~r.IF
+        return old & r.IF
+
+    def skip(self, length: int, mask: int) -> None:
+        """Move RIP past an instruction."""
+        state = self.state
+        state.rip = state.rip + length & mask
+
     def load_segment(self, index: int, selector: int, base: int, limit: int, flags: int) -> None:
         """Load a segment with its hidden part and recompute the mode, as QEMU's own loader does."""
         state = self.state

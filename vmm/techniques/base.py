@@ -48,6 +48,16 @@ def place_of(view: CodeView, code: bytes) -> Place:
 Report = Callable[[str, Place, str, int], None]  # reason, place, what was done, host ns
 
 
+class Reporter(Protocol):
+    """A trace."""
+
+    def technique_exit(self, reason: str, place: Place, detail: str, host_ns: int) -> None:
+        """Take an exit."""
+
+    def finding(self, finding: Finding) -> None:
+        """Take a finding."""
+
+
 class FullCalls(Protocol):
     """VMCALL of a guest that runs as on a bare machine."""
 
@@ -71,11 +81,24 @@ class Technique(ABC):
         self.findings: list[Finding] = []
         self.report: Report | None = None
         """Told of each exit while a trace runs."""
+        self.on_finding: Callable[[Finding], None] | None = None
+        """Told of each finding, once, while a trace runs."""
         self.on_unsupported: Callable[[str], object] = str
         """Told why the guest cannot go on under this technique."""
 
     def a20_changed(self, enabled: bool) -> None:  # noqa: B027 - most have nothing to forget
         """Address line 20 was gated or let through; the processor knows already."""
+
+    def tell(self, reporter: Reporter | None) -> None:
+        """Tell a trace of exits and findings from now on; None ends that."""
+        self.report = None if reporter is None else reporter.technique_exit
+        self.on_finding = None if reporter is None else reporter.finding
+
+    def found(self, finding: Finding) -> None:
+        """Keep a finding, and tell of it."""
+        self.findings.append(finding)
+        if self.on_finding is not None:
+            self.on_finding(finding)
 
     @abstractmethod
     def start(self) -> None:

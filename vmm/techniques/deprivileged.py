@@ -17,10 +17,7 @@ from typing import Final
 from vmm.clock import host_ns
 from vmm.cpu import descriptors as d
 from vmm.cpu import registers as r
-from vmm.cpu.decode import instruction_name
 from vmm.cpu.delivery import DeliveryOutcome, Event, deliver_event
-from vmm.cpu.emulate import Outcome, carry_out, prepare
-from vmm.cpu.encoding import MAX_LENGTH, Encoded
 from vmm.cpu.engine import (
     EVENT_BLOCK,
     EVENT_INTERRUPT,
@@ -31,14 +28,13 @@ from vmm.cpu.engine import (
     Action,
 )
 from vmm.cpu.intercepts import EXIT_CODES
-from vmm.cpu.operands import Handler
 from vmm.cpu.paging import MASK_32, GuestFault
 from vmm.cpu.processor import Processor
-from vmm.cpu.segmentation import code_bits
-from vmm.cpu.software_int import read_code, software_int_bytes
-from vmm.cpu.state import HF_INHIBIT_IRQ, CpuView
+from vmm.cpu.software_int import software_int_bytes
+from vmm.cpu.state import HF_CS32, CpuView
 from vmm.memory import Memory
-from vmm.techniques.base import FullCalls, Place, Technique, place_of
+from vmm.techniques.base import FullCalls, Place, Report, Technique, place_of
+from vmm.techniques.emulations import Emulations, FollowUp
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
@@ -47,14 +43,12 @@ from vmm.techniques.shadow_pager import ShadowPager
 from vmm.techniques.virtual_cpu import VirtualCpu
 
 _RESUME: Final = Action.RESUME
-_SHADOW = Outcome.INTERRUPT_SHADOW
+_GP: Final = r.GP
 _CR0_WRITE: Final = INTERCEPT_VECTOR + EXIT_CODES["cr0-write"]
 _SEGMENT_FAULTS: Final = frozenset({r.TS, r.NP, r.SS_FAULT, r.GP})
 _TABLE_LOADS: Final = frozenset({"lgdt", "lldt"})
 _PAGING_BITS: Final = {0: r.CR0_PG | r.CR0_WP, 4: r.CR4_PSE | r.CR4_PAE | r.CR4_PGE | r.CR4_SMEP | r.CR4_SMAP}
 _DR6_BS: Final = 1 << 14
-_MOST_PREPARED: Final = 8192
-_Prepared = tuple[str, Handler | None, Encoded, ExitRow]
 # What an exit goes through, as named in cost.py
 EMULATED: Final = ("fault-entry", "decode", "emulate", "resume")
 FILLED: Final = ("fault-entry", "page-walk", "shadow-update", "resume")
@@ -78,15 +72,17 @@ class Deprivileged(Technique):
         self.engine = processor.live
         self.hidden = HiddenMemory(memory)
         self.vcpu = self.cpu_class(self.engine, self._on_cr)
+        self._state = self.vcpu.state
         self.pager = ShadowPager(self.hidden, self.vcpu, self.engine)
         self.vcpu.lookup = self.pager.lookup
         self.descriptors = self.descriptors_class(self.hidden, self.pager, self.vcpu)
+        self.vcpu.on_ring = self.descriptors.stale
         self.services = GuestServices(self)
         self.running = False  # in protected mode, the monitor in between
         self._tried_at = -1  # the load of a selector that was last tried again
         self._leaving = False
-        self._code_segment = self.engine.view.segs[r.CS]
-        self._prepared: dict[int, dict[bytes, _Prepared]] = {0: {}, r.DESC_B: {}}
+        self.emulations = Emulations(self)
+        self._traps = self.emulations.privileged
         self._last: ExitRow | None = None  # the row of the exit just handled
         self._fill = self.exits.row("shadow.fill", FILLED)
         self._descriptors = self.exits.row("shadow.descriptors", SYNCED)
@@ -196,8 +192,32 @@ class Deprivileged(Technique):
     def on_event(self, vector: int, code: bytes) -> Action:
         """Everything that leaves the guest. The view is up to date, and committed afterwards."""
         began = host_ns()
-        place = self._place(vector, code) if self.report is not None else None
+        trap = None
+        if vector == _GP and self.report is None:
+            trap = self._traps[self._state.hflags & HF_CS32].get(code)
+        if trap is not None:
+            try:
+                trap(began)
+            except GuestFault as fault:
+                self._reflect(fault, began)
+        elif self.report is None:
+            self._handle(vector, code, began)
+        else:
+            self._handle_reported(self.report, vector, code, began)
+        if self._leaving:
+            self._leaving = False
+            self.hand_back()
+        return _RESUME
+
+    def _handle_reported(self, report: Report, vector: int, code: bytes, began: int) -> None:
+        """Handle an event while a trace runs."""
+        place = self._place(vector, code)
         self._last = None
+        self._handle(vector, code, began)
+        if self._last is not None:
+            report(self._last.reason, place, self._done(), host_ns() - began)
+
+    def _handle(self, vector: int, code: bytes, began: int) -> None:
         try:
             if vector < INTERCEPT_VECTOR:
                 self._on_vector(vector, code, began)
@@ -207,19 +227,13 @@ class Deprivileged(Technique):
                 self.on_block(code)
             elif vector == EVENT_NMI:
                 self._deliver(Event(r.NMI, external=True))
-                self._book(self._nmi, began)
+                self.book(self._nmi, began)
             elif vector in (EVENT_SYSENTER, EVENT_SYSCALL):
                 self._emulate(code, began, r.UD, None)
             else:
                 self.on_intercept(vector, code, began)
         except GuestFault as fault:
             self._reflect(fault, began)
-        if self._leaving:
-            self._leaving = False
-            self.hand_back()
-        if place is not None and self.report is not None and self._last is not None:
-            self.report(self._last.reason, place, self._done(), host_ns() - began)
-        return _RESUME
 
     def _place(self, vector: int, code: bytes) -> Place:
         """Where the instruction is; RIP has passed a software interrupt already."""
@@ -249,7 +263,7 @@ class Deprivileged(Technique):
             self.on_page_fault(state.cr[2] & MASK_32, state.error_code, began)
         elif vector in _SEGMENT_FAULTS:
             if self._try_again(state.error_code):
-                self._book(self._descriptors, began)
+                self.book(self._descriptors, began)
                 return
             self._emulate(code, began, vector, state.error_code)
         elif vector == r.UD:
@@ -261,7 +275,7 @@ class Deprivileged(Technique):
     def on_interrupt(self, began: int) -> None:
         """INTR, and the guest lets it come."""
         self._deliver(Event(self.processor.acknowledge(), external=True))
-        self._book(self._interrupt, began)
+        self.book(self._interrupt, began)
 
     def _try_again(self, error_code: int) -> bool:
         """Whether a selector met a stale copy: it is new now. One that spoils it itself gets one try."""
@@ -278,7 +292,7 @@ class Deprivileged(Technique):
     def on_page_fault(self, linear: int, error_code: int, began: int) -> None:
         """Fill the shadow, or let the guest have its fault."""
         self.pager.fill(linear, error_code)
-        self._book(self._fill, began)
+        self.book(self._fill, began)
 
     def on_invalid(self, code: bytes, began: int) -> None:
         """#UD: the guest's own, unless it calls the monitor."""
@@ -287,7 +301,7 @@ class Deprivileged(Technique):
         row = self.full_calls.row(self.vcpu)
         if not self.full_calls.serve(self.vcpu, code, self.vcpu.real.code_address()):
             raise GuestFault(r.UD)
-        self._book(row, began)
+        self.book(row, began)
 
     def on_block(self, code: bytes) -> None:
         """A block that is about to run for the first time."""
@@ -305,55 +319,28 @@ class Deprivileged(Technique):
     def on_software_int(self, vector: int, following: int, began: int) -> None:
         """INT n, INT3 or INTO at RIP; the next instruction is at `following`."""
         self._deliver(Event(vector, software=True, next_rip=following))
-        self._book(self._int, began)
+        self.book(self._int, began)
 
     def _emulate(self, code: bytes, began: int, vector: int, error_code: int | None) -> None:
         """Emulate the instruction at RIP; one that nobody emulates has earned its fault."""
-        vcpu = self.vcpu
-        stepping = vcpu.state.eflags & r.TF
-        known = self._prepared[self._code_segment.flags & r.DESC_B].get(code)
-        name, handler, instruction, row = known or self._prepare(code)
-        if handler is None:
+        emulations = self.emulations
+        emulation = emulations.known[self._state.hflags & HF_CS32].get(code) or emulations.read(code)
+        if emulation is None:
             raise GuestFault(vector, error_code)
-        outcome = carry_out(vcpu, self.services, handler, instruction)
-        self.after_emulation(name, outcome)
-        if stepping:
-            self.services.write_dr(6, self.services.read_dr(6) | _DR6_BS)
-            self._deliver(Event(r.DB))
-        self._last = row
-        row.count += 1
-        row.host_ns += host_ns() - began
+        emulation(began)
 
-    def _prepare(self, code: bytes) -> _Prepared:
-        """Read the instruction at RIP, once for all times its bytes come again."""
-        vcpu = self.vcpu
-        bits = code_bits(vcpu)
-        handler, instruction = prepare(vcpu, code or None)
-        whole = code
-        if len(code) < instruction.length:  # it goes on in the next page
-            whole = read_code(vcpu, vcpu.code_address(), MAX_LENGTH)
-        name = instruction_name(whole, bits)
-        prepared = name, handler, instruction, self.emulation_row(name, whole)
-        if whole is code:
-            known = self._prepared[self._code_segment.flags & r.DESC_B]
-            if len(known) >= _MOST_PREPARED:
-                known.clear()
-            known[code] = prepared
-        return prepared
+    def step(self) -> None:
+        """The trap after an instruction that began with TF set."""
+        self.services.write_dr(6, self.services.read_dr(6) | _DR6_BS)
+        self._deliver(Event(r.DB))
 
     def emulation_row(self, name: str, code: bytes) -> ExitRow:  # noqa: ARG002
         """The row in which the instruction is counted when it has been emulated."""
         return self.exits.row("emulate." + name, EMULATED)
 
-    def after_emulation(self, name: str, outcome: Outcome) -> None:
-        """What an emulated instruction entails for the real processor."""
-        state = self.vcpu.state
-        if outcome is _SHADOW:
-            state.hflags |= HF_INHIBIT_IRQ
-        elif state.hflags & HF_INHIBIT_IRQ:
-            state.hflags &= ~HF_INHIBIT_IRQ
-        if name in _TABLE_LOADS:
-            self.descriptors.follow()
+    def follow_up(self, name: str) -> FollowUp | None:
+        """What is to be done each time the instruction of this name was emulated, if anything."""
+        return self.descriptors.follow if name in _TABLE_LOADS else None
 
     # -- the guest's own
 
@@ -362,7 +349,7 @@ class Deprivileged(Technique):
         self._deliver(Event(fault.vector, fault.error_code, cr2=fault.cr2))
         row = self._reflect_rows.get(fault.vector)
         if row is not None:
-            self._book(row, began)
+            self.book(row, began)
 
     def _deliver(self, event: Event) -> None:
         if deliver_event(self.vcpu, event) is DeliveryOutcome.TRIPLE_FAULT:
@@ -388,10 +375,11 @@ class Deprivileged(Technique):
 
     # -- accounting
 
-    def _book(self, row: ExitRow, began: int) -> None:
+    def book(self, row: ExitRow, began: int) -> None:
+        """Count an exit that began then."""
         self._last = row
         row.count += 1
         row.host_ns += host_ns() - began
 
     def _count(self, reason: str, mechanisms: tuple[str, ...], began: int) -> None:
-        self._book(self.exits.row(reason, mechanisms), began)
+        self.book(self.exits.row(reason, mechanisms), began)

@@ -15,7 +15,7 @@ Mechanisms = tuple[str, ...]
 _TRAPPED: Final = ("fault-entry", "decode", "emulate", "resume")
 _DEVICE_MEMORY: Final = ("fault-entry", "page-walk", "decode", "emulate", "resume")
 _CALLED: Final = ("callout", "emulate")
-_VM_EXIT: Final = ("vm-exit", "vmread", "vmread", "emulate", "vmwrite", "vm-entry")
+VM_EXIT: Final = ("vm-exit", "vmread", "vmread", "emulate", "vmwrite", "vm-entry")
 _VM_DEVICE_MEMORY: Final = (
     "vm-exit",
     "vmread",
@@ -34,7 +34,7 @@ _DEPRIVILEGED: Final[dict[str, Mechanisms]] = {
     **dict.fromkeys(_MEMORY, _DEVICE_MEMORY),
 }
 _HARDWARE: Final[dict[str, Mechanisms]] = {
-    **dict.fromkeys((*_PORTS, "cpuid"), _VM_EXIT),
+    **dict.fromkeys((*_PORTS, "cpuid"), VM_EXIT),
     **dict.fromkeys(_MEMORY, _VM_DEVICE_MEMORY),
 }
 BY_TECHNIQUE: Final[dict[str, dict[str, Mechanisms]]] = {

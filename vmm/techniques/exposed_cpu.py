@@ -29,6 +29,7 @@ class ExposedCpu:
         self.write_cr = vcpu.write_cr
         self.interrupt_flags = vcpu.real.interrupt_flags
         self.set_if = vcpu.real.set_if
+        self.change_if, self.skip = vcpu.real.change_if, vcpu.real.skip
 
     @property
     def memory(self) -> PhysicalMemory:

@@ -1,9 +1,10 @@
 """Shadow GDT and LDT: the descriptor tables the processor really uses, made from the guest's.
 
 A copy of each segment descriptor, with DPL 0 made 1, so that the guest's kernel loads its own selectors
-at ring 1 without the monitor; system descriptors are left out, so that gates and task switches fault and
-are emulated. So are data segments that were never accessed: their first load sets the bit in the guest's
-table. In code segments it is preset, since the copies are read-only to the guest.
+at ring 1 without the monitor; while ring 1 is the guest's own ring 1, DPL 0 stays, and faults there.
+System descriptors are left out, so that gates and task switches fault and are emulated. So are data
+segments that were never accessed: their first load sets the bit in the guest's table. In code segments it
+is preset, since the copies are read-only to the guest.
 
 The pages of the guest's tables are protected. The first write makes all of the copy not present: the next
 selector load faults, the copy is made anew, and the load is tried again. (The hidden parts of segment
@@ -73,7 +74,9 @@ class ShadowDescriptors:
     def follow(self) -> None:
         """Make the copies anew, if the guest's tables are others than those copied or were written."""
         vcpu = self._vcpu
-        wanted = (vcpu.gdt.base, vcpu.gdt.limit, vcpu.ldt.base, vcpu.ldt.limit, vcpu.ldt.selector)
+        wanted = (
+            vcpu.gdt.base, vcpu.gdt.limit, vcpu.ldt.base, vcpu.ldt.limit, vcpu.ldt.selector, vcpu.inner,
+        )  # fmt: skip
         if self.fresh and wanted == self._followed:
             return
         self._followed = wanted
@@ -144,7 +147,7 @@ class ShadowDescriptors:
             except GuestFault:
                 pass
             done += step
-        self._put(page, _compressed(raw, page == _GDT))
+        self._put(page, _compressed(raw, page == _GDT, ring_0=not self._vcpu.inner))
 
     def _put(self, page: int, copy: bytes) -> None:
         at = self._at + page * PAGE_SIZE
@@ -158,8 +161,8 @@ def _reach(limit: int) -> int:
     return min(limit + 1, _TABLE_BYTES)
 
 
-def _compressed(raw: bytearray, is_gdt: bool) -> bytes:
-    """Turn a guest's table into the copy that ring 1 may use."""
+def _compressed(raw: bytearray, is_gdt: bool, *, ring_0: bool) -> bytes:
+    """Turn a guest's table into the copy that ring 1 may use; `ring_0`: which is the guest's ring 0."""
     words = np.frombuffer(bytes(raw), dtype="<u4").copy()
     high = words[1::2]
     segment = (high & r.DESC_S) != 0
@@ -167,7 +170,8 @@ def _compressed(raw: bytearray, is_gdt: bool) -> bytes:
     words[0::2][~segment] = 0
     high[~segment] = 0
     ring0 = segment & ((high >> r.DESC_DPL_SHIFT & 3) == 0)
-    high[ring0] |= 1 << r.DESC_DPL_SHIFT
+    if ring_0:
+        high[ring0] |= 1 << r.DESC_DPL_SHIFT
     high[segment] |= r.DESC_ACCESSED
     high[segment & ((high & r.DESC_CODE) != 0)] &= np.uint32(~r.DESC_L & MASK_32)
     if is_gdt:

@@ -91,4 +91,4 @@ class Trap(Deprivileged):
         if (linear, site.name) in self._seen or len(self.findings) >= _MOST_FINDINGS:
             return
         self._seen.add((linear, site.name))
-        self.findings.append(Finding(linear, site.text, site.name, WHAT[site.name]))
+        self.found(Finding(linear, site.text, site.name, WHAT[site.name]))

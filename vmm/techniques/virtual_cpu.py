@@ -12,12 +12,15 @@ from collections.abc import Callable, MutableSequence
 from typing import Final
 
 from vmm.cpu import registers as r
+from vmm.cpu.descriptors import ERROR_SELECTOR, read_descriptor
 from vmm.cpu.engine import Engine
-from vmm.cpu.state import Lookup, SegmentCache
+from vmm.cpu.paging import GuestFault
+from vmm.cpu.state import HF_CPL, Lookup, SegmentCache
 from vmm.cpu.view import GatedMemory
 from vmm.memory import Memory
 
 VIRTUAL_FLAGS: Final = r.IF | r.IOPL | r.VIF | r.VIP
+_IF, _NOT_IF, _IOPL_SHIFT = r.IF, ~r.IF, r.IOPL_SHIFT
 _DPL_1: Final = 1 << r.DESC_DPL_SHIFT
 _REAL_CR0: Final = r.CR0_PE | r.CR0_PG | r.CR0_WP | r.CR0_ET
 _CR0_THROUGH: Final = r.CR0_MP | r.CR0_EM | r.CR0_TS | r.CR0_NE | r.CR0_AM
@@ -57,9 +60,13 @@ class VirtualSegment:
 
     @property
     def flags(self) -> int:
-        """Attributes, DPL 0 where the real one is 1."""
+        """Attributes, DPL 0 where the real one is 1 and the guest's was not."""
         flags = self._real.flags
-        return flags & ~_DPL_1 if flags >> r.DESC_DPL_SHIFT & 3 == 1 else flags
+        if flags >> r.DESC_DPL_SHIFT & 3 != 1 or (
+            self._vcpu.inner and (self._ring or self._vcpu.gives_ring_1(self._real.selector))
+        ):
+            return flags
+        return flags & ~_DPL_1
 
 
 class VirtualCpu:
@@ -82,6 +89,7 @@ class VirtualCpu:
         self.flags = ctypes.c_uint32()  # VIRTUAL_FLAGS; the engine looks at IF
         self.lookup: Lookup | None = None  # the shadow page tables
         self.inner = 0  # the guest's ring while ring 1 is real: 0 or 1
+        self.on_ring: Callable[[], None] = lambda: None  # told when that changes
 
     @property
     def memory(self) -> Memory | GatedMemory:
@@ -109,8 +117,15 @@ class VirtualCpu:
     @property
     def cpl(self) -> int:
         """The ring the guest believes to be in."""
-        real = self.state.hflags & 3
+        real = self.state.hflags & HF_CPL
         return real if real > 1 else self.inner
+
+    def gives_ring_1(self, selector: int) -> bool:
+        """Whether the guest's descriptor, as it is now, has DPL 1: a loaded segment does not tell."""
+        try:
+            return bool(selector & ERROR_SELECTOR) and read_descriptor(self, selector).dpl == 1
+        except GuestFault:
+            return False
 
     @property
     def rflags(self) -> int:
@@ -131,14 +146,31 @@ class VirtualCpu:
         flags = self.flags
         flags.value = flags.value | r.IF if on else flags.value & ~r.IF
 
+    def change_if(self, on: bool) -> int | None:
+        """CLI and STI."""
+        flags = self.flags
+        old = flags.value
+        real = self.state.hflags & HF_CPL
+        if (real if real > 1 else self.inner) > old >> _IOPL_SHIFT & 3:
+            return None
+        flags.value = old | _IF if on else old & _NOT_IF
+        return old & _IF
+
+    def skip(self, length: int, mask: int) -> None:
+        """Move RIP past an instruction."""
+        state = self.state
+        state.rip = state.rip + length & mask
+
     def load_segment(self, index: int, selector: int, base: int, limit: int, flags: int) -> None:
         """Load a segment as the guest asked, ring 0 becoming ring 1; L means nothing to 32-bit guests."""
         if index == r.CS:
             flags &= ~r.DESC_L  # the real processor is in IA-32e mode and would run 64-bit code
         if not self.state.eflags & r.VM:
             dpl = flags >> r.DESC_DPL_SHIFT & 3
-            if index == r.SS and dpl < 2:
+            if index == r.SS and dpl < 2 and dpl != self.inner:
                 self.inner = dpl
+                self._engine.open_ports(not dpl)
+                self.on_ring()
             if dpl == 0:
                 flags |= _DPL_1
             if index in (r.CS, r.SS) and selector & 3 == 0:
@@ -174,6 +206,7 @@ class VirtualCpu:
         segments = [(seg.selector, seg.base, seg.limit, seg.flags) for seg in real.segs]
         cpl = real.cpl
         self.inner = cpl if cpl < 2 else 0
+        engine.open_ports(not self.inner)
         if state.cr[0] & r.CR0_PG:
             engine.write_cr(0, state.cr[0] & ~r.CR0_PG)
         engine.write_cr(4, r.CR4_PAE | self.cr[4] & _CR4_THROUGH)

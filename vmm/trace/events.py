@@ -46,6 +46,16 @@ class Instruction(TraceEvent, frozen=True, kw_only=True):
     changed: dict[str, int] = {}
 
 
+class Violation(TraceEvent, frozen=True, kw_only=True):
+    """Popek and Goldberg's condition violated at a place for the first time: a technique's `Finding`."""
+
+    time_ns: int
+    linear: int
+    instruction: str
+    name: str
+    text: str
+
+
 class TimedEvent(TraceEvent, frozen=True):
     """What a device told, and when."""
 

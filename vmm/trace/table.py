@@ -72,20 +72,24 @@ class Layout(NamedTuple):
 
 
 def _chosen(rows: Sequence[dict[str, Any]], total: dict[str, Any], width: int, bars: int) -> Layout:
-    """Return the columns of numbers: what can be worked out from the others gives way to the titles."""
+    """Return the columns of numbers: what can be worked out from the others gives way to whole titles.
+
+    In a terminal too narrow for that, times and cycles give way to titles of whole words.
+    """
     names = ["count", "share", "host µs", "each", *(["cycles"] if total["cycles"] else [])]
     reason_width = max([len(row["reason"]) for row in rows], default=10)
     longest = max([len(row["title"]) for row in rows], default=0)
-    for gives_way in ("bars", "share", "each", ""):
+    longest_word = max([len(word) for row in rows for word in row["title"].split()], default=0)
+    for gives_way in ("bars", "share", "each", "host µs", "cycles", ""):
         texts = [_cells(row, names) for row in (total, *rows) if row["count"]]
         widths = [max(map(len, column)) for column in zip(names, *texts, strict=True)]
         gaps = (len(widths) + 2 + bool(bars)) * GAP_COLUMNS
         left = width - reason_width - sum(widths) - bars - gaps
-        if left >= longest:
+        if left >= (longest_word if gives_way in ("host µs", "cycles") else longest):
             break
         if gives_way == "bars":
             bars = 0
-        elif gives_way:
+        elif gives_way in names:
             names.remove(gives_way)
     return Layout(names, widths, reason_width, max(left, LEAST_TITLE), bars)
 

@@ -6,7 +6,7 @@ from typing import Final, TextIO
 
 from devices.backplane import TraceEvent
 from vmm.trace.disassembly import address_text, decode
-from vmm.trace.events import Exit, Instruction, TimedEvent
+from vmm.trace.events import Exit, Instruction, TimedEvent, Violation
 from vmm.trace.explain import explain
 from vmm.trace.scsi import scsi_line
 
@@ -42,6 +42,13 @@ def instruction_line(event: Instruction) -> str:
     return f"{head}{body} {changes}".rstrip()
 
 
+def violation_line(event: Violation) -> str:
+    """Return virtual time, linear address, instruction and what is wrong with it."""
+    where = f"{event.linear:08x}"
+    head = f"{time_text(event.time_ns)}  {where:<{ADDRESS_COLUMNS}}{event.instruction:<{INSTRUCTION_COLUMNS}}"
+    return f"{head} {'violation':<{REASON_COLUMNS}} {event.text}"
+
+
 class TextTrace:
     """Writes events to a text stream as they come."""
 
@@ -58,6 +65,8 @@ class TextTrace:
                 self._write("".join(f"{INDENT}{line}\n" for line in explain(event)))
         elif isinstance(event, Instruction):
             self._write(instruction_line(event) + "\n")
+        elif isinstance(event, Violation):
+            self._write(violation_line(event) + "\n")
         elif isinstance(event, TimedEvent):
             line = scsi_line(event.event, host_times=self._host_times)
             self._write(f"{time_text(event.time_ns)}  {line}".rstrip() + "\n")

@@ -50,7 +50,7 @@ class Rig:
         self.log.append(("breakpoint", self.sequencer.pc))
 
     def illegal_opcode(self) -> None:
-        self.halted = True
+        self.halted = self.registers.attention = True
         self.log.append(("illegal", self.sequencer.pc))
 
     # registers
@@ -63,12 +63,12 @@ class Rig:
         self.counter = self.counter + 1 & 0xFF
         self.registers.epoch += 1
         if self.counter & 0x3F == 0:
-            self.halted = True
+            self.halted = self.registers.attention = True
         return self.counter
 
     def _pause(self, value: int) -> None:
         if value:
-            self.halted = True
+            self.halted = self.registers.attention = True
             self.registers.epoch += 1
             self.log.append(("pause", self.sequencer.pc))
 

@@ -287,3 +287,13 @@ def test_memory_that_is_not_there_reads_as_ones_and_swallows_writes() -> None:
     rig.write(r.DFCNTRL, SCSI_DMA | r.HDMAEN)
     assert rig.read(r.HADDR, 4) == 0x30
     assert rig.phase == STATUS
+
+
+def test_messages_by_dma_without_end_do_not_hold_the_host() -> None:
+    rig = Rig()
+    rig.select(0)
+    rig.write(r.SCSISIGO, 0xA0)
+    counters(rig, 0, 0xFF_FFFF, 0xFF_FFFF)
+    rig.memory.data[:] = bytes([0x08]) * len(rig.memory.data)
+    rig.write(r.DFCNTRL, SCSI_DMA | r.HDMAEN | r.DIRECTION)
+    assert 0 < 0xFF_FFFF - left(rig, r.STCNT) < 20_000

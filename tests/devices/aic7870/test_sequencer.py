@@ -105,8 +105,10 @@ def test_add_adc_and_rol_set_both_flags(
     assert rig.registers.plain[0x2F] == (reg.ZERO if zero else 0) | carry
 
 
-@pytest.mark.parametrize("instruction", ["or NONE, 0x01, ALLZEROS", "and NONE, A, 0x20", "xor NONE, 0x55, 0x20",
-                                         "rol NONE, 0x20, 0x00"])  # fmt: skip
+@pytest.mark.parametrize(
+    "instruction",
+    ["or NONE, 0x01, ALLZEROS", "and NONE, A, 0x20", "xor NONE, 0x55, 0x20", "rol NONE, 0x20, 0x00"],
+)
 def test_or_and_xor_and_a_rotation_by_nothing_leave_the_carry(instruction: str) -> None:
     assert ran(f"{instruction}\n{KEEP_FLAGS}", r20=0x55, carry=1).registers.plain[0x2F] & reg.CARRY
 

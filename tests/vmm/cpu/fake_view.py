@@ -79,6 +79,16 @@ class FakeView:
     def set_if(self, enabled: bool) -> None:
         self.rflags = self.rflags | r.IF if enabled else self.rflags & ~r.IF
 
+    def change_if(self, enabled: bool) -> int | None:
+        was = self.rflags & r.IF
+        if self.cpl > self.rflags >> r.IOPL_SHIFT & 3:
+            return None
+        self.set_if(enabled)
+        return was
+
+    def skip(self, length: int, mask: int) -> None:
+        self.rip = self.rip + length & mask
+
     def write_cr(self, index: int, value: int) -> None:
         self.cr[index] = value
 

@@ -84,5 +84,16 @@ def test_the_msr_places_the_page_in_ram_and_nowhere_else() -> None:
     assert not msr(0x4000_0001, 0x5000)
 
 
+def test_only_a_page_that_was_taken_counts_and_until_a_reset() -> None:
+    msr = HypercallMsr(Ram())
+    assert not msr.placed
+    msr(HYPERCALL_MSR, 0x5001)
+    assert not msr.placed
+    msr(HYPERCALL_MSR, 0x5000)
+    assert msr.placed
+    msr.reset()
+    assert not msr.placed
+
+
 def test_the_abi_has_a_name_for_each_number_once() -> None:
     assert len(set(abi.NAMES.values())) == len(abi.NAMES) == 20

@@ -21,14 +21,16 @@ INT_82 = bytes((0xCD, 0x82))
 ENDS = {"exit", "triple-fault", "halted", "timeout"}
 
 
-def kernel(path: Path, calls: list[tuple[int, int, int, int]], how: bytes = INT_82) -> Path:
+def kernel(
+    path: Path, calls: list[tuple[int, int, int, int]], how: bytes = INT_82, before: bytes = b""
+) -> Path:
     """A Multiboot kernel that makes the calls one after another, and then writes EXIT to the exit port."""
     loop = b"\x8b\x06\x8b\x5e\x04\x8b\x4e\x08\x8b\x56\x0c" + how  # EAX EBX ECX EDX from [ESI]
     step = b"\x83\xc6\x10\x81\xfe"  # add esi, 16; cmp esi, imm32
     back = len(loop) + len(step) + 4 + 2
     leave = b"\x66\xba\xf4\x00\xb0" + bytes((EXIT,)) + b"\xee\xf4\xeb\xfd"
-    table = BASE + HEADER + 5 + back + len(leave)
-    code = b"\xbe" + table.to_bytes(4, "little") + loop + step
+    table = BASE + HEADER + len(before) + 5 + back + len(leave)
+    code = before + b"\xbe" + table.to_bytes(4, "little") + loop + step
     code += (table + 16 * len(calls)).to_bytes(4, "little") + bytes((0x72, 256 - back)) + leave
     return multiboot(path, code + b"".join(struct.pack("<4I", *call) for call in calls))
 
@@ -151,6 +153,10 @@ def test_a_bare_machine_has_no_hypercalls(accelerated: str, tmp_path: Path) -> N
 
 
 FULL = ("trap", "translation", "hardware")
+PAGE = 0x20_0000
+PLACE_PAGE = (
+    b"\xb9" + (0x4000_0000).to_bytes(4, "little") + b"\xb8" + PAGE.to_bytes(4, "little") + b"\x31\xd2\x0f\x30"
+)
 
 
 def full(path: Path, technique: str, engine: str) -> tuple[RunResult, bytes]:
@@ -174,9 +180,18 @@ def test_a_full_guest_may_call_too(technique: str, accelerated: str, tmp_path: P
         (abi.SET_GDT, 0, 1, 0),
         (abi.SCHED_OP, abi.SCHED_SHUTDOWN, abi.SHUTDOWN_POWER_OFF, 5),
     ]
-    result, output = full(kernel(tmp_path / "k", calls, abi.VMCALL), technique, accelerated)
+    result, output = full(kernel(tmp_path / "k", calls, abi.VMCALL, PLACE_PAGE), technique, accelerated)
     assert (result.reason, result.exit_code) == ("exit", 5)
     assert output == b"\xb0\xad\x1b"
+
+
+@pytest.mark.parametrize("technique", FULL)
+def test_a_full_guest_that_has_not_asked_for_the_page_gets_ud(
+    technique: str, accelerated: str, tmp_path: Path
+) -> None:
+    """There is no handler: bare and all of these shut down."""
+    result, _ = full(kernel(tmp_path / "k", [(abi.VERSION, 0, 0, 0)], abi.VMCALL), technique, accelerated)
+    assert result.reason == "triple-fault"
 
 
 @pytest.mark.parametrize("technique", FULL)
@@ -184,7 +199,7 @@ def test_a_full_guest_may_call_too(technique: str, accelerated: str, tmp_path: P
 def test_random_calls_of_a_full_guest_are_survived(
     technique: str, seed: int, accelerated: str, tmp_path: Path
 ) -> None:
-    path = kernel(tmp_path / "k", random_calls(seed, 100), abi.VMCALL)
+    path = kernel(tmp_path / "k", random_calls(seed, 100), abi.VMCALL, PLACE_PAGE)
     result, _ = full(path, technique, accelerated)
     assert (result.reason, result.exit_code) == ("exit", EXIT)
 
@@ -200,9 +215,9 @@ def word(value: int) -> bytes:
 def test_the_hypercall_page_is_placed_by_the_msr_and_calls(
     technique: str, accelerated: str, tmp_path: Path
 ) -> None:
-    page = 0x20_0000
-    code = b"\xb9" + word(0x4000_0000) + b"\xb8" + word(page) + b"\x31\xd2\x0f\x30"  # WRMSR
-    code += b"\xbc" + word(0x30_0000) + b"\xb8" + word(page + 32 * abi.VERSION) + b"\xff\xd0"  # call eax
+    code = (
+        PLACE_PAGE + b"\xbc" + word(0x30_0000) + b"\xb8" + word(PAGE + 32 * abi.VERSION) + b"\xff\xd0"
+    )  # call eax
     result, _ = full(multiboot(tmp_path / "k", code + SHOW_EAX), technique, accelerated)
     assert (result.reason, result.exit_code) == ("exit", abi.VERSION_NUMBER)
 

@@ -31,6 +31,7 @@ class Rig:
     def __init__(self) -> None:
         self.view = protected_view()
         self.view.state = CpuState()  # type: ignore[attr-defined]
+        self.view.inner = 0  # type: ignore[attr-defined]
         machine = Memory(1 << 20)
         machine.add_monitor(BYTES)
         self.hidden = HiddenMemory(machine)
@@ -70,6 +71,14 @@ def test_dpl_0_becomes_1_and_the_accessed_bit_is_set(selector: int, flags: int) 
     assert copy.dpl == 1
     assert copy.flags == flags | r.DESC_G | r.DESC_ACCESSED | 1 << r.DESC_DPL_SHIFT
     assert copy.limit == 0xFFFF_FFFF
+
+
+def test_the_guests_own_ring_1_is_not_given_ring_0s_segments() -> None:
+    rig = Rig()
+    rig.view.inner = 1  # type: ignore[attr-defined]
+    rig.tables.stale()
+    rig.tables.follow()
+    assert rig.copy(KDATA).dpl == 0
 
 
 def test_ring_3_keeps_its_own() -> None:

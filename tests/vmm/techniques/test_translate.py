@@ -6,6 +6,11 @@ import capstone
 import pytest
 
 from tests.vmm.cpu.engine_rig import assemble
+from tests.vmm.cpu.fake_services import FakeServices
+from tests.vmm.cpu.fake_view import protected_view
+from vmm.cpu import registers as r
+from vmm.cpu.emulate import emulate
+from vmm.cpu.paging import GuestFault
 from vmm.techniques.translation.emit import TRAP, Emitter
 from vmm.techniques.translation.translate import Context, Draft, Kind
 
@@ -88,6 +93,19 @@ def test_privileged_and_sensitive_instructions_become_traps(line: str) -> None:
     draft = translated(line)
     assert bytes(draft.out[:1]) == TRAP
     assert (draft.sites[0][1].kind, draft.sites[0][1].code) == (Kind.EMULATE, code)
+
+
+@pytest.mark.parametrize(
+    "line", ["cli", "sti", "pushf", "popf", "push cs", "push ss", "mov eax, cs", "lgdt [eax]"]
+)
+def test_a_lock_prefix_is_left_to_the_emulator_which_refuses_it(line: str) -> None:
+    """[SDM2A] LOCK: #UD with anything but some read-modify-write instructions."""
+    draft = translated(f"db 0xf0\n{line}")
+    assert bytes(draft.out[:1]) == TRAP
+    view = protected_view()
+    with pytest.raises(GuestFault) as raised:
+        emulate(view, FakeServices(), draft.sites[0][1].code)
+    assert raised.value.vector == r.UD
 
 
 @pytest.mark.parametrize("line", ["cli", "sti", "pushf", "popf"])

@@ -52,9 +52,10 @@ CONTROLS: Final = frozenset({"cr0-write", "cr4-write", "hlt", "invd", "wbinvd"})
 _PF: Final = INTERCEPT_VECTOR + EXCEPTIONS["pf"]
 _CR0_WRITE: Final = INTERCEPT_VECTOR + EXIT_CODES["cr0-write"]
 _EXIT: Final = ("vm-exit", "vmread", "vmread", "vm-entry")  # reason and qualification are always read
+SHADOW_FAULT: Final = (*_EXIT, "vmread", "page-walk", "shadow-update")
 _MECHANISMS: Final = {
     NPF: (*_EXIT, "vmread", "npt-walk"),
-    _PF: (*_EXIT, "vmread", "page-walk", "shadow-update"),
+    _PF: SHADOW_FAULT,
     INTERRUPT: _EXIT, NMI: _EXIT, WINDOW: (*_EXIT, "vmwrite"),
 }  # fmt: skip
 _NO_INSTRUCTION: Final = frozenset({INTERRUPT, NMI, WINDOW})

@@ -27,6 +27,15 @@ class ParaCpu(VirtualCpu):
         if self.by_events:
             self.page.masked = not on
 
+    def change_if(self, on: bool) -> int | None:
+        """CLI and STI."""
+        was = self.interrupt_flags() & r.IF
+        if super().change_if(on) is None:
+            return None
+        if self.by_events:
+            self.page.masked = not on
+        return was
+
     @property
     def rflags(self) -> int:
         """RFLAGS as the guest should see them."""

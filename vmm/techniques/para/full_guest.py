@@ -1,13 +1,14 @@
 """The few calls that a guest may make which was not written for this monitor, but looked for it.
 
-VMCALL in ring 0, mostly from the hypercall page: `version`, `console_io`, and of `sched_op` yield and
-shutdown. All others are -ENOSYS: such a guest has a machine, and is to use it. What it gets is the same
-under every technique; with hardware assistance the call is an exit of its own, elsewhere a #UD.
+VMCALL in ring 0, once the hypercall page has been placed: `version`, `console_io`, and of `sched_op`
+yield and shutdown. Before that it is #UD, for the guest is to find the machine that bare has. All others
+are -ENOSYS: such a guest has a machine, and is to use it. What it gets is the same under every technique;
+with hardware assistance the call is an exit of its own, elsewhere a #UD.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from vmm.clock import host_ns
 from vmm.cpu import registers as r
@@ -30,15 +31,21 @@ _MASK_32: Final = 0xFFFF_FFFF
 _MASK_64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
+class HypercallPage(Protocol):
+    """Whether the guest has asked for its page."""
+
+    placed: bool
+
+
 class FullGuestCalls:
     """VMCALL of one machine's guest."""
 
-    def __init__(self, processor: Processor, memory: Memory, book: ExitBook) -> None:
-        self._processor, self._memory, self._book = processor, memory, book
+    def __init__(self, processor: Processor, memory: Memory, book: ExitBook, page: HypercallPage) -> None:
+        self._processor, self._memory, self._book, self._page = processor, memory, book, page
         self._bus = processor.live.wiring.bus
-        page = SharedPage(memory)
-        events = EventChannels(page, self._bus, processor.live.wiring.now_ns)
-        self._devices = Devices(page, events, Console(self._bus), BlockRing(memory))
+        shared = SharedPage(memory)
+        events = EventChannels(shared, self._bus, processor.live.wiring.now_ns)
+        self._devices = Devices(shared, events, Console(self._bus), BlockRing(memory))
 
     def row(self, view: CpuView) -> ExitRow:
         """Return the row of the call that the guest is about to make."""
@@ -46,8 +53,8 @@ class FullGuestCalls:
         return self._book.row(f"hypercall.{name}", abi.CALLED)
 
     def serve(self, view: CpuView, code: bytes, linear: int) -> bool:
-        """Carry a VMCALL at RIP, `linear`, out; False: it is none, or not the kernel's."""
-        if view.cpl or not (code or self._code(view, linear)).startswith(abi.VMCALL):
+        """Carry a VMCALL at RIP, `linear`, out; False: it is none, not the kernel's, or not asked for."""
+        if not self._page.placed or view.cpl or not (code or self._code(view, linear)).startswith(abi.VMCALL):
             return False
         view.rip = view.rip + len(abi.VMCALL) & (_MASK_64 if linear >> 32 else _MASK_32)
         calls = Hypercalls(view, self._memory, self._processor, self, self._devices, SERVED)

@@ -3,6 +3,7 @@
 Under every technique but bare the leaves are there and the page may be had; only under para does leaf 1
 say that there is a monitor at all, since a full guest is to find the machine that bare has. The page is
 filled when a guest writes its address to the MSR that leaf 4000_0002h names: entry N calls hypercall N.
+Before it has done so, VMCALL of a full guest is #UD, as on the bare machine.
 
 Sources: [XEN] arch-x86/cpuid.h, hypercall page; [SDM2B] VMCALL.
 """
@@ -36,16 +37,22 @@ def hypercall_page() -> bytes:
 
 
 class HypercallMsr:
-    """The MSR that places the page."""
+    """The MSR that places the page. `placed`: since the last reset somebody has written it."""
 
     def __init__(self, memory: Ram) -> None:
         self._memory = memory
+        self.placed = False
+
+    def reset(self) -> None:
+        """The page, if there was one, is memory like any other."""
+        self.placed = False
 
     def __call__(self, index: int, value: int) -> bool:
         """Take a write; False: not this MSR, or no page of RAM."""
         if index != HYPERCALL_MSR or value % abi.PAGE or not self._memory.is_ram(value, abi.PAGE):
             return False
         self._memory.write(value, hypercall_page())
+        self.placed = True
         return True
 
 
@@ -58,10 +65,12 @@ def introduce(technique: Technique, disk: BlockImage | None, exits: Exits, first
     is_para = technique.name == "para"
     features = FEATURES_PARA | FEATURES_FULL if is_para else FEATURES_FULL
     processor.identity.monitor = MonitorLeaves(exits, features, first_of_exits)
-    processor.msrs.monitor = HypercallMsr(technique.memory)
+    page = processor.msrs.monitor = HypercallMsr(technique.memory)
     if is_para:
         processor.identity.show_monitor()
-    elif isinstance(technique, Deprivileged):
-        technique.full_calls = FullGuestCalls(processor, technique.memory, technique.exits)
+        return
+    calls = FullGuestCalls(processor, technique.memory, technique.exits, page)
+    if isinstance(technique, Deprivileged):
+        technique.full_calls = calls
     else:
-        FullGuestCalls(processor, technique.memory, technique.exits).watch()
+        calls.watch()

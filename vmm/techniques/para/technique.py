@@ -18,11 +18,11 @@ from disks.image import BlockImage
 from vmm.clock import host_ns
 from vmm.cpu import registers as r
 from vmm.cpu.delivery import Event
-from vmm.cpu.emulate import Outcome
 from vmm.cpu.paging import GuestFault, read_linear
 from vmm.cpu.processor import Processor
 from vmm.memory import Memory
 from vmm.techniques.deprivileged import Deprivileged
+from vmm.techniques.emulations import FollowUp
 from vmm.techniques.para import abi
 from vmm.techniques.para.block_ring import BlockRing
 from vmm.techniques.para.console import Console
@@ -127,7 +127,7 @@ class Para(Deprivileged):
         finally:
             if not served:
                 vcpu.rip = rip
-            self._book(row, began)
+            self.book(row, began)
         self._upcall()
 
     def on_interrupt(self, began: int) -> None:
@@ -137,12 +137,19 @@ class Para(Deprivileged):
             return
         self.calls.events.interrupt(self.processor.acknowledge())
         self._upcall()
-        self._book(self._interrupt, began)
+        self.book(self._interrupt, began)
 
-    def after_emulation(self, name: str, outcome: Outcome) -> None:
+    def follow_up(self, name: str) -> FollowUp | None:
         """STI, POPF or IRET may have let an event come."""
-        super().after_emulation(name, outcome)
-        self._upcall()
+        first = super().follow_up(name)
+        if first is None:
+            return self._upcall
+
+        def both() -> None:
+            first()
+            self._upcall()
+
+        return both
 
     def _upcall(self) -> None:
         """Deliver the upcall, if an event waits and may come."""

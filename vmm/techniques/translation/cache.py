@@ -217,7 +217,7 @@ class Cache(Translation):
         block = self._enter()
         if block is not None and flushes == self.cache.flushes:
             self.cache.link(site.detail, block)
-        self._book(self._chain, began)
+        self.book(self._chain, began)
 
     def _on_asleep(self, at: int, site: Site) -> None:
         """A jump led to a block that may not be run as it is: run what the guest has there now."""
@@ -228,7 +228,7 @@ class Cache(Translation):
         block = self._enter()
         if old is not None and not old.alive and block is not None and flushes == self.cache.flushes:
             self.cache.succeed(old, block)
-        self._book(self._chain, began)
+        self.book(self._chain, began)
 
     def _on_look_up(self) -> None:
         began = host_ns()
@@ -239,7 +239,7 @@ class Cache(Translation):
         block = self._enter()
         if block is not None:
             self.cache.enter_table(block)
-        self._book(self._miss, began)
+        self.book(self._miss, began)
 
     def _on_interrupt_site(self, site: Site) -> tuple[int, bytes] | None:
         """INT n, INT3, INTO or INT1; the engine leaves RIP behind them."""
@@ -277,7 +277,7 @@ class Cache(Translation):
             return None
         finally:
             sources.writing = None
-        self._book(self._fill, began)
+        self.book(self._fill, began)
         if sources.hit:
             sources.hit = False
             self._let_through(self._eip(at), began)
@@ -295,7 +295,7 @@ class Cache(Translation):
             return
         self.cache.add_single(draft, physical)
         self._go(0, context)
-        self._book(self._source_write, began)
+        self.book(self._source_write, began)
 
     # -- from the cache to the guest and back
 
@@ -361,7 +361,7 @@ class Cache(Translation):
         block, is_new = self._maker.find(eip, context)
         self.cache.activate(block)
         if is_new:
-            self._book(self._translate, began)
+            self.book(self._translate, began)
         return block
 
     # -- the guest's mappings

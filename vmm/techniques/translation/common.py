@@ -11,10 +11,10 @@ from typing import Final
 
 from vmm.cpu import registers as r
 from vmm.cpu.delivery import Event
-from vmm.cpu.emulate import Outcome
 from vmm.cpu.intercepts import GROUPS
 from vmm.cpu.segmentation import code_bits
 from vmm.techniques.deprivileged import EMULATED, Deprivileged
+from vmm.techniques.emulations import FollowUp
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.sites import find_sites
 
@@ -42,11 +42,9 @@ class Translation(Deprivileged):
         self.arm(False, *_READS, *_FLAGS)
         self._flags_armed = False
 
-    def after_emulation(self, name: str, outcome: Outcome) -> None:
+    def follow_up(self, name: str) -> FollowUp | None:
         """Follow IF and IOPL too."""
-        super().after_emulation(name, outcome)
-        if name in _FLAG_CHANGES:
-            self._follow_flags()
+        return self._follow_flags if name in _FLAG_CHANGES else super().follow_up(name)
 
     def _deliver(self, event: Event) -> None:
         """A task gate may lead to ring 3."""

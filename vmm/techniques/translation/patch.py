@@ -111,7 +111,7 @@ class Patch(Translation):
         bits = code_bits(real)
         self._clear_middles(real.code_address(), code, bits)
         for site in find_sites(code, bits):
-            if site.goes_wrong:
+            if site.goes_wrong or site.name == "RET":  # RETF to the guest's own ring 1 would not fault
                 self._patch(real.code_address(site.offset), site)
 
     def _clear_middles(self, linear: int, code: bytes, bits: int) -> None:
@@ -144,7 +144,7 @@ class Patch(Translation):
         if physical >= self.memory.ram_bytes or self.memory.is_window(physical):
             found = Finding(linear, site.text, site.name, "was not replaced: it lies in no RAM")
             if found not in self.findings and len(self.findings) < _MOST_SITES:
-                self.findings.append(found)
+                self.found(found)
             return
         copy = self._copies.get(number)
         if copy is None:
@@ -217,7 +217,7 @@ class Patch(Translation):
             began = host_ns()
             guests = self._end_step()
             if vector == r.DB and not guests and not self.vcpu.state.exception_is_int:
-                self._book(self._steps, began)
+                self.book(self._steps, began)
                 return Action.RESUME
         return super().on_event(vector, code)
 

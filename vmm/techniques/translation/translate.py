@@ -14,6 +14,7 @@ import enum
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from vmm.cpu.encoding import LOCK
 from vmm.cpu.paging import MASK_32
 from vmm.techniques.translation.emit import JUMP, TRAP, Emitter, dword
 from vmm.techniques.translation.lengths import Shape, plain_length, shape
@@ -125,6 +126,8 @@ class Draft:
         self.next_eip = self.eip + self.length & MASK_32
         self._found, self._bytes = found, self._code[at : self.length]
         self._modrm_at = found.modrm_at - at
+        if found.opcode in _INLINED and LOCK in self._bytes:
+            return self._trap()  # its emulation says #UD
         return _SPECIAL[found.opcode](self) if found.special else self.copied()
 
     # -- what ends a block
@@ -361,6 +364,7 @@ class Draft:
         return False
 
 
+_INLINED: Final = frozenset({0x0E, 0x16, 0x8C, 0x9C, 0x9D, 0xFA, 0xFB})  # what is not run itself
 _SEGMENTS: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65")
 
 

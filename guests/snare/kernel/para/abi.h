@@ -25,6 +25,7 @@ enum { BLOCK_ATTACH = 0, BLOCK_INFO = 1, BLOCK_KICK = 2 };
 enum { SHUTDOWN_POWER_OFF = 0, SHUTDOWN_REBOOT = 1, SHUTDOWN_CRASH = 3 };
 
 #define HYPERVISOR_LEAVES 0x40000000u
+#define FEATURES_PARA 1u /* of the next leaf, EBX */
 #define ABI_VERSION 0x00010000u
 
 /* The page that guest and monitor share. Events come while upcall_mask is 0. */

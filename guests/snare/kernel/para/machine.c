@@ -111,6 +111,9 @@ static int monitored(void)
     asm volatile("cpuid" : "=a"(leaf), "=b"(b), "=c"(c), "=d"(d) : "0"(HYPERVISOR_LEAVES), "2"(0));
     if (b != 0x70617254 || c != 0x656e696c || d != 0x004d4d56) /* "TraplineVMM" */
         return 0;
+    asm volatile("cpuid" : "=a"(leaf), "=b"(b), "=c"(c), "=d"(d) : "0"(HYPERVISOR_LEAVES + 1), "2"(0));
+    if (!(b & FEATURES_PARA)) /* another technique: it has none of the calls */
+        return 0;
     asm volatile("vmcall" : "=a"(version) : "0"(VERSION) : "memory");
     return version == ABI_VERSION && hypercall(VERSION, 0, 0, 0) == ABI_VERSION;
 }
