@@ -41,6 +41,7 @@ def attached(driver: str, depth: int, cd_depth: int, disc_image: Path) -> list[s
 def check_disk(vhd: Path) -> Path:
     """Have `trapline disk check` find nothing wrong with a VHD; return what a guest sees as a raw image."""
     raw = vhd.with_suffix(".raw")
+    raw.unlink(missing_ok=True)
     for command in (("check", vhd), ("convert", vhd, raw)):
         with trapline("disk", *command) as process:
             assert process.wait_for_end(CHECK_S) == 0, process.output.decode()
