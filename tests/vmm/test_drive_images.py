@@ -95,7 +95,7 @@ def test_many_children_are_not_all_named(base: Path, tmp_path: Path, machine: Ma
 
 @pytest.mark.parametrize("drive", [{"read_only": True}, {"snapshot": True}, {"parent_writable": True}])
 def test_a_parent_can_be_read_and_its_writing_can_be_insisted_on(
-    base: Path, child: Path, drive: dict[str, bool], machine: MakeMachine
+    base: Path, child: Path, drive: dict[str, Any], machine: MakeMachine
 ) -> None:
     Drives(machine(base, **drive)).close()
 
@@ -185,7 +185,7 @@ def test_a_disk_whose_undo_disk_waits_is_not_written(base: Path, machine: MakeMa
 
 
 @pytest.mark.parametrize("drive", [{}, {"read_only": True}, {"snapshot": True}, {"parent_writable": True}])
-def test_a_half_committed_disk_is_not_run(base: Path, drive: dict[str, bool], machine: MakeMachine) -> None:
+def test_a_half_committed_disk_is_not_run(base: Path, drive: dict[str, Any], machine: MakeMachine) -> None:
     write(machine(base, undo=True), 5, b"\x11" * 512)
     undo_path(base).rename(committing_path(base))
     configs = [machine(base, **drive)] + ([machine(base, undo=True)] if not drive else [])
@@ -203,7 +203,7 @@ def test_undo_goes_on_where_the_last_run_ended(base: Path, machine: MakeMachine)
 
 @pytest.mark.parametrize("drive", [{"read_only": True}, {"snapshot": True}])
 def test_a_machine_that_writes_no_hard_disk_has_nothing_to_undo(
-    base: Path, drive: dict[str, bool], machine: MakeMachine
+    base: Path, drive: dict[str, Any], machine: MakeMachine
 ) -> None:
     with pytest.raises(ConfigError, match="no hard disk that is written"):
         machine(base, undo=True, **drive)

@@ -17,7 +17,7 @@ from devices.scsi.task import GOOD
 from tests.vmm.cpu.engine_rig import assemble
 from vmm.board import Board
 from vmm.cli.devices_table import device_lines, device_names
-from vmm.config import DriveConfig, MachineConfig
+from vmm.config import BootDevice, DriveConfig, MachineConfig
 from vmm.machine import Machine
 from vmm.power_on import Drives
 from vmm.scsi_config import ScsiAdapter, ScsiDrive
@@ -205,7 +205,8 @@ def test_the_boot_order_says_whether_a_scsi_cd_comes_first(tmp_path: Path) -> No
     data[20 * 2048 : 20 * 2048 + len(tell)] = tell
     cd.write_bytes(data)
     disk = image(tmp_path / "disk.img", DISK_BYTES, 0, tell)
-    for order, number in ((("cd", "hd"), 0xE0), (("hd", "cd"), 0x80)):
+    orders: tuple[tuple[tuple[BootDevice, ...], int], ...] = ((("cd", "hd"), 0xE0), (("hd", "cd"), 0x80))
+    for order, number in orders:
         config = MachineConfig(
             scsi_hd=(ScsiDrive(path=disk),), scsi_cd=(ScsiDrive(path=str(cd)),), boot=order
         )
