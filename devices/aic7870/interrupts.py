@@ -118,6 +118,7 @@ class Interrupts:
 
     def _write_hcntrl(self, value: int) -> None:
         self._registers.epoch += 1
+        self._registers.attention = True
         if value & r.CHIPRST:
             self._chip_reset()
             return

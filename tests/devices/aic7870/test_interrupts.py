@@ -265,3 +265,22 @@ def test_a_program_that_never_rests_is_left_and_goes_on_later() -> None:
     executed = rig.chip.instructions
     rig.advance(10_000_000_000)
     assert rig.chip.instructions == executed
+
+
+def test_the_sequencer_can_pause_itself() -> None:
+    rig = Rig()
+    download(rig, store(r.HCNTRL, r.PAUSE | r.INTEN), store(r.SCRATCH_RAM, 2))
+    for _ in range(20):  # as often as it takes to be compiled
+        rig.write(r.SEQADDR, 0, 2)
+        rig.write(r.HCNTRL, r.INTEN)
+        assert rig.read(r.HCNTRL) == r.PAUSE | r.INTEN
+        assert rig.read(r.SEQADDR) == 1
+
+
+def test_the_sequencer_can_reset_its_chip() -> None:
+    rig = Rig()
+    download(rig, store(r.SCRATCH_RAM, 1), store(r.HCNTRL, r.CHIPRST), store(r.SCRATCH_RAM, 2))
+    for _ in range(20):
+        rig.write(r.HCNTRL, 0)
+        assert rig.read(r.HCNTRL) == r.PAUSE | r.CHIPRST
+        assert rig.read(r.SCRATCH_RAM) == 1
