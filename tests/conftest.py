@@ -17,6 +17,16 @@ from tests.oracles import MissingError, missing, require_file
 from vmm.cpu.accel import LIBRARY
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make verify` what the marks `quick` and `long` say of a test's parameters."""
+    for item in items:
+        identity = item.name.partition("[")[2].removesuffix("]")
+        quick, long = item.get_closest_marker("quick"), item.get_closest_marker("long")
+        if (quick is not None and identity not in quick.args) or (long is not None and identity in long.args):
+            item.add_marker(pytest.mark.verify)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Iterator[None]:
     """End a test whose fixtures lack something of the host."""

@@ -52,12 +52,14 @@ def test_guests_that_once_took_the_monitor_down_do_so_no_more(engine: str, clock
     survive(engine, [*(f"known:{name}" for name in KNOWN), *found], clock)
 
 
+@pytest.mark.quick("accelerated-generated", "portable-blind")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_some_random_boot_sectors_leave_the_monitor_standing(engine: str, kind: str) -> None:
     survive(engine, guests(kind, 1, QUICK[kind]))
 
 
+@pytest.mark.quick("accelerated")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_some_random_boot_sectors_leave_a_machine_with_apics_standing(engine: str) -> None:
     survive(engine, guests("generated", 1001, WITH_APIC), "host+apic")

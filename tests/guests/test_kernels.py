@@ -48,6 +48,7 @@ def machine_with(kernel: Path, firmware: Firmware, **fields: object) -> Iterator
 # -- GNU Mach
 
 
+@pytest.mark.quick("accelerated-ours", "accelerated-seabios")
 @pytest.mark.parametrize("with_bios", [False, True], ids=["ours", "seabios"])
 def test_gnu_mach_finds_our_disk_and_then_nothing_to_start(
     with_bios: bool, engine: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -146,6 +147,7 @@ def test_linux_reaches_its_shell(
         machine.wait_for(HALTED, BOOT_S)
 
 
+@pytest.mark.quick("ours")
 def test_linux_says_its_banner_from_its_16_bit_entry(
     linux_i386: LinuxGuest, firmware: Firmware, accelerated: str
 ) -> None:

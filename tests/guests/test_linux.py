@@ -31,6 +31,7 @@ def guest(fixture: str, request: pytest.FixtureRequest) -> LinuxGuest:
     return found
 
 
+@pytest.mark.quick("linux_amd64")
 @both
 def test_shell_on_the_serial_console_answers_commands(
     guest: LinuxGuest, fixture: str, accelerated: str
@@ -47,6 +48,7 @@ def test_shell_on_the_serial_console_answers_commands(
         assert machine.wait_for_end(BOOT_S) == HALTED_FOREVER
 
 
+@pytest.mark.quick("linux_i386")
 @both
 def test_disk_is_partitioned_formatted_written_and_read_back(
     guest: LinuxGuest, accelerated: str, tmp_path: Path

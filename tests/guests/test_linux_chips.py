@@ -60,7 +60,8 @@ def move_and_click(machine: Machine) -> None:
                 machine.run(partial(has_seen, packets), BOOT_S)
 
 
-@pytest.mark.parametrize("apic", [False, pytest.param(True, marks=pytest.mark.verify)])
+@pytest.mark.verify
+@pytest.mark.parametrize("apic", [False, True])
 def test_linux_mounts_a_floppy_and_a_cd_prints_and_hears_the_mouse(
     linux_i386: LinuxGuest, accelerated: str, floppy: Path, disc: Path, tmp_path: Path, apic: bool
 ) -> None:

@@ -48,6 +48,7 @@ def still_picture(disc: Path, firmware: Firmware) -> bytes:
     return seen
 
 
+@pytest.mark.verify
 def test_grub_draws_the_same_menu_on_both_video_bioses(seabios: Path, vgabios: Path, tmp_path: Path) -> None:
     disc = grub.disc(tmp_path, MENU, terminal="")
     theirs = still_picture(disc, {"bios": str(seabios), "vgabios": str(vgabios)})

@@ -66,6 +66,7 @@ def test_linux_boots_from_its_own_dynamic_vhd(
     run_linux(bootdisk.dynamic_vhd(raw, tmp_path / "linux.vhd"), *firmware, "--engine", accelerated)
 
 
+@pytest.mark.verify
 def test_linux_boots_from_a_cd(
     linux_i386: LinuxGuest, firmware: tuple[str | Path, ...], accelerated: str, tmp_path: Path
 ) -> None:
