@@ -39,6 +39,11 @@ def test_memtest_runs_five_tests_without_an_error(technique: str, entry: str, fi
     cpu = "pentium3" if technique.startswith("translation") else "core2duo"
     fields = {"kernel": str(memtest()), "entry": entry, "memory_bytes": 16 * MIB, "cpu": cpu}
     with machine_of(technique, firmware, **fields) as machine:
+        if technique == "translation-cache":  # memtest86+ maps all 4 GiB: the cache has nowhere to be
+            result = machine.run(timeout_s=LONG_S)
+            assert result.reason == "unsupported"
+            assert "all is mapped" in result.detail
+            return
         run_until_shown(machine, "Test #0", LONG_S)
         machine.run(lambda: has_run_five_tests(shown(machine)), LONG_S)
         screen = shown(machine)
