@@ -33,6 +33,7 @@ _MASKS: Final = (  # times and what is counted in them
     (re.compile(r"^\[ *\d+\.\d+\] "), "[T] "),
     (re.compile(r"\b\d+(\.\d+)? ?(ns|us|usecs|msecs|ms|MHz|BogoMIPS|cycles|seconds|clock)\b"), r"N \2"),
     (re.compile(r"\b(mult|shift|max_cycles|max_idle_ns|mask|lpj)([:=]) ?\w+"), r"\1\2N"),
+    (re.compile(r"\b(\w+_(nsec|now|last)): \w+"), r"\1: N"),  # of the watchdog of a clock source
     (re.compile(r"setting system clock to .*"), "setting system clock"),
     (re.compile(r"^(\[T\] audit: .*)audit\(\d+\.\d+:\d+\)"), r"\1audit(T)"),
 )
