@@ -260,6 +260,7 @@ class Deprivileged(Technique):
         if state.exception_is_int:
             self._software_int(vector, began)
         elif vector == r.PF_FAULT:
+            state.rip &= MASK_32  # a short jump below 0: QEMU cuts it to 32 bits outside long mode only
             self.on_page_fault(state.cr[2] & MASK_32, state.error_code, began)
         elif vector in _SEGMENT_FAULTS:
             if self._try_again(state.error_code):
