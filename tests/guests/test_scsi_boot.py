@@ -12,9 +12,8 @@ from devices.pci.config import BAR0, COMMAND, INTERRUPT_LINE
 from guests.snare import build as snare
 from tests.disks.conftest import make_child
 from tests.guests.assets import bootdisk, grub
-from tests.guests.assets.chains import digests
 from tests.guests.assets.machines import BOOT_S, run_until_shown
-from tests.guests.assets.snare import ARRAY, array, medium
+from tests.guests.assets.snare import ARRAY, array
 from tests.guests.test_grub import MIB, SNARE
 from vmm.config import DriveConfig, MachineConfig
 from vmm.machine import Machine
@@ -60,21 +59,6 @@ def test_grub_boots_snare_which_passes_its_own_test(boot: Boot, tmp_path: Path) 
         output = pc.serial_output()
     assert result.reason == "exit", (result, output[-2000:])
     assert array(output) == ARRAY
-
-
-def test_snare_is_loaded_from_id_0_of_a_differencing_vhd(tmp_path: Path) -> None:
-    """Its boot program and kernel come by INT 13h; what needs files it can only have by a driver."""
-    base = medium("hd", tmp_path, "exit")
-    child = make_child(tmp_path / "child.vhd", base)
-    before = digests((base,))
-    with Machine(MachineConfig(scsi_hd=(ScsiDrive(path=str(child), id=0),))) as pc:
-        result = pc.run(timeout_s=BOOT_S)
-        output = pc.serial_output()
-    assert result.reason == "exit", (result, output[-2000:])
-    right = [line for line in array(output) if line in ARRAY]
-    assert len(array(output)) == len(ARRAY)
-    assert len(right) > len(ARRAY) // 2
-    assert digests((base,)) == before
 
 
 @pytest.mark.parametrize("kind", ["aic7870", "virtio"])

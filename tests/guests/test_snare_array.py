@@ -164,7 +164,7 @@ def test_without_disk_interrupts_the_driver_polls_and_the_array_says_so(tmp_path
 
     output = array_with(tmp_path, cut)
     assert [line.partition(" ")[2] for line in failures(output)] == [
-        "IDE interrupts waited for in vain = 1 <- 0 expected"
+        "disk interrupts waited for in vain = 1 <- 0 expected"
     ]
 
 

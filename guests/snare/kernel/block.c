@@ -15,7 +15,7 @@ static int ram_transfer(struct disk *disk, u32 lba, u32 count, void *data, int w
 static int ram_flush(struct disk *disk);
 
 /* What the loader brought as a module is a disk too. */
-static const struct disk_driver ram_driver = {"memory", ram_find, ram_transfer, ram_flush};
+static const struct disk_driver ram_driver = {"memory", ram_find, ram_transfer, ram_flush, 0, 0};
 
 static const struct disk_driver *const drivers[] = {
     &ram_driver,
@@ -23,6 +23,7 @@ static const struct disk_driver *const drivers[] = {
     &ring_driver,
 #endif
     &ide_driver,
+    &scsi_driver,
 };
 
 static void ram_find(void)
@@ -66,6 +67,38 @@ void disks_init(void)
 {
     for (u32 i = 0; i < COUNT(drivers); i++)
         drivers[i]->find();
+}
+
+/* The waits for all disks. */
+struct disk_waits disks_waits(void)
+{
+    struct disk_waits sum = {0, 0, 0};
+    for (u32 i = 0; i < COUNT(drivers); i++)
+        if (drivers[i]->waits) {
+            sum.interrupts += drivers[i]->waits->interrupts;
+            sum.missed += drivers[i]->waits->missed;
+            sum.timeouts += drivers[i]->waits->timeouts;
+        }
+    return sum;
+}
+
+/* Look for disks once more: does every driver come to an end of it? */
+int disks_probe_ends(void)
+{
+    int ends = 1;
+    for (u32 i = 0; i < COUNT(drivers); i++)
+        if (drivers[i]->probe_ends && !drivers[i]->probe_ends())
+            ends = 0;
+    return ends;
+}
+
+/* A line for each driver that waits. */
+void disks_print_waits(void)
+{
+    for (u32 i = 0; i < COUNT(drivers); i++)
+        if (drivers[i]->waits)
+            print("%s: %u interrupts, %u missed, %u timeouts\n", drivers[i]->name, drivers[i]->waits->interrupts,
+                  drivers[i]->waits->missed, drivers[i]->waits->timeouts);
 }
 
 struct disk *disk_find(const char *name)

@@ -25,14 +25,14 @@ static struct channel {
     int polled;
 } channels[2] = {{0x1f0, 0x3f6, 14, 0, 0}, {0x170, 0x376, 15, 0, 0}};
 
-u32 ide_interrupts, ide_missed, ide_timeouts;
+static struct disk_waits waits;
 
 void ide_interrupt(int number)
 {
     struct channel *channel = &channels[number];
     in8(channel->base + STATUS); /* takes the request back */
     channel->interrupted = 1;
-    ide_interrupts++;
+    waits.interrupts++;
 }
 
 /* Status bits `wanted` with BSY clear: the status, or -1 after PATIENCE_MS or when ERR or DF comes. */
@@ -43,7 +43,7 @@ static int poll(struct channel *channel, u8 wanted, u32 ms)
     deadline_in(&end, ms);
     while ((status = in8(channel->control)) & BSY || !(status & (wanted | ERR | DF)))
         if (deadline_passed(&end)) {
-            ide_timeouts++;
+            waits.timeouts++;
             return -1;
         }
     return status & (ERR | DF) ? -1 : status;
@@ -56,7 +56,7 @@ static int wait_ready(struct channel *channel, u8 wanted)
     deadline_in(&end, PATIENCE_MS);
     while (!channel->polled && !channel->interrupted)
         if (deadline_passed(&end)) {
-            ide_missed++;
+            waits.missed++;
             channel->polled = 1;
         }
     channel->interrupted = 0;
@@ -182,21 +182,21 @@ static void ide_find(void)
         in8(channels[i].base + STATUS);
         irq_unmask(channels[i].irq);
     }
-    ide_timeouts = 0;
+    waits.timeouts = 0;
 }
 
 /* Whether looking for a drive ended by an answer (or by nothing being there), not by giving up. */
-int ide_probe_ends(void)
+static int ide_probe_ends(void)
 {
     static u16 words[SECTOR / 2];
-    u32 before = ide_timeouts;
+    u32 before = waits.timeouts;
     for (int unit = 0; unit < 4; unit++)
         identify(unit, words);
     for (int i = 0; i < 2; i++) {
         in8(channels[i].base + STATUS);
         out8(channels[i].control, 0);
     }
-    return ide_timeouts == before;
+    return waits.timeouts == before;
 }
 
-const struct disk_driver ide_driver = {"IDE", ide_find, ide_transfer, ide_flush};
+const struct disk_driver ide_driver = {"IDE", ide_find, ide_transfer, ide_flush, ide_probe_ends, &waits};

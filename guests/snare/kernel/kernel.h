@@ -71,7 +71,15 @@ void directory_free(u32 *directory);
 volatile u32 *page_entry(u32 *directory, u32 address, int make);
 int page_map(u32 *directory, u32 address, u32 frame, u32 flags);
 
-/* block.c, ide.c: disks. */
+/* pci.c: a function is slot * 8 + number. */
+u32 pci_read(u32 function, u32 offset);
+void pci_write(u32 function, u32 offset, u32 value);
+int pci_find(u32 identity, u32 first); /* -1: none */
+
+/* block.c, ide.c, scsi.c, aic7870.c: disks. */
+struct disk_waits {
+    u32 interrupts, missed, timeouts; /* that came; that were waited for in vain; steps that did not end */
+};
 struct disk {
     char name[6];
     u32 sectors;
@@ -84,6 +92,8 @@ struct disk_driver {
     void (*find)(void); /* calls disk_add() for each disk */
     int (*transfer)(struct disk *disk, u32 lba, u32 count, void *data, int write);
     int (*flush)(struct disk *disk);
+    int (*probe_ends)(void);  /* look again, add nothing: 0 if it had to give up; may be missing */
+    struct disk_waits *waits; /* may be missing too */
 };
 extern struct disk disks[];
 extern int disk_count;
@@ -93,10 +103,13 @@ struct disk *disk_find(const char *name);
 int disk_read(struct disk *disk, u32 lba, u32 count, void *data); /* 0, or negative */
 int disk_write(struct disk *disk, u32 lba, u32 count, const void *data);
 int disk_flush(struct disk *disk);
-extern const struct disk_driver ide_driver, ring_driver; /* the second in para/ */
-extern u32 ide_interrupts, ide_missed, ide_timeouts;
+struct disk_waits disks_waits(void);
+int disks_probe_ends(void);
+void disks_print_waits(void);
+extern const struct disk_driver ide_driver, scsi_driver, ring_driver; /* the last in para/ */
+extern struct disk_waits scsi_waits;
 void ide_interrupt(int channel);
-int ide_probe_ends(void);
+void aic7870_interrupt(int irq);
 
 /* fs.c: files. See there for what the errors are. */
 #define NAME_BYTES 20

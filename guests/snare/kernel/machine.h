@@ -48,6 +48,13 @@ static inline void out32(u16 port, u32 value)
     asm volatile("outl %0, %1" : : "a"(value), "Nd"(port));
 }
 
+static inline u32 in32(u16 port)
+{
+    u32 value;
+    asm volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
 static inline void in16s(u16 port, void *to, u32 count)
 {
     asm volatile("rep insw" : "+D"(to), "+c"(count) : "d"(port) : "memory");
@@ -61,6 +68,8 @@ static inline void out16s(u16 port, const void *from, u32 count)
 #ifdef PARA
 #include "para/machine.h"
 #else
+#define INTERRUPTS_BY_LEVEL 1 /* can lines that are level sensitive be used? */
+
 static inline void irq_on(void)
 {
     asm volatile("sti" : : : "memory");

@@ -172,7 +172,7 @@ static void do_disk(char *rest)
     for (int i = 0; i < disk_count; i++)
         print("%c %-5s %-7s %8u sectors  %s\n", fs_disk == &disks[i] ? '*' : ' ', disks[i].name, disks[i].driver->name,
               disks[i].sectors, disks[i].model);
-    print("IDE: %u interrupts, %u missed, %u timeouts\n", ide_interrupts, ide_missed, ide_timeouts);
+    disks_print_waits();
 }
 
 static void do_test(char *rest)

@@ -48,6 +48,7 @@ static void interrupt(struct frame *frame, int irq)
         ide_interrupt(irq - 14);
         break;
     }
+    aic7870_interrupt(irq); /* a line of PCI, which may be shared */
 }
 
 /* In ring 3: a page to be brought in, a fault that the program catches, or its end. */

@@ -9,6 +9,7 @@
 
 #define KERNEL_RING 1    /* as the processor shows it in the selectors that it holds */
 #define UPCALL FIRST_IRQ /* the vector by which all events come */
+#define INTERRUPTS_BY_LEVEL 0 /* the monitor binds no line that is level sensitive */
 
 static inline void irq_off(void)
 {

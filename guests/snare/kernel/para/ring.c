@@ -69,4 +69,4 @@ static void ring_find(void)
         strcopy(disk->model, info.model, sizeof disk->model);
 }
 
-const struct disk_driver ring_driver = {"ring", ring_find, ring_transfer, ring_flush};
+const struct disk_driver ring_driver = {"ring", ring_find, ring_transfer, ring_flush, 0, 0};

@@ -1,6 +1,6 @@
 /*
  * Disks and files. What is read and written is the disk the system lives on, whatever drives it; of
- * the IDE driver it is tested that nothing was waited for in vain.
+ * all drivers it is tested that nothing was waited for in vain.
  */
 #include "selftest.h"
 
@@ -50,9 +50,9 @@ void test_disks(void)
     check("and with other bytes written again", (u32)(kept && write_and_verify(disk, 2)), 1);
     check("what the sector held is put back", (u32)(kept && !disk_write(disk, fs_scratch_sector(), 1, saved)), 1);
     check("the disk writes out what it keeps", (u32)(there && !disk_flush(disk)), 1);
-    check("looking for IDE drives comes to an end", (u32)ide_probe_ends(), 1);
-    check("IDE interrupts waited for in vain", ide_missed, 0);
-    check("IDE commands that took too long", ide_timeouts, 0);
+    check("looking for disks again comes to an end", (u32)disks_probe_ends(), 1);
+    check("disk interrupts waited for in vain", disks_waits().missed, 0);
+    check("disk commands that took too long", disks_waits().timeouts, 0);
 }
 
 static const char name[] = "selftest.tmp";
