@@ -26,6 +26,7 @@ from vmm.drive_config import ImageConfig
 from vmm.drive_images import open_drive
 from vmm.errors import ConfigError
 from vmm.firmware.host import BootDrive, DriveKind, ScsiPlace
+from vmm.firmware.scsi_rom import scsi_rom
 from vmm.scsi_board import SCSI_SLOTS, AdapterFitting
 from vmm.scsi_config import ScsiDrive
 
@@ -68,7 +69,8 @@ class Drives:
         self.floppies: list[FloppyDrive] = []
         self.images: list[BlockImage] = []
         self.by_place: dict[int, AtaDisk | AtapiDrive] = {}
-        self.adapters = [AdapterFitting(adapter.kind) for adapter in config.scsi_adapters]
+        rom = None if config.bios is None else scsi_rom()
+        self.adapters = [AdapterFitting(adapter.kind, rom=rom) for adapter in config.scsi_adapters]
         self.boot: list[BootDrive] = []
         self.warnings: list[str] = []
         try:

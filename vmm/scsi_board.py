@@ -12,7 +12,7 @@ from devices.aic7870.function import IO_BYTES, Aic7870Function
 from devices.backplane import Clock, Device, GuestMemory, IrqLine, PortDevice, Tracer
 from devices.pci.bus import PciBus
 from devices.pci.interrupts import PciInterruptRouter
-from devices.pci.option_rom import MoveWindow
+from devices.pci.option_rom import MoveWindow, OptionRom
 from devices.scsi.target import ScsiTarget
 from devices.virtio.function import VirtioFunction, scsi_identity
 from devices.virtio.registers import IO_PORTS, MEMORY_BYTES
@@ -27,11 +27,15 @@ MovePorts = Callable[[PortDevice, int, int | None, int | None], None]
 
 @dataclass
 class AdapterFitting:
-    """An adapter and what is on its bus, by id; `media` are names of the images, for people."""
+    """An adapter and what is on its bus, by id; `media` are names of the images, for people.
+
+    `rom`: what an adapter with a place for one has for a BIOS that knows no SCSI.
+    """
 
     kind: AdapterKind
     targets: dict[int, ScsiTarget] = field(default_factory=dict)
     media: dict[int, str] = field(default_factory=dict)
+    rom: bytes | None = None
 
     @property
     def is_wide(self) -> bool:
@@ -75,8 +79,9 @@ def _aic7870(
     chip = Aic7870(
         adapter_name(number), into.memory, into.clock, irq, fitting.targets, into.tracer, wide=fitting.is_wide
     )
+    rom = None if fitting.rom is None else OptionRom(f"{adapter_name(number)} rom", fitting.rom)
     function = Aic7870Function(
-        function_name(number), chip, partial(into.move_ports, chip, IO_BYTES), into.move_window
+        function_name(number), chip, partial(into.move_ports, chip, IO_BYTES), into.move_window, rom
     )
     return chip, function
 

@@ -81,3 +81,24 @@ def test_seabios_places_and_routes_an_adapter(
     assert 0 < ports & 0xFFFC < 0xFFFF
     assert 0xE000_0000 <= memory < 0xFEC0_0000
     assert (command & 3, line) == (3, 11)
+
+
+def test_grub_boots_from_a_child_by_the_adapters_rom(seabios: Path, vgabios: Path, tmp_path: Path) -> None:
+    drives = on_child(tmp_path, grub.test_script(SHORT_TESTS))
+    config = MachineConfig(bios=str(seabios), vgabios=str(vgabios), memory_bytes=64 * MIB, **drives)
+    with Machine(config) as pc:
+        result = pc.run(timeout_s=BOOT_S)
+        output = pc.serial_output()
+    assert (result.reason, result.exit_code) == ("exit", grub.EXIT_VALUE), output[-2000:]
+    assert grub.PASSED in output
+    assert b"(hd0,msdos1)" in output
+
+
+def test_snare_boots_from_id_0_by_the_adapters_rom(seabios: Path, vgabios: Path, tmp_path: Path) -> None:
+    child = make_child(tmp_path / "child.vhd", medium("hd", tmp_path, "exit"))
+    drives = (ScsiDrive(path=str(child), id=0),)
+    with Machine(MachineConfig(bios=str(seabios), vgabios=str(vgabios), scsi_hd=drives)) as pc:
+        result = pc.run(timeout_s=BOOT_S)
+        output = pc.serial_output()
+    assert result.reason == "exit", (result, output[-2000:])
+    assert len(array(output)) == len(ARRAY)

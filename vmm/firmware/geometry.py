@@ -103,6 +103,8 @@ def shape_of(image: BlockImage) -> Shape | None:
     if not partitions:
         return _bpb_shape(sector)
     marks = [mark for entry in partitions for mark in _marks(entry)]
+    if not any(mark.sector for mark in marks):
+        return None  # LBAs only
     shapes = [
         (heads, sectors)
         for heads in range(max(mark.head for mark in marks) + 1, MAX_HEADS + 1)

@@ -1,30 +1,48 @@
-"""The firmware that Linux downloads into an AIC-7870, out of Debian's source of the kernel.
+"""The firmware that Linux downloads into an AIC-7870, out of the driver in Debian's kernel package.
 
-The kernel's tree holds it assembled for the widest form of the instruction, with notes which
-instructions a chip without this or that feature leaves out. What the driver's loader does with
-them is done here; the text itself is the kernel's and stays in its package.
+The driver holds it assembled for the widest form of the instruction, with notes which instructions a
+chip without this or that feature leaves out. What the driver's loader does with them is done here; the
+program itself is the kernel's and stays in its package.
 
 Sources:
-    Linux 6.1, drivers/scsi/aic7xxx: aic7xxx_seq.h_shipped, aic7xxx_core.c (ahc_loadseq).
+    Linux 6.1, drivers/scsi/aic7xxx: aic7xxx_reg.h, aic7xxx_core.c (ahc_loadseq).
+    [ELF] TIS Executable and Linking Format 1.2, book I chapter 1; book III: R_386_32, its addend in place.
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Struct
 
 from devices.aic7870.instruction import FIRST_BRANCH, alu, branch
-from tests.guests.assets.debian import unpacked_source
+from tests.guests.assets.initramfs import kernel_package, module_files
+from tests.oracles import MissingError
 
-PACKAGE: Final = "linux"
-FOLDER: Final = "drivers/scsi/aic7xxx"
+DRIVER: Final = "aic7xxx"
+PATCH: Final = "ahc_patch{}_func"
 
-CHIP: Final = frozenset(("AHC_PAGESCBS", "AHC_INITIATORROLE", "AHC_TMODE_WIDEODD_BUG", "AHC_PCI_MWI_BUG"))
-"""What an AIC-7870 in a PC is and has."""
+HOLDS: Final = frozenset((4, 6, 8, 15, 17, 21, 22))
+"""The patches of an AIC-7870 in a PC: paged SCBs, no DT, initiator, no Ultra2, the bug with odd bytes,
+no queue registers, no command channel."""
+HOLDS_WIDE: Final = HOLDS | {20}
 
 CONSTANTS: Final = (0, 1, 0xFF, 0x00, 16, 0xF0, 0x0F)
 """What the driver fills in: places of its queues, cache line size 0, S/G elements fetched at once."""
+
+HEADER: Final = Struct("magic" / Bytes(32), "sections" / Int32ul, "rest" / Bytes(12), "count" / Int16ul)
+SECTION: Final = Struct(
+    "name" / Int32ul, "type" / Int32ul, "flags" / Int32ul, "address" / Int32ul, "offset" / Int32ul,
+    "size" / Int32ul, "link" / Int32ul, "info" / Int32ul, "align" / Int32ul, "entry" / Int32ul,
+)  # fmt: skip
+SYMBOL: Final = Struct(
+    "name" / Int32ul, "value" / Int32ul, "size" / Int32ul, "info" / Int8ul, "other" / Int8ul,
+    "section" / Int16ul,
+)  # fmt: skip
+SYMBOL_TABLE: Final = 2
+PATCH_BYTES: Final = 8
 
 BLOCK_MOVE: Final = 6  # of one byte: what later chips have for AND FFh
 
@@ -45,52 +63,81 @@ class Firmware(NamedTuple):
     critical: list[range]
 
 
+class _Module:
+    """A relocatable file: what its symbols name."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        header = HEADER.parse(data)
+        self._sections = Array(header.count, SECTION).parse(data[header.sections :])
+        table = next(section for section in self._sections if section.type == SYMBOL_TABLE)
+        symbols = Array(table.size // SYMBOL.sizeof(), SYMBOL).parse(data[table.offset :])
+        names = self._sections[table.link].offset
+        self.symbols: dict[str, Any] = {
+            data[names + symbol.name : data.index(b"\0", names + symbol.name)].decode(): symbol
+            for symbol in symbols
+        }
+
+    def contents(self, name: str) -> bytes:
+        """Return the bytes of an object."""
+        symbol = self.symbols[name]
+        start = self._sections[symbol.section].offset + symbol.value
+        return self._data[start : start + symbol.size]
+
+
+@cache
 def firmware(wide: bool = False) -> Firmware:
     """Return what Linux downloads into an AIC-7870.
 
     Raises:
-        MissingError: Debian's source of the kernel cannot be had.
+        MissingError: Debian's kernel cannot be had.
     """
-    return load(unpacked_source(PACKAGE, FOLDER) / "aic7xxx_seq.h_shipped", wide)
+    return load(driver(), HOLDS_WIDE if wide else HOLDS)
 
 
-def load(path: Path, wide: bool = False) -> Firmware:
-    """Read the kernel's file and leave out what the chip does not need."""
-    text = path.read_text()
-    true = CHIP | {"AHC_WIDE"} if wide else CHIP
-    program = [int(byte, 16) for byte in re.findall(r"0x([0-9a-f]{2})", _table(text, "seqprog"))]
-    words = [int.from_bytes(bytes(program[at : at + 4]), "little") for at in range(0, len(program), 4)]
-    kept = _kept(len(words), _patches(text, true))
+def driver() -> bytes:
+    """Return the kernel's module.
+
+    Raises:
+        MissingError: the package cannot be had, or has no such module.
+    """
+    package = kernel_package("i386")
+    found = module_files(package, (DRIVER,)).get(f"{DRIVER}.ko")
+    if found is None:
+        raise MissingError(
+            f"{package} has no {DRIVER}.ko; remove that folder to have the package fetched again"
+        )
+    return found
+
+
+def load(data: bytes, holds: frozenset[int]) -> Firmware:
+    """Read the driver and leave out what the chip does not need."""
+    module = _Module(data)
+    words = [word for (word,) in _table(module, "seqprog", 4)]
+    kept = _kept(len(words), list(_patches(module, holds)))
     moved = {}
     for at in range(len(words), -1, -1):
         moved[at] = moved[at + 1] - (at in kept) if at < len(words) else len(kept)
-    critical = [
-        range(moved[int(begin)], moved[int(end)])
-        for begin, end in re.findall(r"\{ (\d+), (\d+) \}", _table(text, "critical_sections"))
-    ]
+    sections = ((pair & 0xFFFF, pair >> 16) for (pair,) in _table(module, "critical_sections", 4))
+    critical = [range(moved[begin], moved[end]) for begin, end in sections]
     return Firmware([_packed(words[at], moved) for at in sorted(kept)], [part for part in critical if part])
 
 
-def _table(text: str, name: str) -> str:
-    start = text.index(f"{name}[] = {{")
-    return text[start : text.index("};", start)]
+def _table(module: _Module, name: str, entry_bytes: int) -> Iterator[list[int]]:
+    """Return the double words of each entry of an array."""
+    data = module.contents(name)
+    for at in range(0, len(data), entry_bytes):
+        yield list(Array(entry_bytes // 4, Int32ul).parse(data[at:]))
 
 
-def _patches(text: str, true: frozenset[str]) -> list[Patch]:
-    """Return the patches with what their functions say about the chip."""
-    holds = {}
-    for number, body in re.findall(r"\nahc_patch(\d+)_func\(.*\)\n\{\n(.*)\n\}", text):
-        terms = re.findall(r"& (AHC_\w+)\) ([!=])= 0", body)
-        cached = "pci_cachesize" not in body  # the chip's cache line size is 0
-        holds[number] = (
-            bool(terms) and cached and all((name in true) == (sign == "!") for name, sign in terms)
-        )
-    return [
-        Patch(holds[number], int(begin), int(length), int(skip))
-        for number, begin, length, skip in re.findall(
-            r"\{ ahc_patch(\d+)_func, (\d+), (\d+), (\d+) \}", _table(text, "patches")
-        )
-    ]
+def _patches(module: _Module, holds: frozenset[int]) -> Iterator[Patch]:
+    """Return the patches; each begins with the address of a function that decides."""
+    functions = {
+        symbol.value: name for name, symbol in module.symbols.items() if name.startswith("ahc_patch")
+    }
+    true = {PATCH.format(number) for number in holds}
+    for function, place in _table(module, "patches", PATCH_BYTES):
+        yield Patch(functions[function] in true, place & 0x3FF, place >> 10 & 0x3FF, place >> 20)
 
 
 def _kept(length: int, patches: list[Patch]) -> set[int]:

@@ -81,6 +81,15 @@ class LinuxGuest:
         return f"{APIC_COMMAND_LINE if apic else COMMAND_LINE} trapline.mode={mode}"
 
 
+def kernel_package(architecture: str) -> Path:
+    """Return the folder of the files of Debian's kernel for "i386" or "amd64".
+
+    Raises:
+        MissingError: the package cannot be had.
+    """
+    return unpacked(KERNELS[architecture], architecture, real_name=r"linux-image-\d[^\s:]+")
+
+
 def linux_guest(architecture: str) -> LinuxGuest:
     """Return Debian's kernel for "i386" or "amd64" with our initramfs, preparing them at first use.
 
@@ -88,7 +97,7 @@ def linux_guest(architecture: str) -> LinuxGuest:
         MissingError: a package cannot be had.
     """
     name = KERNELS[architecture]
-    kernel_files = unpacked(name, architecture, real_name=r"linux-image-\d[^\s:]+")
+    kernel_files = kernel_package(architecture)
     busybox = unpacked("busybox-static", architecture) / "bin" / "busybox"
     kernels = sorted((kernel_files / "boot").glob("vmlinuz-*"))
     if not kernels:
