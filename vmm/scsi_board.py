@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from devices.aic7870.chip import Aic7870
+from devices.aic7870.faults import NEVER, Fault
 from devices.aic7870.function import IO_BYTES, Aic7870Function
 from devices.backplane import Clock, Device, GuestMemory, IrqLine, PortDevice, Tracer
 from devices.pci.bus import PciBus
@@ -27,11 +28,16 @@ MovePorts = Callable[[PortDevice, int, int | None, int | None], None]
 
 @dataclass
 class AdapterFitting:
-    """An adapter and what is on its bus, by id; `media` are names of the images, for people."""
+    """An adapter and what is on its bus, by id; `media` are names of the images, for people.
+
+    `policies` and `faults` say when targets of an AIC-7870 disconnect, and how they misbehave.
+    """
 
     kind: AdapterKind
     targets: dict[int, ScsiTarget] = field(default_factory=dict)
     media: dict[int, str] = field(default_factory=dict)
+    policies: dict[int, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
 
     @property
     def is_wide(self) -> bool:
@@ -75,6 +81,9 @@ def _aic7870(
     chip = Aic7870(
         adapter_name(number), into.memory, into.clock, irq, fitting.targets, into.tracer, wide=fitting.is_wide
     )
+    for target, peripheral in chip.bus.peripherals.items():
+        peripheral.policy = fitting.policies.get(target, NEVER)
+        peripheral.faults = fitting.faults
     function = Aic7870Function(
         function_name(number), chip, partial(into.move_ports, chip, IO_BYTES), into.move_window
     )

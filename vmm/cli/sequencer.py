@@ -18,7 +18,7 @@ from vmm.cli.image_argument import complete_image, machine_of
 from vmm.cli.kernel_options import AppendOption, InitrdOption, KernelOption
 from vmm.cli.progress import Progress
 from vmm.cli.run import EngineName
-from vmm.cli.scsi_options import ScsiAdapterOption, ScsiCdOption, ScsiHdOption, scsi_changes
+from vmm.cli.scsi_options import ScsiAdapterOption, ScsiCdOption, ScsiFaultOption, ScsiHdOption, scsi_changes
 from vmm.cli.work_child import ask
 from vmm.config import MachineConfig, parse_memory
 from vmm.errors import UsageError, VmmError
@@ -99,6 +99,7 @@ def sequencer(
     scsi_adapter: ScsiAdapterOption = None,
     scsi_hd: ScsiHdOption = None,
     scsi_cd: ScsiCdOption = None,
+    scsi_fault: ScsiFaultOption = None,
     kernel: KernelOption = None,
     initrd: InitrdOption = None,
     append: AppendOption = None,
@@ -122,7 +123,7 @@ def sequencer(
     with ExitStack() as cleanup:
         base = machine_of(image, cleanup)
         changes: dict[str, Any] = {
-            **scsi_changes(base, scsi_adapter, scsi_hd, scsi_cd),
+            **scsi_changes(base, scsi_adapter, scsi_hd, scsi_cd, scsi_fault),
             "memory_bytes": parse_memory(memory) if memory is not None else None,
             "engine": engine.value if engine else None,
             "kernel": kernel,

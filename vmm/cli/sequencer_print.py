@@ -17,7 +17,7 @@ def print_program(seen: Seen, stream: TextIO) -> None:
     """Print the listing."""
     console = open_console(stream)
     _print(console, f"{seen.adapter}: a program of {len(seen.program)} words", "bold")
-    _print(console, f"{'label':<5}addr word      instruction", "dim")
+    _print(console, f"{'':<5}pc   word      instruction", "dim")
     for line in program_lines(seen.program):
         _print(console, listing_text(line), "cyan" if line.label else "")
 
