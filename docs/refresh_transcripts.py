@@ -17,7 +17,7 @@ kernel and initramfs, SeaBIOS, a disk with Linux on it.
 
     .venv/bin/python docs/refresh_transcripts.py [PAGE...]        rewrite the pages (all of them)
     .venv/bin/python docs/refresh_transcripts.py --pictures       draw docs/images again
-    .venv/bin/python docs/refresh_transcripts.py --lives          make docs/techniques/_generated again
+    .venv/bin/python docs/refresh_transcripts.py --lives          make the _generated of the chapters again
     .venv/bin/python docs/refresh_transcripts.py --list           only print the commands
 """
 
@@ -235,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Rerun the commands that the documentation shows.")
     parser.add_argument("page", nargs="*", type=Path, help="pages to refresh; all by default")
     parser.add_argument("--pictures", action="store_true", help="draw the pictures instead")
-    parser.add_argument("--lives", action="store_true", help="trace what the chapters on techniques show")
+    parser.add_argument("--lives", action="store_true", help="trace what techniques and the AIC-7870 show")
     parser.add_argument("--list", action="store_true", help="print the commands, run nothing")
     arguments = parser.parse_args()
     chosen = [page.resolve() for page in arguments.page] or pages()
@@ -248,6 +248,7 @@ def main() -> None:
     if arguments.lives:
         sys.path.insert(0, str(ROOT / "docs"))
         importlib.import_module("lives").write()
+        importlib.import_module("firmware_life").write()
         return
     with tempfile.TemporaryDirectory(prefix="trapline-docs-") as folder:
         stage = Stage(Path(folder))

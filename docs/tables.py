@@ -231,6 +231,19 @@ def pci_registers(module: str, name: str) -> str:
     return table(("offset", "bytes", "register", "reset", "writable", "cleared by ones"), rows)
 
 
+def chip_registers() -> str:
+    """Return the register map of the AIC-7870 with its bits."""
+    from devices.aic7870.registers import TABLE, bits_of
+
+    rows = []
+    for row in TABLE:
+        last = row.address + row.length - 1
+        where = hexadecimal(row.address) if row.length == 1 else f"{row.address:02X}h-{last:02X}h"
+        bits = [f"{bit.mask:02X}h `{bit.name}` {bit.meaning}".strip() for bit in bits_of(row)]
+        rows.append((where, f"`{row.name}`", row.access, row.meaning, "<br>".join(bits)))
+    return table(("address", "register", "access", "what it is", "bits"), rows)
+
+
 def check_rules() -> str:
     """Return the rules `trapline disk check` goes by."""
     from disks.vhd.check_rules import RULES
@@ -240,6 +253,7 @@ def check_rules() -> str:
 
 
 TABLES: Final[dict[str, Callable[..., str]]] = {
+    "CHIP_REGISTERS": chip_registers,
     "COSTS": costs,
     "EXIT_REASONS": exit_reasons,
     "EXIT_STATUSES": exit_statuses,

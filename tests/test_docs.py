@@ -29,6 +29,7 @@ VERBS: Final = (
     ("run",),
     ("compare",),
     ("probe",),
+    ("sequencer",),
     ("guests", "copy"),
     ("guests",),
     ("disk", "create"),
@@ -71,6 +72,7 @@ def load(name: str) -> ModuleType:
 tables = load("tables")
 refresh_transcripts = load("refresh_transcripts")
 lives = load("lives")
+firmware_life = load("firmware_life")
 
 
 def options_of(verb: tuple[str, ...]) -> set[str]:
@@ -218,6 +220,29 @@ def test_every_life_is_in_a_chapter() -> None:
     for technique in lives.TECHNIQUES:
         for name in lives.EVENTS:
             assert f"_generated/{technique}-{name}.txt" in chapters
+
+
+@pytest.mark.oracle
+def test_the_life_of_a_read_is_what_its_trace_shows() -> None:
+    snippets = firmware_life.snippets()
+    assert tuple(snippets) == firmware_life.PARTS
+    for name, text in snippets.items():
+        assert (firmware_life.FOLDER / f"read10-{name}.txt").read_text() == text, name
+
+
+def test_every_part_of_the_life_of_a_read_is_on_the_page() -> None:
+    page = (DOCS / "reference" / "devices" / "aic7870.md").read_text()
+    for name in firmware_life.PARTS:
+        assert f"_generated/read10-{name}.txt" in page
+
+
+def test_the_register_map_has_every_register_and_bit() -> None:
+    from devices.aic7870.registers import TABLE, bits_of
+
+    found = tables.chip_registers()
+    for row in TABLE:
+        assert f"`{row.name}`" in found
+        assert all(f"`{bit.name}`" in found for bit in bits_of(row))
 
 
 def test_site_builds_without_warnings(tmp_path: Path) -> None:

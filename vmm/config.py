@@ -107,6 +107,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     scsi_adapters: tuple[ScsiAdapter, ...] = ()
     scsi_hd: tuple[ScsiDrive, ...] = ()
     scsi_cd: tuple[ScsiDrive, ...] = ()
+    scsi_faults: tuple[str, ...] = ()
     boot: tuple[BootDevice, ...] = ("floppy", "cd", "hd")
     bios: str | None = None
     vgabios: str | None = None
@@ -134,7 +135,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         """Return the same machine, every drive with its place: disks from 0 up, CDs from 2 up."""
         taken = {drive.index for drive in (*self.hd, *self.cd) if drive.index is not None}
         hd = _place(self.hd, (0, 1, 2, 3), taken)
-        adapters, scsi_hd, scsi_cd = scsi_config.place(self.scsi)
+        adapters, scsi_hd, scsi_cd, _ = scsi_config.place(self.scsi)
         return msgspec.structs.replace(
             self,
             hd=hd,
@@ -147,7 +148,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     @property
     def scsi(self) -> ScsiConfig:
         """The SCSI side."""
-        return ScsiConfig(self.scsi_adapters, self.scsi_hd, self.scsi_cd)
+        return ScsiConfig(self.scsi_adapters, self.scsi_hd, self.scsi_cd, self.scsi_faults)
 
     @property
     def hard_disks(self) -> tuple[ImageConfig, ...]:

@@ -17,7 +17,7 @@ import msgspec
 from vmm import config as c
 from vmm.drive_config import ImageFormatName, SyncName
 from vmm.errors import ConfigError
-from vmm.scsi_config import ADAPTERS, IDS, AdapterKind, ScsiAdapter, ScsiDrive
+from vmm.scsi_config import ADAPTERS, IDS, AdapterKind, DisconnectName, ScsiAdapter, ScsiDrive
 
 MAX_FILE_BYTES: Final = 1 << 20
 
@@ -50,6 +50,8 @@ ALLOWED: Final = {
     "scsi_adapter.kind": '"aic7870" or "virtio"',
     "scsi_hd.adapter": "0 to 3",
     "scsi_hd.id": "0 to 6 and 8 to 15; 7 is the adapter's own",
+    "scsi_hd.disconnect": '"never", "before-data" or "mid-data"',
+    "scsi_cd.disconnect": '"never", "before-data" or "mid-data"',
     "scsi_cd.path": "the path of a CD image",
     "scsi_cd.adapter": "0 to 3",
     "scsi_cd.id": "0 to 6 and 8 to 15; 7 is the adapter's own",
@@ -106,6 +108,7 @@ class ScsiHdTable(ImageTable, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     adapter: int = 0
     id: int | None = None
+    disconnect: DisconnectName = "never"
 
 
 class ScsiCdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -114,6 +117,7 @@ class ScsiCdTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     path: str
     adapter: int = 0
     id: int | None = None
+    disconnect: DisconnectName = "never"
 
 
 class ScsiAdapterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -28,7 +28,7 @@ from vmm.errors import ConfigError
 from vmm.firmware.host import BootDrive, DriveKind, ScsiPlace
 from vmm.firmware.scsi_rom import scsi_rom
 from vmm.scsi_board import SCSI_SLOTS, AdapterFitting
-from vmm.scsi_config import ScsiDrive
+from vmm.scsi_config import ScsiDrive, read_fault
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -71,6 +71,9 @@ class Drives:
         self.by_place: dict[int, AtaDisk | AtapiDrive] = {}
         rom = None if config.bios is None else scsi_rom()
         self.adapters = [AdapterFitting(adapter.kind, rom=rom) for adapter in config.scsi_adapters]
+        for number, fault in map(read_fault, config.scsi_faults):
+            if number < len(self.adapters):
+                self.adapters[number].faults.append(fault)
         self.boot: list[BootDrive] = []
         self.warnings: list[str] = []
         try:
@@ -105,6 +108,7 @@ class Drives:
         """Put a unit on its adapter; of the first adapter the firmware has it too, by the same image."""
         adapter = self.adapters[drive.adapter]
         adapter.targets[drive.target] = ScsiTarget({FIRST_LUN: unit})
+        adapter.policies[drive.target] = drive.disconnect
         adapter.media[drive.target] = f"{MEDIA[kind]} {drive.path}"
         if drive.adapter == BOOT_ADAPTER:
             first = FIRST_HARD_DISK if kind == "hd" else FIRST_CD

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from devices.aic7870.chip import Aic7870
+from devices.aic7870.faults import NEVER, Fault
 from devices.aic7870.function import IO_BYTES, Aic7870Function
 from devices.backplane import Clock, Device, GuestMemory, IrqLine, PortDevice, Tracer
 from devices.pci.bus import PciBus
@@ -30,12 +31,15 @@ class AdapterFitting:
     """An adapter and what is on its bus, by id; `media` are names of the images, for people.
 
     `rom`: what an adapter with a place for one has for a BIOS that knows no SCSI.
+    `policies` and `faults` say when targets of an AIC-7870 disconnect, and how they misbehave.
     """
 
     kind: AdapterKind
     targets: dict[int, ScsiTarget] = field(default_factory=dict)
     media: dict[int, str] = field(default_factory=dict)
     rom: bytes | None = None
+    policies: dict[int, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
 
     @property
     def is_wide(self) -> bool:
@@ -80,6 +84,9 @@ def _aic7870(
         adapter_name(number), into.memory, into.clock, irq, fitting.targets, into.tracer, wide=fitting.is_wide
     )
     rom = None if fitting.rom is None else OptionRom(f"{adapter_name(number)} rom", fitting.rom)
+    for target, peripheral in chip.bus.peripherals.items():
+        peripheral.policy = fitting.policies.get(target, NEVER)
+        peripheral.faults = fitting.faults
     function = Aic7870Function(
         function_name(number), chip, partial(into.move_ports, chip, IO_BYTES), into.move_window, rom
     )

@@ -12,11 +12,13 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 import msgspec
 
+from devices.aic7870.faults import DISCONNECT_POLICIES, NEVER, Fault, parse_fault
 from vmm.config_checks import check_choice, check_file
 from vmm.drive_config import IMAGE_OPTIONS, ImageConfig, image_fields, split_options
 from vmm.errors import ConfigError
 
 AdapterKind = Literal["aic7870", "virtio"]
+DisconnectName = Literal["never", "before-data", "mid-data"]
 
 ADAPTER_KINDS: Final = ("aic7870", "virtio")
 ADAPTERS: Final = 4
@@ -27,7 +29,9 @@ NARROW_IDS: Final = 8
 PLACE_OPTIONS: Final = {
     "adapter": tuple(map(str, range(ADAPTERS))),
     "id": tuple(map(str, range(16))),
+    "disconnect": DISCONNECT_POLICIES,
 }
+ADAPTER_OPTION: Final = "adapter="
 
 
 class ScsiAdapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,10 +41,14 @@ class ScsiAdapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScsiDrive(ImageConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A disk or CD on a SCSI adapter. `id` None lets `place` choose."""
+    """A disk or CD on a SCSI adapter. `id` None lets `place` choose.
+
+    `disconnect` says when it lets go of a parallel bus in the course of a command.
+    """
 
     adapter: int = 0
     id: int | None = None
+    disconnect: DisconnectName = "never"
 
     @property
     def target(self) -> int:
@@ -62,15 +70,31 @@ class ScsiDrive(ImageConfig, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class ScsiConfig(NamedTuple):
-    """The SCSI side of a machine."""
+    """The SCSI side of a machine; `faults` as `read_fault` takes them."""
 
     adapters: tuple[ScsiAdapter, ...]
     disks: tuple[ScsiDrive, ...]
     cds: tuple[ScsiDrive, ...]
+    faults: tuple[str, ...] = ()
 
 
 def _place_fields(given: dict[str, str]) -> dict[str, Any]:
-    return {name: int(given[name]) for name in PLACE_OPTIONS if name in given}
+    fields: dict[str, Any] = {name: int(given[name]) for name in ("adapter", "id") if name in given}
+    return fields | {"disconnect": given.get("disconnect", NEVER)}
+
+
+def read_fault(text: str) -> tuple[int, Fault]:
+    """Read a fault that targets are to have, such as `hang,adapter=0,id=0,op=28`; return its adapter too."""
+    kind, *options = text.split(",")
+    adapter = 0
+    for option in [option for option in options if option.startswith(ADAPTER_OPTION)]:
+        check_choice("adapter", option.removeprefix(ADAPTER_OPTION), PLACE_OPTIONS["adapter"])
+        adapter = int(option.removeprefix(ADAPTER_OPTION))
+        options.remove(option)
+    try:
+        return adapter, parse_fault(",".join((kind, *options)))
+    except ValueError as error:
+        raise ConfigError(f"SCSI fault {text}: {error}") from None
 
 
 def parse_adapter(text: str) -> ScsiAdapter:
@@ -89,6 +113,7 @@ def place(scsi: ScsiConfig) -> ScsiConfig:
         scsi.adapters + (ScsiAdapter(),) * missing,
         _with_ids(scsi.disks, taken),
         _with_ids(scsi.cds, taken),
+        scsi.faults,
     )
 
 
@@ -117,6 +142,7 @@ def check(scsi: ScsiConfig) -> None:
         for drive in drives:
             check_file(drive.path, what)
             _check_place(drive)
+            _check_parallel(scsi, drive.adapter, drive.disconnect != NEVER, f"{drive.path}: disconnect")
             if drive.id is None:
                 continue
             spot = (drive.adapter, drive.id)
@@ -125,12 +151,21 @@ def check(scsi: ScsiConfig) -> None:
                     f"{drive.path}: id {drive.id} of SCSI adapter {drive.adapter} is taken by {owners[spot]}"
                 )
             owners[spot] = drive.path
+    for text in scsi.faults:
+        _check_parallel(scsi, read_fault(text)[0], True, f"SCSI fault {text}")
     for number, disks in Counter(drive.adapter for drive in scsi.disks).items():
         if disks > DISKS:
             raise ConfigError(
                 f"{disks} disks on SCSI adapter {number}: it takes {DISKS}; "
                 f"put others on another, adapter=0 to adapter={ADAPTERS - 1}"
             )
+
+
+def _check_parallel(scsi: ScsiConfig, number: int, needed: bool, what: str) -> None:
+    """Raise where what only a parallel bus has is asked of another."""
+    kinds = [adapter.kind for adapter in scsi.adapters]
+    if needed and number < len(kinds) and kinds[number] != "aic7870":
+        raise ConfigError(f"{what}: adapter {number} is a {kinds[number]} adapter, which has no parallel bus")
 
 
 def _check_place(drive: ScsiDrive) -> None:

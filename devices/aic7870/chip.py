@@ -173,6 +173,10 @@ class Aic7870:
         self.data.set_master(enabled)
         self.settle()
 
+    def now_ns(self) -> int:
+        """Return the machine's time."""
+        return self._clock.now_ns()
+
     # --- host accesses -------------------------------------------------------------------------
 
     def read(self, offset: int, size: int) -> int:

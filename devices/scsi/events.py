@@ -25,7 +25,7 @@ class ScsiStatus(TraceEvent, frozen=True):
     """A command has its status. `sense` is that of a CHECK CONDITION, else empty.
 
     `data_bytes` counts both directions; `instructions` are the sequencer's, 0 where there is none;
-    `ns` is host time since the command.
+    `ns` is time of the machine's clock since the command.
     """
 
     adapter: str

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from devices.aic7870.chip import Aic7870
 from devices.pci.config import BAR0, COMMAND, INTERRUPT_LINE
 from devices.scsi.events import ScsiCommand, ScsiStatus
 from devices.scsi.target import ScsiTarget
@@ -126,6 +127,17 @@ def test_what_is_written_through_a_target_is_what_the_firmware_reads_next(full: 
 
 def test_disks_with_high_ids_make_a_bus_wide(full: Machine) -> None:
     assert [fitting.is_wide for fitting in full.drives.adapters] == [True, False]
+
+
+def test_targets_disconnect_and_misbehave_as_they_were_told(tmp_path: Path) -> None:
+    disk = image(tmp_path / "disk.img", DISK_BYTES, 1)
+    drive = ScsiDrive(path=disk, id=3, disconnect="mid-data")
+    config = MachineConfig(scsi_hd=(drive,), scsi_faults=("absent,id=3",), engine="portable")
+    with Machine(config) as machine:
+        chip = next(card for card in machine.board.cards if isinstance(card, Aic7870))
+        target = chip.bus.peripherals[3]
+        assert target.policy == "mid-data"
+        assert [target.is_there(), target.is_there()] == [False, True]
 
 
 def test_devices_show_adapters_targets_and_what_is_in_them(full: Machine) -> None:

@@ -11,7 +11,7 @@ from vmm.cli import build_app, supervisor
 from vmm.cli.job import Job
 from vmm.config import MachineConfig
 from vmm.errors import ConfigError
-from vmm.scsi_config import ScsiAdapter, ScsiDrive, parse_adapter
+from vmm.scsi_config import ScsiAdapter, ScsiDrive, parse_adapter, read_fault
 
 
 @pytest.fixture
@@ -136,3 +136,38 @@ def test_the_command_hands_adapters_and_drives_on(disk: str, monkeypatch: pytest
     assert config.scsi_adapters == (ScsiAdapter("virtio"), ScsiAdapter("aic7870"))
     assert config.scsi_hd == (ScsiDrive(path=disk, id=4, format="raw"),)
     assert config.scsi_cd == (ScsiDrive(path=disk, read_only=True, adapter=1, id=0),)
+
+
+def test_a_drive_says_when_it_disconnects(disk: str) -> None:
+    found = ScsiDrive.parse_disk(f"{disk},disconnect=mid-data,id=3")
+    assert (found.disconnect, found.id) == ("mid-data", 3)
+    with pytest.raises(ConfigError, match="never, before-data"):
+        ScsiDrive.parse_cd(f"{disk},disconnect=often")
+
+
+def test_a_fault_names_its_adapter_and_what_it_hits() -> None:
+    adapter, fault = read_fault("hang,adapter=2,id=1,op=28,times=3")
+    assert (adapter, fault.kind, fault.target, fault.operation, fault.times) == (2, "hang", 1, 0x28, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("explode", "write hang or absent"),
+        ("hang,op=zz", "is not a number"),
+        ("hang,adapter=4", "'4'"),
+        ("hang,lun=1", "the options are"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused(text: str, why: str, disk: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        MachineConfig(scsi_hd=drives(disk, (0, 0)), scsi_faults=(text,)).check()
+
+
+def test_only_a_parallel_bus_has_disconnection_and_faults(disk: str) -> None:
+    virtio = (ScsiAdapter("virtio"),)
+    drive = ScsiDrive(path=disk, read_only=True, disconnect="mid-data")
+    with pytest.raises(ConfigError, match="no parallel bus"):
+        MachineConfig(scsi_adapters=virtio, scsi_hd=(drive,)).check()
+    with pytest.raises(ConfigError, match="no parallel bus"):
+        MachineConfig(scsi_adapters=virtio, scsi_hd=drives(disk, (0, 0)), scsi_faults=("hang",)).check()

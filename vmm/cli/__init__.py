@@ -105,9 +105,12 @@ def build_app(arguments: list[str]) -> typer.Typer:
         from vmm.cli.guests import app as guests_app
         from vmm.cli.probe import EPILOG as PROBE_EPILOG
         from vmm.cli.probe import probe
+        from vmm.cli.sequencer import EPILOG as SEQUENCER_EPILOG
+        from vmm.cli.sequencer import sequencer
 
         app.command(epilog=COMPARE_EPILOG)(compare)
         app.command(epilog=PROBE_EPILOG)(probe)
+        app.command(epilog=SEQUENCER_EPILOG)(sequencer)
         app.add_typer(disk_app, name="disk")
         app.add_typer(guests_app, name="guests")
     app.command()(doctor)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from devices.scancodes import KEYS
-from vmm.cli import report
+from vmm.cli import report, sequencer_command
 from vmm.cli.devices_table import device_lines, device_names
 from vmm.cli.vmcb_command import DOES, MOST_WORDS, USAGE, vmcb_lines, vmcb_words
 from vmm.trace.table import print_exits
@@ -58,6 +58,13 @@ class MachineMonitor:
             "keys": _Command("", "the names that send takes", self._keys),
             "ctrl-alt-del": _Command("", "strike these three", self._ctrl_alt_del),
             "vmcb": _Command(USAGE, DOES, self._vmcb, vmcb_words, MOST_WORDS),
+            "sequencer": _Command(
+                sequencer_command.USAGE,
+                sequencer_command.DOES,
+                self._sequencer,
+                sequencer_command.sequencer_words,
+                sequencer_command.MOST_WORDS,
+            ),
             "nmi": _Command("", "pulse the processor's NMI line", self._nmi),
             "help": _Command("", "this list", self._help),
         }  # fmt: skip
@@ -150,6 +157,9 @@ class MachineMonitor:
 
     def _vmcb(self, arguments: list[str]) -> list[str]:
         return vmcb_lines(self._machine, arguments)
+
+    def _sequencer(self, arguments: list[str]) -> list[str]:
+        return sequencer_command.sequencer_lines(self._machine, arguments)
 
     def _nmi(self, _arguments: list[str]) -> list[str]:
         self._machine.nmi()

@@ -31,7 +31,7 @@ from vmm.cli.kernel_options import (
     KernelOption,
     LoadAddressOption,
 )
-from vmm.cli.scsi_options import ScsiAdapterOption, ScsiCdOption, ScsiHdOption, scsi_changes
+from vmm.cli.scsi_options import ScsiAdapterOption, ScsiCdOption, ScsiFaultOption, ScsiHdOption, scsi_changes
 from vmm.cli.technique_options import (
     PagingOption,
     TechniqueName,
@@ -101,6 +101,7 @@ EPILOG: Final = "\n".join(
         "  trapline run --hd system.vhd --hd scratch.vhd,sync=never",
         "  trapline run --scsi-hd system.vhd --scsi-cd install.iso,id=6",
         "  trapline run --scsi-adapter virtio --scsi-hd system.vhd,sync=never",
+        "  trapline run --scsi-hd system.vhd,disconnect=mid-data --scsi-fault hang,op=28 --trace scsi",
         "  trapline run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0",
         "  trapline run --kernel os.elf --initrd 'ramdisk.img root' --append debug",
         "  trapline run --kernel boot.bin --load-address 0x7c00",
@@ -191,6 +192,7 @@ def run(
     scsi_adapter: ScsiAdapterOption = None,
     scsi_hd: ScsiHdOption = None,
     scsi_cd: ScsiCdOption = None,
+    scsi_fault: ScsiFaultOption = None,
     snapshot: SnapshotOption = False,
     undo: UndoOption = False,
     undo_action: UndoActionOption = None,
@@ -310,7 +312,7 @@ def run(
         changes = {
             "hd": base.hd + tuple(DriveConfig.parse(text) for text in hd or ()),
             "cd": base.cd + tuple(DriveConfig(path=path, read_only=True) for path in cd or ()),
-            **scsi_changes(base, scsi_adapter, scsi_hd, scsi_cd),
+            **scsi_changes(base, scsi_adapter, scsi_hd, scsi_cd, scsi_fault),
             "floppy": base.floppy + tuple(DriveConfig(path=path) for path in floppy or ()),
             "boot": parse_boot(boot) if boot is not None else None,
             "memory_bytes": parse_memory(memory) if memory is not None else None,

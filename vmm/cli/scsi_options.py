@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from devices.aic7870.faults import KINDS
 from vmm.cli.image_argument import complete_image
 from vmm.config import MachineConfig
 from vmm.scsi_config import ADAPTER_KINDS, ScsiDrive, parse_adapter
@@ -35,7 +36,8 @@ ScsiHdOption = Annotated[
     typer.Option(
         "--scsi-hd",
         metavar="PATH[,OPTION=...]",
-        help=f"A SCSI disk, raw or VHD; repeatable, seven an adapter. Options: {PLACE}, and those of --hd.",
+        help=f"A SCSI disk, raw or VHD; repeatable, seven an adapter. Options: {PLACE}, "
+        "disconnect=never, before-data or mid-data (when it lets go of the bus), and those of --hd.",
         rich_help_panel=SCSI,
         autocompletion=complete_path,
     ),
@@ -45,19 +47,36 @@ ScsiCdOption = Annotated[
     typer.Option(
         "--scsi-cd",
         metavar="PATH[,OPTION=...]",
-        help=f"A CD image in a SCSI drive; repeatable. Options: {PLACE}.",
+        help=f"A CD image in a SCSI drive; repeatable. Options: {PLACE}, and disconnect.",
         rich_help_panel=SCSI,
         autocompletion=complete_path,
+    ),
+]
+ScsiFaultOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scsi-fault",
+        metavar="KIND[,OPTION=...]",
+        help="Have a target of an AIC-7870 misbehave, for its driver to recover: hang leaves a command "
+        "unanswered, absent a selection. Options: adapter=0-3, id=N, op=HEX (first byte of the CDB), lba=N, "
+        "times=N (default 1); repeatable.",
+        rich_help_panel=SCSI,
+        autocompletion=lambda: list(KINDS),
     ),
 ]
 
 
 def scsi_changes(
-    base: MachineConfig, adapters: list[str] | None, disks: list[str] | None, cds: list[str] | None
+    base: MachineConfig,
+    adapters: list[str] | None,
+    disks: list[str] | None,
+    cds: list[str] | None,
+    faults: list[str] | None = None,
 ) -> dict[str, Any]:
     """Return what the options add to a machine, by the names of its fields."""
     return {
         "scsi_adapters": base.scsi_adapters + tuple(parse_adapter(text) for text in adapters or ()),
         "scsi_hd": base.scsi_hd + tuple(ScsiDrive.parse_disk(text) for text in disks or ()),
         "scsi_cd": base.scsi_cd + tuple(ScsiDrive.parse_cd(text) for text in cds or ()),
+        "scsi_faults": base.scsi_faults + tuple(faults or ()),
     }

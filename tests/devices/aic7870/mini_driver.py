@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from devices.aic7870 import registers as r
 from devices.aic7870.chip import Aic7870
+from devices.backplane import Tracer
 from devices.scsi.disk import ScsiDisk
 from devices.scsi.target import ScsiTarget
 from tests.devices.aic7870.firmware import Firmware
@@ -55,7 +56,9 @@ class Scb(NamedTuple):
 class MiniDriver(TimedRig):
     """A chip with two disks, and the driver."""
 
-    def __init__(self, firmware: Firmware, wide: bool = False, image_sectors: int = 4096) -> None:
+    def __init__(
+        self, firmware: Firmware, wide: bool = False, image_sectors: int = 4096, tracer: Tracer | None = None
+    ) -> None:
         super().__init__()
         self.firmware = firmware
         self.memory = Memory()
@@ -63,7 +66,9 @@ class MiniDriver(TimedRig):
         self.disks = {number: ScsiDisk(f"disk{number}", image) for number, image in self.images.items()}
         self.targets = {number: ScsiTarget({0: disk}) for number, disk in self.disks.items()}
         self.events = Events()
-        self.chip = Aic7870("scsi0", self.memory, self.clock, self.line, self.targets, self.events, wide=wide)
+        self.chip = Aic7870(
+            "scsi0", self.memory, self.clock, self.line, self.targets, tracer or self.events, wide=wide
+        )
         self.chip.set_master(True)
         self.queued = self.taken = 0
         self.next_tag = 0
