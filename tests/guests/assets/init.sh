@@ -149,8 +149,10 @@ speed_job() {
     done
     for read in $reads; do
         bytes=${read%:*} count=${read#*:}
-        dd if=/dev/sda of=/dev/null iflag=direct bs="$bytes" count="$count" 2>/tmp/dd || fail "read $bytes"
-        echo "TRAPLINE-SPEED $bytes $count $(tail -n 1 /tmp/dd)"
+        read -r begins rest </proc/uptime
+        dd if=/dev/sda of=/dev/null iflag=direct bs="$bytes" count="$count" 2>/dev/null || fail "read $bytes"
+        read -r ends rest </proc/uptime
+        echo "TRAPLINE-SPEED $bytes $count from $begins to $ends"
     done
     echo "TRAPLINE-SPEED done"
 }
