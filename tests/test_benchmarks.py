@@ -18,7 +18,13 @@ from tests.guests.assets.debian import TREE
 from tests.oracles import MissingError
 
 TINY = 0.002
-LONG = ("loops", "linux", "linux-virtual-clock", "technique-linux")  # they run programs of a fixed length
+LONG = (
+    "loops",
+    "linux",
+    "linux-virtual-clock",
+    "technique-linux",
+    "disks-linux",
+)  # they run programs of a fixed length
 
 
 def marked(benchmark: Benchmark) -> object:
@@ -71,6 +77,7 @@ def test_quick_leaves_out_linux() -> None:
         "linux",
         "linux-virtual-clock",
         "technique-linux",
+        "disks-linux",
     }
 
 

@@ -59,6 +59,9 @@ class Initiator(Protocol):
     def accepts_reselection(self) -> bool:
         """Tell whether targets may reselect."""
 
+    def update(self) -> None:
+        """Show what has changed."""
+
 
 class BusState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The bus and its devices."""
@@ -223,6 +226,7 @@ class ScsiBus:
         self.attention = False
         self.initiator.reselected(nexus.peripheral.number)
         self.go_on()
+        self.initiator.update()
 
     # --- snapshots -----------------------------------------------------------------------------
 

@@ -110,7 +110,8 @@ class ScsiCell:
         asserted = status1 & plain[r.SIMODE1]
         if plain[r.SIMODE0]:
             asserted |= self._read_sstat0() & plain[r.SIMODE0]
-        self._interrupts.set_scsi(asserted != 0)
+        if (asserted != 0) is not self._interrupts.scsi:
+            self._interrupts.set_scsi(asserted != 0)
 
     # --- what the bus tells --------------------------------------------------------------------
 

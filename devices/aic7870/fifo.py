@@ -97,8 +97,9 @@ class DataPath:
         if value & r.FIFOFLUSH and not value & r.DIRECTION and len(self._fifo) > self._first:
             self._flushing = True
         if kept:
-            self.move()
-        self._cell.update()
+            self.request()
+        elif self._plain[r.SIMODE0]:
+            self._cell.update()
 
     def _read_dfstatus(self) -> int:
         plain = self._plain
@@ -168,35 +169,42 @@ class DataPath:
     # --- movement ------------------------------------------------------------------------------
 
     def request(self) -> None:
-        """Something has changed: move what can be moved."""
-        if self._plain[r.DFCNTRL]:
-            self.move()
-        self._cell.update()
+        """Something has changed: move what can be moved, and let the cell show what came of it.
 
-    def move(self) -> None:
-        """Run the engines that are enabled until one side has enough."""
+        Of the counters it shows only SDONE and DMADONE, which nobody sees before reading SSTAT0,
+        unless SIMODE0 makes an interrupt of them.
+        """
+        plain = self._plain
         if self._moving:
             return
+        if (plain[r.DFCNTRL] and self._move()) or plain[r.SIMODE0]:
+            self._cell.update()
+
+    def _move(self) -> bool:
+        """Run the engines that are enabled until one side has enough; tell whether the bus moved."""
         self._moving = True
         control = self._plain[r.DFCNTRL]
+        moved = False
         if control & SCSI_DMA == SCSI_DMA:
-            self._move_scsi(control)
+            moved = self._move_scsi(control)
         elif control & r.HDMAEN and not control & r.SCSIEN:
             self._move_host(control)
         self._moving = False
+        return moved
 
-    def _move_scsi(self, control: int) -> None:
+    def _move_scsi(self, control: int) -> bool:
         bus, cell = self._bus, self._cell
         host = bool(control & r.HDMAEN) and self._master
         outward = bool(control & r.DIRECTION)
         if host and not outward:
             self._to_memory()
-        for _ in range(SLICES_AT_ONCE):
+        for slices in range(SLICES_AT_ONCE):
             if not bus.request or bus.phase != cell.expected or outward == bool(bus.phase & r.IO_LINE):
-                return
+                return slices > 0
             left = self._get(r.STCNT, 3)
             if not left or not (self._send(left, host) if outward else self._receive(left, host)):
-                return
+                return slices > 0
+        return True
 
     def _receive(self, left: int, host: bool) -> bool:
         """Take a slice from the target to memory or to the FIFO; False if there is no room."""
@@ -219,6 +227,8 @@ class DataPath:
         else:
             self._append(data)
         self._moved(len(data))
+        if not data:
+            self._cell.update()
         return len(data) > 0
 
     def _send(self, left: int, host: bool) -> bool:

@@ -51,7 +51,7 @@ class Interrupts:
         self.hcntrl = HCNTRL_AT_RESET
         self.stopped = False  # by an interrupt or a step, which PAUSEDIS cannot refuse
         self.error = 0
-        self._scsi = False
+        self.scsi = False
         registers.readers[r.HCNTRL] = self._read_hcntrl
         registers.writers[r.HCNTRL] = self._write_hcntrl
         registers.writers[r.INTSTAT] = self._write_intstat
@@ -61,7 +61,7 @@ class Interrupts:
     def reset(self) -> None:
         """CHIPRST: paused, nothing pending."""
         self.hcntrl = HCNTRL_AT_RESET
-        self.stopped = self._scsi = False
+        self.stopped = self.scsi = False
         self.error = 0
         self._plain[r.INTSTAT] = 0
         self.drive()
@@ -100,10 +100,8 @@ class Interrupts:
         self.drive()
 
     def set_scsi(self, level: bool) -> None:
-        """Follow the cell: SCSIINT is its level, and its rise stops the sequencer."""
-        if level == self._scsi:
-            return
-        self._scsi = level
+        """Follow the cell, which has changed: SCSIINT is its level, and its rise stops the sequencer."""
+        self.scsi = level
         if level:
             self._raise(r.SCSIINT)
         else:
@@ -147,16 +145,16 @@ class Interrupts:
         self._plain[r.INTSTAT] &= ~(value & r.INTERRUPTS)
         if value & (r.CLRPARERR | r.BRKADRINT):
             self.error = 0
-        if value & r.SCSIINT and self._scsi:
+        if value & r.SCSIINT and self.scsi:
             self._raise(r.SCSIINT)  # its cause is still there
         self.drive()
 
     def save(self) -> InterruptState:
         """Return what is not in the register file."""
-        return InterruptState(hcntrl=self.hcntrl, stopped=self.stopped, scsi=self._scsi, error=self.error)
+        return InterruptState(hcntrl=self.hcntrl, stopped=self.stopped, scsi=self.scsi, error=self.error)
 
     def load(self, state: InterruptState) -> None:
         """Become `state`; the register file has been loaded before."""
         self.hcntrl, self.stopped = state.hcntrl, state.stopped
-        self._scsi, self.error = state.scsi, state.error
+        self.scsi, self.error = state.scsi, state.error
         self.drive()

@@ -19,7 +19,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.benchmarks import costs, exits, firmware, images, nbd, peers, sectors, startup, techniques, traps
+from tests.benchmarks import (
+    costs,
+    exits,
+    firmware,
+    images,
+    nbd,
+    peers,
+    scsi,
+    sectors,
+    startup,
+    techniques,
+    traps,
+)
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.rows import Missing, Row, heading
 from tests.oracles import MissingError
@@ -42,6 +54,7 @@ BENCHMARKS: Final = (
     Benchmark("intercepts", exits.intercepts),
     Benchmark("python-delivery", exits.delivery_in_python),
     Benchmark("sectors", sectors.sectors),
+    Benchmark("aic7870", scsi.chip),
     Benchmark("nbd", nbd.copies),
     Benchmark("image-conversions", images.conversions),
     Benchmark("image-start", images.start),
@@ -62,6 +75,7 @@ BENCHMARKS: Final = (
     Benchmark("linux", peers.linux, slow=True),
     Benchmark("linux-virtual-clock", peers.linux_clock, slow=True),
     Benchmark("technique-linux", peers.linux_techniques, slow=True),
+    Benchmark("disks-linux", scsi.linux, slow=True),
 )
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -34,6 +34,8 @@ EPILOG: Final = "\n".join(
         "  trapline compare guest:snare --technique trap --technique translation",
         "  trapline compare guest:selftest --all",
         "  trapline compare disk.vhd --expect 'login:' --timeout 300 --json",
+        "  trapline compare --disk-paths",
+        "  trapline compare --disk-paths --kernel vmlinuz --initrd paths.gz --append console=ttyS0",
         "  trapline compare --kernel vmlinuz --initrd initrd.gz --append console=ttyS0 --expect reboot:",
     ]
 )
@@ -71,6 +73,13 @@ def compare(
     kernel: KernelOption = None,
     initrd: InitrdOption = None,
     append: AppendOption = None,
+    disk_paths: Annotated[
+        bool,
+        typer.Option(
+            "--disk-paths",
+            help="Instead of techniques, ways to a disk: exits and time a sector. Default guest:snare.",
+        ),
+    ] = False,
     whole: Annotated[
         bool, typer.Option("--all", help="Show entries that are equal everywhere and rare exits too.")
     ] = False,
@@ -83,7 +92,6 @@ def compare(
     """
     if not 0 < timeout < 1e6:
         raise UsageError(f"--timeout {timeout:g}: expected seconds above 0 and below 1e6")
-    names = chosen(technique or ())
     changes = {
         "memory_bytes": parse_memory(memory) if memory is not None else None,
         "engine": engine.value if engine else None,
@@ -92,6 +100,12 @@ def compare(
         "append": append,
     }
     given = {name: value for name, value in changes.items() if value is not None}
+    if disk_paths:
+        if technique or expect is not None or whole:
+            raise UsageError("--disk-paths: --technique, --expect and --all say nothing of disks")
+        _compare_disk_paths(image, given, timeout, as_json)
+        return
+    names = chosen(technique or ())
 
     def machine_for(name: str, cleanup: ExitStack) -> MachineConfig:
         base = machine_of(image, cleanup, paravirtual=name == "para")
@@ -113,6 +127,24 @@ def compare(
     bare = columns[0].outcome
     if bare.fault:
         print_error(f"bare: {bare.fault}")
+        raise typer.Exit(status.ERROR)
+
+
+def _compare_disk_paths(image: Path | None, given: dict[str, Any], timeout: float, as_json: bool) -> None:
+    from vmm.cli.disk_paths import SNARE, measured
+
+    progress = Progress()
+    paths = list(measured(image, given, timeout, progress.tell))
+    progress.clear()
+    if as_json:
+        guest = given.get("kernel", SNARE)
+        typer.echo(json.dumps({"guest": guest, "paths": [path.facts() for path in paths]}, indent=1))
+    else:
+        from vmm.cli.disk_paths_table import print_paths
+
+        print_paths(paths, sys.stdout)
+    if not any(path.outcome.work for path in paths):
+        print_error(f"no path was measured: {paths[0].path.title}: {paths[0].outcome.fault}")
         raise typer.Exit(status.ERROR)
 
 

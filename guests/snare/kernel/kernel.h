@@ -172,5 +172,6 @@ void system_call(struct frame *frame);
 /* shell.c, selftest/ */
 void shell(void) __attribute__((noreturn));
 int self_test(void); /* the number of failures */
+void measure(void);  /* reads and writes the disk in use */
 
 #endif

@@ -181,6 +181,12 @@ static void do_test(char *rest)
     self_test();
 }
 
+static void do_measure(char *rest)
+{
+    (void)rest;
+    measure();
+}
+
 static void do_sync(char *rest)
 {
     (void)rest;
@@ -223,6 +229,7 @@ static const struct command commands[] = {
     {"kill", "NUMBER", "end a process", do_kill},
     {"mem", "", "what memory is used for", do_mem},
     {"disk", "[NAME]", "the disks; use another one", do_disk},
+    {"measure", "", "read and write the disk, for `trapline compare --disk-paths`", do_measure},
     {"sync", "", "have the disk write all it keeps", do_sync},
     {"test", "", "run the self-test", do_test},
     {"clear", "", "clear the screen", do_clear},

@@ -7,6 +7,8 @@
 #   disk    partition /dev/sda, make a file system, write, read back, compare, halt
 #   scsi    jobs on the disks of a SCSI host, see scsi.sh; halt
 #   root    find the disk that root= names, and go on with its /sbin/init
+#   paths   read and write the first disk, whatever drives it, for `trapline compare --disk-paths`; halt
+#   speed   read the first disk by commands of several lengths, and say how long that took; halt
 #   apic    the same as disk, then show what the kernel says of the APICs and whose interrupts came by which
 #   apic-read   as apic, but only read the disk's first MiB
 
@@ -125,6 +127,36 @@ root_job() {
     exec switch_root /mnt /sbin/init
 }
 
+# The marks are what `trapline compare --disk-paths` counts exits between.
+paths_job() {
+    wait_for /dev/sda || { echo "disk-path fails: no /dev/sda"; poweroff -f; }
+    echo "disk-path read begins"
+    dd if=/dev/sda of=/dev/null iflag=direct bs=65536 count=256 2>/dev/null || echo "disk-path fails: read"
+    echo "disk-path read ends: 32768 sectors"
+    echo "disk-path write begins"
+    dd if=/dev/zero of=/dev/sda oflag=direct bs=65536 count=256 2>/dev/null || echo "disk-path fails: write"
+    echo "disk-path write ends: 32768 sectors"
+    echo "disk-path done"
+}
+
+# `trapline.reads=BYTES:COUNT,...`: commands of so many bytes, one after the other, past the cache.
+speed_job() {
+    wait_for /dev/sda || fail "no /dev/sda"
+    for word in $(cat /proc/cmdline); do
+        case $word in
+        trapline.reads=*) reads=$(echo "${word#*=}" | tr , ' ') ;;
+        esac
+    done
+    for read in $reads; do
+        bytes=${read%:*} count=${read#*:}
+        read -r begins rest </proc/uptime
+        dd if=/dev/sda of=/dev/null iflag=direct bs="$bytes" count="$count" 2>/dev/null || fail "read $bytes"
+        read -r ends rest </proc/uptime
+        echo "TRAPLINE-SPEED $bytes $count from $begins to $ends"
+    done
+    echo "TRAPLINE-SPEED done"
+}
+
 case $mode in
 chips)
     load_drivers load-order
@@ -152,6 +184,14 @@ scsi)
     echo TRAPLINE-GUEST-READY
     . /etc/scsi.sh
     scsi_jobs
+    poweroff -f
+    ;;
+paths | speed)
+    load_drivers load-order
+    load_drivers load-order.scsi
+    [ $mode = speed ] && load_drivers load-order.peers
+    dmesg -n 3 # no message of the kernel in the middle of a line of ours
+    ${mode}_job
     poweroff -f
     ;;
 root)

@@ -38,9 +38,12 @@ CHIPS: Final = ("floppy", "psmouse", "parport_pc", "lp")
 """Modules that only the mode `chips` loads: drivers of what is on the mainboard beside the disks."""
 
 SCSI: Final = ("aic7xxx", "virtio_pci", "virtio_scsi")
-"""Modules that only the modes `scsi` and `root` load: the SCSI host adapters' drivers."""
+"""Modules that only the modes about SCSI load: the host adapters' drivers."""
 
-EXTRA: Final = {"chips": CHIPS, "scsi": SCSI}
+PEERS: Final = ("sym53c8xx",)
+"""Modules that only the mode `speed` loads: drivers of adapters that QEMU has and we have not."""
+
+EXTRA: Final = {"chips": CHIPS, "scsi": SCSI, "peers": PEERS}
 
 APPLETS: Final = """
     blockdev cat cmp cp cttyhack cut dd df dmesg echo fdisk findfs free grep halt head insmod kill ls lsmod
