@@ -13,7 +13,7 @@ from guests.snare import build as snare
 from tests.disks.conftest import make_child
 from tests.guests.assets import bootdisk, grub
 from tests.guests.assets.machines import BOOT_S, run_until_shown
-from tests.guests.assets.snare import ARRAY, array
+from tests.guests.assets.snare import ARRAY, array, medium
 from tests.guests.test_grub import MIB, SNARE
 from vmm.config import DriveConfig, MachineConfig
 from vmm.machine import Machine
@@ -101,4 +101,4 @@ def test_snare_boots_from_id_0_by_the_adapters_rom(seabios: Path, vgabios: Path,
         result = pc.run(timeout_s=BOOT_S)
         output = pc.serial_output()
     assert result.reason == "exit", (result, output[-2000:])
-    assert len(array(output)) == len(ARRAY)
+    assert array(output) == ARRAY
