@@ -182,10 +182,18 @@ def test_a_chip_saved_at_any_moment_goes_on_alike(seed: int) -> None:
 
 def make_for_contract(clock: MachineClock) -> tuple[Aic7870, list, list]:
     rig = Rig(clock)
+
+    def connect() -> None:
+        """From the start of a driver on, for the chip may have been reset."""
+        rig.chip.reset()
+        rig.write(r.HCNTRL, r.PAUSE)
+        rig.write(r.SXFRCTL1, 0x20 | r.ENSTIMER)
+        rig.select(0)
+
     exercises = [
-        lambda: rig.select(0),
-        lambda: rig.send(0xC0, 0x20, 5),
-        lambda: rig.send(*read10(600)),
+        connect,
+        lambda: (connect(), rig.send(0xC0, 0x20, 5)),
+        lambda: (connect(), rig.send(0xC0, 0x20, 5), rig.send(*read10(600))),
         lambda: (rig.write(r.SCSISIGO, 0x40), rig.write(r.STCNT, 5), rig.write(r.DFCNTRL, 0x30)),
         lambda: rig.write(r.INTSTAT, 0x71),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devices.aic7870 import registers as r
 from devices.aic7870.function import BAR1, DEVCONFIG, Aic7870Function
-from devices.backplane import PortDevice
+from devices.backplane import PortBank, PortDevice
 from devices.pci.config import BAR0, CACHE_LINE_SIZE, COMMAND, EXPANSION_ROM, INTERRUPT_PIN, STATUS
 from devices.pci.option_rom import OptionRom
 from tests.devices.aic7870.rig import Rig
@@ -109,7 +109,7 @@ def make_for_contract(clock: MachineClock) -> tuple[Aic7870Function, list, list]
     slot = Slot(clock=TimedRig(clock).clock)
     config = slot.config
     exercises = [lambda: config.write(COMMAND, 2, 7), lambda: config.write(BAR0, 4, 0xC000)]
-    return slot.function, [], exercises
+    return slot.function, [(PortBank("configuration space", config.read, config.write), 256)], exercises
 
 
 CONTRACT = [("aic7870 function", make_for_contract)]
