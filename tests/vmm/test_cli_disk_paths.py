@@ -71,7 +71,8 @@ def test_facts_are_of_one_sector() -> None:
     assert facts["host_us_per_sector"] == 10
 
 
-def test_the_table_has_a_row_a_path_and_says_what_failed() -> None:
+def test_the_table_has_a_row_a_path_and_says_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     stream = io.StringIO()
     print_paths(
         [Measured(IDE_PIO, PathOutcome({"read": WORK})), Measured(IDE_PIO, PathOutcome(fault="no disk"))],
@@ -80,6 +81,7 @@ def test_the_table_has_a_row_a_path_and_says_what_failed() -> None:
     lines = [line.split() for line in stream.getvalue().splitlines()]
     assert ["IDE,", "PIO", "4.000", "3.000", "0.020", "0.070", "0.010", "0.900", "128", "7", "10.0"] in lines
     assert ["IDE,", "PIO:", "no", "disk"] in lines
+    assert "…" not in stream.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NONE: Final = "-"
 ALMOST_NOTHING: Final = 0.0005
+BROKEN: Final = {"interrupt": "inter-\nrupt", "hypercall": "hyper-\ncall"}  # nine columns go into 80
 WAYS: Final = {"read": "READING", "write": "WRITING"}
 
 
@@ -33,18 +34,20 @@ def _table(paths: Sequence[Measured], utf8: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, pad_edge=False, padding=0)
     table.add_column("", style="cyan", no_wrap=True)
-    headings = ("exits\na sector", *GROUPS, "other", "bytes\nan exit", "inter-\nrupts",
-                f"host {'µs' if utf8 else 'us'}\na sector")  # fmt: skip
+    groups = [BROKEN.get(group, group) for group in GROUPS]
+    headings = ("exits/\nsector", *groups, "other", "bytes/\nexit", "inter-\nrupts\nin all",
+                f"host\n{'µs' if utf8 else 'us'}/\nsector")  # fmt: skip
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for way, title in WAYS.items():
         works = [(path.title, outcome.work[way]) for path, outcome in paths if way in outcome.work]
         if works:
             sizes = {f"{work.sectors:,}" for _, work in works}
-            size = f", {sizes.pop()} sectors" if len(sizes) == 1 else ""
-            table.add_row(Text(f"{title}{size}", style="bold"))
+            table.add_row(Text(title, style="bold"))
+            if len(sizes) == 1:
+                table.add_row(Text(f"{sizes.pop()} sectors", style="bold"))
         for name, work in works:
             table.add_row(Text(f" {name}"), *cells(work))
         table.add_section()
