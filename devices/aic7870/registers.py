@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from devices.aic7870 import sequencer_registers as sequencer
+
 # SCSI cell
 SCSISEQ: Final = 0x00
 ENSELO: Final = 0x40
@@ -89,13 +91,12 @@ SBLKCTL_WRITABLE: Final = 0xE0
 DIAG_LED: Final = 0xC0
 SELWIDE: Final = 0x02
 
-# Sequencer
+# Sequencer: its own registers, 60h-6Fh, are in sequencer_registers.py
 SCRATCH_RAM: Final = 0x20
-SEQCTL: Final = 0x60
-PAUSEDIS: Final = 0x40
-SEQRAM: Final = 0x61
-SEQADDR: Final = 0x62
-STACK: Final = 0x6F
+SEQCTL: Final = sequencer.SEQCTL
+SEQRAM: Final = sequencer.SEQRAM
+SEQADDR: Final = sequencer.SEQADDR0
+PAUSEDIS: Final = sequencer.PAUSEDIS
 
 # Host and FIFO
 PCI_IDS: Final = 0x80

@@ -9,7 +9,6 @@ from devices.aic7870 import registers as r
 from devices.aic7870.chip import Aic7870
 from devices.aic7870.disassembly import Line, listing
 from devices.aic7870.firmware_names import names_of
-from devices.aic7870.sequencer_registers import PAUSEDIS
 from devices.aic7870.watching import Step, lines_of, phase_of, program_of, step_of
 
 TEXT_COLUMNS: Final = 38
@@ -71,7 +70,7 @@ def state_lines(chip: Aic7870) -> list[str]:
     if nexus is not None and nexus.cdb:
         whom += f", CDB {nexus.cdb.hex(' ')}"
     paused = "paused by the host" if chip.interrupts.paused() else "runs"
-    if paused == "runs" and sequencer.seqctl & PAUSEDIS:
+    if paused == "runs" and sequencer.seqctl & r.PAUSEDIS:
         paused = "runs, PAUSEDIS"
     return [
         f"PC {step.pc:03x}  {instruction}",
