@@ -13,7 +13,7 @@ from typing import Final
 from devices.vga.mode_table import MODES, Kind, Mode
 from vmm.firmware import bda as b
 from vmm.firmware.bda import Bda
-from vmm.firmware.canvas import Canvas, canvas_of, draw, read_cells, write_cells
+from vmm.firmware.canvas import XOR, Canvas, canvas_of, draw, read_cells, write_cells
 from vmm.firmware.host import FirmwareHost
 
 WINDOW_BYTES: Final = 0x8000  # of a text mode's frame buffer
@@ -270,8 +270,7 @@ class Screen:
     def type_text(self, page: int, text: bytes, attributes: bytes | None) -> None:
         """Write a whole text. In a text mode on a copy of the page: its scrolling costs memory one write."""
         if self.canvas is not None:
-            for index, byte in enumerate(text):
-                self.type(page, byte, None if attributes is None else attributes[index])
+            self._type_dots(page, text, attributes)
             return
         columns, rows = self.columns, self.rows
         start, row_bytes = self.cell(page, 0, 0), columns * CELL_BYTES
@@ -287,6 +286,31 @@ class Screen:
                 row = rows - 1
                 cells = cells[row_bytes:] + bytes((BLANK, cells[row * row_bytes + 1])) * columns
         self.host.memory.write(start, cells)
+        self.place(page, row, column)
+
+    def _type_dots(self, page: int, text: bytes, attributes: bytes | None) -> None:
+        """In a graphics mode: find where each character comes to rest, scroll once, draw what is left."""
+        columns, rows = self.columns, self.rows
+        row, column = self.position(page)
+        scrolled = 0
+        cells: dict[tuple[int, int], list[tuple[int, int | None]]] = {}  # by row as if nothing scrolled
+        for index, byte in enumerate(text):
+            if byte not in CONTROLS and row < rows and column < columns:
+                attribute = None if attributes is None else attributes[index]
+                drawn = cells.setdefault((row + scrolled, column), [])
+                if not (attribute or 0) & XOR:
+                    drawn.clear()
+                drawn.append((byte, attribute))
+            row, column = self._advance(row, column, byte)
+            if row >= rows:
+                row = rows - 1
+                scrolled += 1
+        if scrolled:
+            self.scroll(page, (0, 0, rows - 1, columns - 1), scrolled, 0)
+        for (at, across), drawn in cells.items():
+            if at >= scrolled:
+                for byte, attribute in drawn:
+                    self.put_cell(page, at - scrolled, across, byte, attribute)
         self.place(page, row, column)
 
     def _advance(self, row: int, column: int, byte: int) -> tuple[int, int]:

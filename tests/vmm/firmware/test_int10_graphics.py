@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,33 @@ def test_every_mode_is_set_and_told(screen: Screen, mode: int, shape: tuple[int,
     picture = screen.picture()
     assert picture.shape[0] == shape[0]
     assert picture.shape[1] in (shape[1], 360)  # 40 columns are drawn single
+
+
+def random_cells(chance: random.Random) -> bytes:
+    """Characters and controls that go over what is there, with colours, some drawn by exclusive or."""
+    codes, colours = (65, 66, 0xDB, 8, 8, 10, 13, 7), (7, 12, 0x81, 0x8F)
+    return b"".join(
+        bytes((chance.choice(codes), chance.choice(colours))) for _ in range(chance.choice((3, 200, 1500)))
+    )
+
+
+@pytest.mark.parametrize("mode", [0x04, 0x06, 0x0D, 0x12, 0x13])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_string_leaves_what_its_characters_one_by_one_leave(mode: int, seed: int) -> None:
+    cells = random_cells(random.Random(seed))
+    place = random.Random(seed).randrange(30) << 8 | random.Random(seed + 100).randrange(80)
+    pictures = []
+    for size in (len(cells), 2):
+        screen = Screen()
+        screen.call(0x10, ax=mode)
+        screen.call(0x10, ax=0x0200, bx=0, dx=place)
+        for at in range(0, len(cells), size):
+            screen.call(0x10, ax=0x0300, bx=0)
+            screen.store(cells[at : at + size])
+            screen.call(0x10, ax=0x1303, bx=0, cx=size // 2, dx=screen.reg("dx"), es=BUFFER, bp=0)
+        screen.call(0x10, ax=0x0300, bx=0)
+        pictures.append((screen.reg("dx"), screen.picture().tobytes()))
+    assert pictures[0] == pictures[1]
 
 
 def test_a_mode_that_is_not_there_changes_nothing(screen: Screen) -> None:
