@@ -53,8 +53,6 @@ MNEMONICS: Final = {
 """The rest is illegal; 6 moves blocks on the AIC-7895 and later."""
 
 FIRST_BRANCH: Final = JMP
-IMMEDIATE_MEANS_ACCUM: Final = frozenset((OR, AND, XOR, ADD, ADC, JNE, JNZ, JE, JZ))
-"""Operations that take the accumulator where the immediate is 0."""
 
 # ROL's immediate: how far to the left, and which bits to clear afterwards
 ROL_COUNT: Final = 0x07

@@ -44,7 +44,6 @@ ADAPTER_CONTROL: Final = 0x001D  # automatic and low and high termination, parit
 BUS_RELEASE_AND_ID: Final = 0x2807  # 40 PCI clocks, host id 7
 TARGETS_WIDE, TARGETS_NARROW = 16, 8
 SIGNATURE: Final = 0x00FF
-CHECKSUM_WORD: Final = 31
 
 
 def default_words(wide: bool = False) -> tuple[int, ...]:

@@ -16,11 +16,9 @@ import msgspec
 GOOD: Final = 0x00  # [SAM-2] table 22
 CHECK_CONDITION: Final = 0x02
 BUSY: Final = 0x08
-RESERVATION_CONFLICT: Final = 0x18
 TASK_SET_FULL: Final = 0x28
 
 FIRST_LUN: Final = 0
-MOST_LUNS: Final = 8  # of a parallel target
 
 
 class TaskState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,23 +63,3 @@ class Task(Protocol):
 
     def save(self) -> TaskState:
         """Return what is needed to go on."""
-
-
-class LogicalUnit(Protocol):
-    """A disk, a CD-ROM drive: what answers behind a LUN."""
-
-    @property
-    def name(self) -> str:
-        """Name in traces."""
-
-    def start(self, cdb: bytes) -> Task:
-        """Begin a command. Never raises: what is wrong with it is a CHECK CONDITION and sense data."""
-
-    def sense_data(self) -> bytes:
-        """Take the sense data of the last CHECK CONDITION, as REQUEST SENSE would; b"" when there is none."""
-
-    def reset(self) -> None:
-        """Reset: forget reservations and pending sense; the next command hears of it (unit attention)."""
-
-    def resume(self, state: TaskState) -> Task:
-        """Return the command that `state` was saved from."""

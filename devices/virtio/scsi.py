@@ -36,7 +36,6 @@ QUEUE_SIZES: Final = (64, 64, 128)  # control, event, one request queue
 _CONFIG: Final = struct.Struct("<7IHHI")
 SENSE_SIZE_AT: Final = 20
 CDB_SIZE_AT: Final = 24
-WRITABLE_END: Final = 28
 DEFAULT_SENSE_SIZE: Final = 96
 DEFAULT_CDB_SIZE: Final = 32
 MOST_SENSE_SIZE: Final = 0xFFFF
