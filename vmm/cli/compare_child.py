@@ -7,13 +7,11 @@ goes to stdout, both as JSON.
 from __future__ import annotations
 
 import json
-import os
-import sys
 from typing import Final
 
 import msgspec
 
-from vmm.cli.child import end_with_parent
+from vmm.cli.work_child import answer
 from vmm.clock import host_ns
 from vmm.config import MachineConfig
 from vmm.errors import VmmError
@@ -103,16 +101,5 @@ def _fault(result: RunResult) -> str:
     return "" if result.reason in GOOD_ENDS else _end(result)
 
 
-def main() -> int:
-    """Run the job of stdin."""
-    end_with_parent()
-    job = msgspec.convert(json.loads(sys.stdin.buffer.read()), CompareJob)
-    outcome = run(job)
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
-    return 0
-
-
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    os._exit(status)  # as in vmm.cli.child
+    answer(CompareJob, run)

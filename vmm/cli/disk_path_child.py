@@ -13,15 +13,13 @@ goes to stdout, both as JSON. The guest says on COM1 between which points its wo
 from __future__ import annotations
 
 import json
-import os
 import re
-import sys
 import time
 from typing import Final
 
 import msgspec
 
-from vmm.cli.child import end_with_parent
+from vmm.cli.work_child import answer
 from vmm.clock import host_ns
 from vmm.config import MachineConfig
 from vmm.errors import VmmError
@@ -138,15 +136,5 @@ def _between(first: _Point, last: _Point, sectors: int) -> Work:
     return Work(sectors, last.host_ns - first.host_ns, exits)
 
 
-def main() -> int:
-    """Run the job of stdin."""
-    end_with_parent()
-    job = msgspec.convert(json.loads(sys.stdin.buffer.read()), PathJob)
-    sys.stdout.buffer.write(msgspec.json.encode(run(job)))
-    return 0
-
-
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    os._exit(status)  # as in vmm.cli.child
+    answer(PathJob, run)

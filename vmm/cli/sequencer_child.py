@@ -5,17 +5,14 @@ Started by `vmm.cli.sequencer`; the job comes on stdin, what was seen goes to st
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from devices.aic7870.watching import CommandWatch, Step, Stop, Watch, program_of
-from vmm.cli.child import end_with_parent
 from vmm.cli.sequencer_command import chip_of
 from vmm.cli.sequencer_lines import state_lines
+from vmm.cli.work_child import answer
 from vmm.config import MachineConfig
 from vmm.errors import VmmError
 from vmm.machine import Machine
@@ -119,15 +116,5 @@ def _seen(chip: Aic7870, watch: Watch, ended: str) -> Seen:
     )
 
 
-def main() -> int:
-    """Run the job of stdin."""
-    end_with_parent()
-    job = msgspec.convert(json.loads(sys.stdin.buffer.read()), SequencerJob)
-    sys.stdout.buffer.write(msgspec.json.encode(run(job)))
-    return 0
-
-
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    os._exit(status)  # as in vmm.cli.child
+    answer(SequencerJob, run)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, NoReturn, TypeVar
+
+import msgspec
 
 from vmm.cli.process import child_command
 
 GRACE_S: Final = 10.0  # what a child may take beyond its time-out
+
+
+Question = TypeVar("Question", bound=msgspec.Struct)
 
 
 class Answer(NamedTuple):
@@ -34,3 +42,14 @@ def ask(module: str, question: bytes, timeout_s: float) -> Answer:
         return Answer(b"", f"this is our bug: {(said.strip().splitlines() or ['it said nothing'])[-1]}")
     sys.stderr.write(said)
     return Answer(done.stdout)
+
+
+def answer(question: type[Question], work: Callable[[Question], object]) -> NoReturn:
+    """Be the child: read a question of this type on stdin, write what `work` makes of it, and end."""
+    from vmm.cli.child import end_with_parent
+
+    end_with_parent()
+    asked = msgspec.convert(json.loads(sys.stdin.buffer.read()), question)
+    sys.stdout.buffer.write(msgspec.json.encode(work(asked)))
+    sys.stdout.flush()
+    os._exit(0)  # as in vmm.cli.child
