@@ -22,6 +22,7 @@ from devices.pci.config import (
     EXPANSION_ROM,
     LATENCY_TIMER,
     STATUS,
+    STATUS_CLEARABLE,
     Bar,
     ConfigSpace,
     FunctionIdentity,
@@ -45,7 +46,7 @@ INTA: Final = 1
 IDENTITY: Final = FunctionIdentity(VENDOR_ID, DEVICE_ID, 0x01_0000, revision=3, interrupt_pin=INTA)
 _REGISTERS: Final = (
     Register(COMMAND, 2, 0, COMMAND_WRITABLE),
-    Register(STATUS, 2, STATUS_AT_RESET, 0, 0xF900),
+    Register(STATUS, 2, STATUS_AT_RESET, 0, STATUS_CLEARABLE),
     Register(CACHE_LINE_SIZE, 1, 0, 0),
     Register(LATENCY_TIMER, 1, 0, 0xFC),
     Register(MIN_GNT, 1, 8),
