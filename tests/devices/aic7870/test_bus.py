@@ -341,6 +341,20 @@ def test_a_command_that_hangs_disconnects_and_never_comes_back() -> None:
     assert rig.command(read10(512, lba=4096), 0, 512).status == GOOD
 
 
+@pytest.mark.parametrize(
+    ("cdb", "hit"),
+    [
+        (bytes((0x08, 0, 0x10, 0x00, 1, 0)), True),
+        (bytes((0x28, 0, 0, 0, 0x10, 0, 0, 0, 1, 0)), True),
+        (bytes((0x88, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 1, 0, 0)), True),
+        (bytes((0x88, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0)), False),
+        (bytes((0x12, 0, 0, 0x10, 0, 0)), False),
+    ],
+)
+def test_the_block_of_a_fault_is_the_commands_whatever_its_length(cdb: bytes, hit: bool) -> None:
+    assert f.parse_fault("hang,lba=4096").strikes(f.HANG, 0, cdb) is hit
+
+
 def test_a_command_that_hangs_without_the_privilege_keeps_the_bus() -> None:
     rig = Rig()
     rig.chip.bus.peripherals[0].faults.append(f.parse_fault("hang"))
