@@ -120,9 +120,8 @@ class Deprivileged(Technique):
     def disarm(self) -> None:
         """Take back the intercepts that `take_over` has armed."""
 
-    def a20_changed(self, enabled: bool) -> None:
+    def a20_changed(self) -> None:
         """Physical addresses mean something else."""
-        self.pager.gate = -1 if enabled else ~(1 << 20)
         self.mappings_changed()
         self.descriptors.stale()
 

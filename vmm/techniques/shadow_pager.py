@@ -81,6 +81,7 @@ class ShadowPager:
         self, hidden: HiddenMemory, view: CpuView, engine: Engine, *, levels: int = 4, wraps: bool = True
     ) -> None:
         self._hidden, self._view, self._engine = hidden, view, engine
+        self._state = engine.view.state
         self._words = hidden.words
         self._levels, self._wraps = levels, wraps
         self._folds = wraps or levels == 3  # whether linear addresses end at 4 GiB
@@ -93,7 +94,6 @@ class ShadowPager:
         self._linked = 0  # how often one was noted there
         self.root = hidden.allocate()
         self.fills = self.drops = 0
-        self.gate = -1  # what address line 20 leaves of a physical address
         self.drop_all()
 
     # -- filling
@@ -134,7 +134,7 @@ class ShadowPager:
         return 4 if view.efer & r.EFER_LMA else 2
 
     def _enter(self, linear: int, frame: int, rights: int, access: int, *, is_global: bool) -> _Table:
-        frame &= self.gate
+        frame &= self._state.a20_mask
         number = frame >> 12
         if self._linked >= _REVERSE_MOST:
             self.drop_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,9 +22,10 @@ ADDRESS = ((1 << 52) - 1) & ~0xFFF
 
 
 class Flushes:
-    """An engine of which the pager asks only to forget."""
+    """An engine of which the pager asks only to forget, and for address line 20."""
 
     def __init__(self) -> None:
+        self.view = SimpleNamespace(state=SimpleNamespace(a20_mask=-1))
         self.pages: list[int] = []
         self.all = 0
 

@@ -379,7 +379,6 @@ class Cache(Translation):
     def mappings_changed(self) -> None:
         """What was translated from pages that are elsewhere now is not to be run."""
         super().mappings_changed()
-        self.mappings.gate = self.pager.gate
         self.mappings.look_again()
         self.hole.suspect = True
 
