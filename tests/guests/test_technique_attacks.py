@@ -154,7 +154,7 @@ def test_the_checks_see_what_they_look_for(tmp_path: Path) -> None:
         machine.run(timeout_s=TIMEOUT_S)
         sentinels.check()
         check(technique)
-        table = pager._enter(0x7000_0000, 0x5000, PTE_W, 0, is_global=False)
+        table = pager._enter(0x7000_0000, 0x5000, PTE_W, 0)
         own.words[table.words] = MONITOR_BASE | PTE_P
         with pytest.raises(AssertionError, match="0x70000000"):
             check(technique)
