@@ -48,6 +48,7 @@ ALLOWED: Final = {
     "cd.index": "0 to 3: primary master and slave, secondary master and slave",
     **{f"scsi_hd.{key}": allowed for key, allowed in _IMAGE.items()},
     "scsi_adapter.kind": '"aic7870" or "virtio"',
+    "scsi_fault": 'a list of strings such as "hang,adapter=0,id=0,op=28"',
     "scsi_hd.adapter": "0 to 3",
     "scsi_hd.id": "0 to 6 and 8 to 15; 7 is the adapter's own",
     "scsi_hd.disconnect": '"never", "before-data" or "mid-data"',
@@ -158,6 +159,7 @@ class MachineTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scsi_adapter: list[dict[str, Any]] = []
     scsi_hd: list[dict[str, Any]] = []
     scsi_cd: list[dict[str, Any]] = []
+    scsi_fault: list[str] = []
     parallel: str | None = None
     serial: list[str] = []
     clock: c.ClockSource = "host"
@@ -209,6 +211,7 @@ class _Reader:
             ),
             scsi_hd=tuple(self._scsi_disk(entry, number) for number, entry in enumerate(top.scsi_hd)),
             scsi_cd=tuple(self._scsi_cd(entry, number) for number, entry in enumerate(top.scsi_cd)),
+            scsi_faults=tuple(top.scsi_fault),
             parallel=self._parallel(top.parallel),
             boot=self._boot(top.boot),
             bios=self._file(top.bios),

@@ -151,8 +151,6 @@ def check(scsi: ScsiConfig) -> None:
                     f"{drive.path}: id {drive.id} of SCSI adapter {drive.adapter} is taken by {owners[spot]}"
                 )
             owners[spot] = drive.path
-    for text in scsi.faults:
-        _check_parallel(scsi, read_fault(text)[0], True, f"SCSI fault {text}")
     for number, disks in Counter(drive.adapter for drive in scsi.disks).items():
         if disks > DISKS:
             raise ConfigError(
@@ -160,12 +158,26 @@ def check(scsi: ScsiConfig) -> None:
                 f"put others on another, adapter=0 to adapter={ADAPTERS - 1}"
             )
 
+    for text in scsi.faults:
+        _check_fault(place(scsi), text)
+
 
 def _check_parallel(scsi: ScsiConfig, number: int, needed: bool, what: str) -> None:
     """Raise where what only a parallel bus has is asked of another."""
     kinds = [adapter.kind for adapter in scsi.adapters]
     if needed and number < len(kinds) and kinds[number] != "aic7870":
         raise ConfigError(f"{what}: adapter {number} is a {kinds[number]} adapter, which has no parallel bus")
+
+
+def _check_fault(placed: ScsiConfig, text: str) -> None:
+    """Raise for a fault that no drive could ever have."""
+    number, fault = read_fault(text)
+    _check_parallel(placed, number, True, f"SCSI fault {text}")
+    ids = sorted(drive.target for drive in (*placed.disks, *placed.cds) if drive.adapter == number)
+    if not ids or (fault.target is not None and fault.target not in ids):
+        which = "no drive" if fault.target is None or not ids else f"no drive with id {fault.target}"
+        has = f"; its drives have {', '.join(map(str, ids))}" if ids else ""
+        raise ConfigError(f"SCSI fault {text}: adapter {number} has {which}{has}")
 
 
 def _check_place(drive: ScsiDrive) -> None:

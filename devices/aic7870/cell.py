@@ -199,14 +199,15 @@ class ScsiCell:
         plain[r.SCSISEQ] = value
         if value != old:
             self._registers.epoch += 1
+        given_up = self._selecting() and not value & r.ENSELO
+        if given_up:
+            self._status0 &= ~r.SELINGO
         if value & ~old & r.SCSIRSTO:
             self._reset_bus()
         elif value & ~old & r.ENSELO and self._bus.nexus is None and not value & r.SCSIRSTO:
             self.arbitrate()
-        elif value & ~old & r.ENRSELI:
+        elif value & r.ENRSELI and (given_up or not old & r.ENRSELI):
             self._bus.arbitrate_later()
-        if not value & r.ENSELO:
-            self._status0 &= ~r.SELINGO
         self.update()
 
     def _reset_bus(self) -> None:

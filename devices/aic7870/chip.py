@@ -325,6 +325,8 @@ class Aic7870:
         self.interrupts.load(state.interrupts)
         self.instructions, self._long_runs = state.instructions, state.long_runs
         self._wait_until(state.goes_on_ns)
+        if state.bus.nexus is not None and self.bus.nexus is None:  # its target is not there any more
+            self.bus.release()
 
 
 def _ignore(value: int) -> None:

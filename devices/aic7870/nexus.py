@@ -122,7 +122,8 @@ class Nexus:
     def _data_or_status(self) -> int:
         task = self.task
         if self.stage == IN_TASK and task is not None:
-            if self._split and self.moved >= self._split:
+            left = self._fetched or task.data_in or task.data_out
+            if left and self._split and self.moved >= self._split:
                 self._split = 0
                 self._let_go(m.SAVE_DATA_POINTER)
                 return MESSAGE_IN
@@ -229,7 +230,10 @@ class Nexus:
             self.lun = cdb[1] >> 5  # [SCSI-2] §7.2.2
         self.stage = IN_TASK
         self.started = peripheral.on_command(self)
-        if not peripheral.admits(self):
+        if peripheral.overlaps(self):
+            self.task = peripheral.end_overlapped(self.lun)
+            return
+        if peripheral.is_full():
             self.stage, self.status = HAS_STATUS, TASK_SET_FULL
             return
         self.hung = peripheral.hangs(cdb)
@@ -245,10 +249,8 @@ class Nexus:
     def _obey(self, message: bytes) -> None:
         code = message[0]
         if code & m.IDENTIFY:
-            self.identified = True
-            self.lun = code & m.IDENTIFY_LUN
-            self.may_disconnect = bool(code & m.IDENTIFY_DISCONNECT)
-        elif m.SIMPLE_QUEUE_TAG <= code <= m.ORDERED_QUEUE_TAG:
+            self._identify(code)
+        elif m.SIMPLE_QUEUE_TAG <= code <= m.ORDERED_QUEUE_TAG and self.stage == AWAITS_COMMAND:
             self.tag = (code, message[1])
         elif code == m.EXTENDED:
             self._send(self.peripheral.negotiate(message))
@@ -265,6 +267,15 @@ class Nexus:
             self._ends = ABANDONED
         elif code != m.NO_OPERATION:
             self._send(bytes((m.MESSAGE_REJECT,)))
+
+    def _identify(self, code: int) -> None:
+        """Hear which unit is meant. Who names another one later loses the bus, [SCSI-2] §6.6.7."""
+        lun = code & m.IDENTIFY_LUN
+        if lun != self.lun and (self.identified or self.stage != AWAITS_COMMAND):
+            self._ends = ABANDONED
+            return
+        self.identified, self.lun = True, lun
+        self.may_disconnect = bool(code & m.IDENTIFY_DISCONNECT)
 
     def _repeat(self) -> None:
         """Do the command again from its beginning, with the pointers restored to it."""

@@ -15,6 +15,7 @@ import msgspec
 from devices.aic7870 import faults as f
 from devices.aic7870 import messages as m
 from devices.aic7870.nexus import Nexus, NexusState
+from devices.scsi.sense import OVERLAPPED, Sense
 from devices.scsi.task import Task, TaskState
 
 MOST_TASKS: Final = 64  # commands a target keeps; more are answered with TASK SET FULL
@@ -30,6 +31,9 @@ class Target(Protocol):
 
     def resume(self, lun: int, state: TaskState) -> Task:
         """Take up a command that a snapshot held."""
+
+    def refuse(self, lun: int, sense: Sense) -> Task:
+        """Return a command that ended with CHECK CONDITION, for a reason that is the bus's."""
 
     def pending_sense(self, lun: int) -> bytes:
         """Return the sense data of the last CHECK CONDITION without taking it; b"" when there is none."""
@@ -75,12 +79,18 @@ class Peripheral:
         self.forget_agreement()
         self.target.reset()
 
-    def admits(self, nexus: Nexus) -> bool:
-        """Tell whether there is room for another command, and none with the same tag."""
-        waiting = self.disconnected
-        return len(waiting) < MOST_TASKS and not any(
-            other.lun == nexus.lun and _tag(other) == _tag(nexus) for other in waiting
-        )
+    def is_full(self) -> bool:
+        """Tell whether there is no room for another command."""
+        return len(self.disconnected) >= MOST_TASKS
+
+    def overlaps(self, nexus: Nexus) -> bool:
+        """Tell whether a command of the same unit and tag, or without a tag like it, is not over."""
+        return any(other.lun == nexus.lun and _tag(other) == _tag(nexus) for other in self.disconnected)
+
+    def end_overlapped(self, lun: int) -> Task:
+        """Abort what a unit has to do, and return why the command that overlaps it fails, [SCSI-2] §7.5.2."""
+        self.disconnected[:] = [other for other in self.disconnected if other.lun != lun]
+        return self.target.refuse(lun, OVERLAPPED)
 
     def is_there(self) -> bool:
         """Tell whether the device answers a selection this time."""

@@ -47,6 +47,7 @@ from disks.errors import DiskError
 from disks.image import SECTOR_BYTES, BlockImage
 
 SECTORS_PER_BLOCK: Final = BLOCK // SECTOR_BYTES
+MOST_BLOCKS: Final = 0xFFFF_FFFF
 
 LOEJ: Final = 0x02  # START STOP UNIT byte 4
 START: Final = 0x01
@@ -130,8 +131,8 @@ class CdRom(ScsiUnit):
 
     @property
     def blocks(self) -> int:
-        """Blocks of 2048 bytes on the disc."""
-        return self._image.size_bytes // BLOCK if self._image is not None else 0
+        """Blocks of 2048 bytes on the disc, as many as 32 bits can tell."""
+        return min(self._image.size_bytes // BLOCK, MOST_BLOCKS) if self._image is not None else 0
 
     def insert(self, image: BlockImage) -> None:
         """Put a disc in; the guest sees no medium once, then that it has changed."""

@@ -46,6 +46,7 @@ ILLEGAL_MODE: Final = Sense(0x5, 0x64)
 MEDIUM_CHANGED: Final = Sense(0x6, 0x28)
 WAS_RESET: Final = Sense(0x6, 0x29)
 WRITE_PROTECTED: Final = Sense(0x7, 0x27)
+OVERLAPPED: Final = Sense(0xB, 0x4E)
 MISCOMPARE: Final = Sense(0xE, 0x1D)
 
 

@@ -51,6 +51,10 @@ class ScsiTarget:
         unit = self._unit(lun)
         return self._report_luns(unit, cdb) if cdb[:1] == bytes([REPORT_LUNS]) else unit.start(cdb)
 
+    def refuse(self, lun: int, sense: Sense) -> Task:
+        """Return a command that a unit did not get, for a reason that is the transport's."""
+        return self._unit(lun).failed(sense)
+
     def resume(self, lun: int, state: TaskState) -> Task:
         """Return the command that `state` was saved from."""
         return self._unit(lun).resume(state)

@@ -1,6 +1,7 @@
 """kill -9 of the monitor while a guest writes: what the guest had flushed is there, every sector old or new.
 
-The guest is `programs/writer.asm`; `steps` computes what it writes.
+The guest is `programs/writer.asm`; `steps` computes what it writes. It writes to an IDE disk by PIO, or to a
+SCSI disk by the DMA of an AIC-7870.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ LOOKED_AHEAD: Final = 4000  # steps; a flush that is not reported was made withi
 LIMIT_S: Final = 120
 KILLS_A_DISK: Final = 5
 KINDS: Final = ("dynamic", "grandchild", "undo")
+SCSI: Final = "--scsi-hd"
+IDE: Final = "--hd"
 REPORT: Final = re.compile(rb"^([0-9A-F]{8})\n", re.MULTILINE)
 
 Step = tuple[int, int, int]  # number, first sector, sectors
@@ -60,20 +63,21 @@ def sectors_of(step: Step) -> Iterator[tuple[int, bytes]]:
         yield lba, bytes(512) if number % 8 == 7 else struct.pack("<II", number, lba) * 64
 
 
-def program(folder: Path, seed: int) -> Path:
+def program(folder: Path, seed: int, bus: str) -> Path:
     """Assemble the guest."""
     path = folder / "writer.bin"
-    command = [require_tool("nasm"), "-w+all", "-f", "bin", "-o", path, SOURCE]
-    subprocess.run(command, check=True, timeout=60)
+    defines = ["-dSCSI"] if bus == SCSI else []
+    command = [require_tool("nasm"), "-w+all", *defines, "-f", "bin", "-o", path, SOURCE.name]
+    subprocess.run(command, check=True, cwd=SOURCE.parent, timeout=60)
     code = bytearray(path.read_bytes())
     struct.pack_into("<II", code, 4, seed, SECTORS)
     path.write_bytes(code)
     return path
 
 
-def run_and_kill(kernel: Path, disk: Path, chance: random.Random, *options: str) -> int:
+def run_and_kill(kernel: Path, disk: Path, bus: str, chance: random.Random, *options: str) -> int:
     """Let the guest write for a random time, kill the monitor; return the last step reported as flushed."""
-    with trapline("run", "--kernel", kernel, "--hd", disk, *SERIAL_ONLY, *options) as machine:
+    with trapline("run", "--kernel", kernel, bus, disk, *SERIAL_ONLY, *options) as machine:
         reports, at = chance.randrange(1, 20), 0
         for _ in range(reports):
             at = machine.wait_for(b"\n", LIMIT_S, at) + 1
@@ -122,13 +126,21 @@ def make_disk(kind: str, folder: Path) -> list[Path]:
     return chain
 
 
-def at_length(kind: str) -> object:
-    return pytest.param(kind, 50, marks=[pytest.mark.verify, pytest.mark.timeout(1800)])
+def at_length(kind: str, bus: str) -> object:
+    return pytest.param(kind, bus, 50, marks=[pytest.mark.verify, pytest.mark.timeout(1800)])
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("grandchild", 5), *(at_length(kind) for kind in KINDS)])
+@pytest.mark.parametrize(
+    ("kind", "bus", "kills"),
+    [
+        ("grandchild", IDE, 5),
+        ("grandchild", SCSI, 5),
+        *(at_length(kind, IDE) for kind in KINDS),
+        at_length("undo", SCSI),
+    ],
+)
 def test_what_was_flushed_survives_the_monitor(
-    kind: str, kills: int, accelerated: str, tmp_path: Path
+    kind: str, bus: str, kills: int, accelerated: str, tmp_path: Path
 ) -> None:
     chance = random.Random(f"{kind} {kills}")
     options = ("--engine", accelerated, *["--undo"] * (kind == "undo"))
@@ -141,7 +153,7 @@ def test_what_was_flushed_survives_the_monitor(
             unchanged = digests([path for path in chain if path != written])
             model = bytearray(contents_of(chain[-1]))
         seed = chance.getrandbits(32)
-        flushed = run_and_kill(program(folder, seed), chain[-1], chance, *options)
+        flushed = run_and_kill(program(folder, seed, bus), chain[-1], bus, chance, *options)
         assert breaches(written) == []
         image = open_image(written)
         found = image.read(0, SECTORS)

@@ -32,6 +32,7 @@ snapshot = true
 undo = "keep"
 allow_roots = ["bases", "/srv/bases"]
 ignore_parent_id = true
+scsi_fault = ["hang,id=0,op=28", "absent,adapter=0"]
 
 [kernel]
 image = "vmlinuz"
@@ -128,6 +129,7 @@ def test_every_key_is_taken_and_paths_are_relative_to_the_file(tmp_path: Path) -
             ScsiDrive(path=here("e.img"), adapter=1, id=9, format="raw", sync="always"),
         ),
         scsi_cd=(ScsiDrive(path=here("f.iso"), read_only=True, id=6),),
+        scsi_faults=("hang,id=0,op=28", "absent,adapter=0"),
     )
 
 

@@ -157,6 +157,15 @@ def test_a_fault_names_its_adapter_and_what_it_hits() -> None:
         ("hang,op=zz", "is not a number"),
         ("hang,adapter=4", "'4'"),
         ("hang,lun=1", "the options are"),
+        ("absent,op=28", "the options are id=N, times=N"),
+        ("hang,id=16", "id=16 .*: expected 0 to 15"),
+        ("hang,id=-1", "expected 0 to 15"),
+        ("hang,op=100", "expected 00 to ff"),
+        ("hang,lba=-1", "expected a block"),
+        ("hang,times=0", "expected 1 or more"),
+        ("hang,id=3", "adapter 0 has no drive with id 3; its drives have 0"),
+        ("hang,id=7", "no drive with id 7"),
+        ("absent,adapter=1", "adapter 1 has no drive$"),
     ],
 )
 def test_a_fault_that_cannot_be_is_refused(text: str, why: str, disk: str) -> None:

@@ -58,8 +58,8 @@ ScsiFaultOption = Annotated[
         "--scsi-fault",
         metavar="KIND[,OPTION=...]",
         help="Have a target of an AIC-7870 misbehave, for its driver to recover: hang leaves a command "
-        "unanswered, absent a selection. Options: adapter=0-3, id=N, op=HEX (first byte of the CDB), lba=N, "
-        "times=N (default 1); repeatable.",
+        "unanswered, absent a selection. Options: adapter=0-3, id=N, times=N (default 1); of hang also "
+        "op=HEX (first byte of the CDB) and lba=N (its first block); repeatable.",
         rich_help_panel=SCSI,
         autocompletion=lambda: list(KINDS),
     ),

@@ -292,6 +292,7 @@ boot_record:
         inc ax
         inc dx
         mov ah, dl
+        clc
         ret
 .none:  stc
         ret

@@ -8,6 +8,7 @@ from devices.aic7870 import registers as r
 from devices.aic7870.chip import Aic7870
 from devices.aic7870.nexus import COMMAND, DATA_IN, DATA_OUT, MESSAGE_IN, MESSAGE_OUT, STATUS
 from devices.backplane import TraceEvent
+from devices.scsi.sense import Sense
 from devices.scsi.task import CHECK_CONDITION, GOOD, Task, TaskState
 from tests.devices.timed_rig import TimedRig
 from vmm.clock import MachineClock
@@ -58,6 +59,7 @@ class SmallTarget:
         self.written = b""
         self.resets = 0
         self.aborted: list[int] = []
+        self.refusals: list[tuple[int, Sense]] = []
 
     def start(self, lun: int, cdb: bytes) -> Task:
         self.commands.append((lun, cdb))
@@ -69,6 +71,10 @@ class SmallTarget:
         else:
             state = TaskState(kind="none", status=CHECK_CONDITION if cdb[0] == 1 else GOOD)
         return SmallTask(state, self)
+
+    def refuse(self, lun: int, sense: Sense) -> Task:
+        self.refusals.append((lun, sense))
+        return SmallTask(TaskState(kind="none", status=CHECK_CONDITION), self)
 
     def resume(self, lun: int, state: TaskState) -> Task:
         return SmallTask(state, self)

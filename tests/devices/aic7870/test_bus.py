@@ -9,7 +9,7 @@ from devices.aic7870 import messages as m
 from devices.aic7870 import registers as r
 from devices.aic7870.nexus import COMMAND, DATA_IN, MESSAGE_IN, MESSAGE_OUT, STATUS
 from devices.aic7870.peripheral import MOST_TASKS
-from devices.scsi.task import GOOD, TASK_SET_FULL
+from devices.scsi.task import CHECK_CONDITION, GOOD, TASK_SET_FULL
 from tests.devices.aic7870.rig import Rig, inquiry, pattern, read10, write10
 
 IDENTIFY = m.IDENTIFY
@@ -255,6 +255,19 @@ def test_reselection_needs_enrseli() -> None:
     assert rig.status0(r.SELDI)
 
 
+def test_reselection_comes_after_a_selection_that_was_given_up() -> None:
+    rig = disconnecting()
+    park(rig, 5)
+    rig.write(r.SCSIID, 0x57)
+    rig.write(r.SCSISEQ, r.ENSELO | r.ENRSELI)
+    assert rig.status1(r.SELTO)
+    rig.advance(1_000_000)
+    assert not rig.status0(r.SELDI)
+    rig.write(r.SCSISEQ, r.ENRSELI)
+    rig.advance(1_000_000)
+    assert rig.status0(r.SELDI)
+
+
 def test_reselection_waits_for_the_bus() -> None:
     rig = disconnecting()
     park(rig, 5)
@@ -287,11 +300,25 @@ def test_several_commands_of_one_target_are_open_at_once() -> None:
     assert order == [1, 2, 3, 4]
 
 
-def test_a_tag_that_is_in_use_is_refused() -> None:
+def test_a_tag_that_is_in_use_ends_all_commands_of_the_unit() -> None:
+    """[SCSI-2] §7.5.2: ABORTED COMMAND, OVERLAPPED COMMANDS ATTEMPTED, and the others are aborted."""
+    rig = disconnecting()
+    for tag in (5, 6):
+        park(rig, tag)
+    park(rig, 7, target=3)
+    assert rig.command(bytes(6), messages=bytes((IDENTIFY, 0x20, 5))).status == CHECK_CONDITION
+    assert rig.target.refusals == [(0, (0xB, 0x4E, 0, None))]
+    assert (waiting(rig), waiting(rig, 3)) == ([], [7])
+    assert rig.command(bytes(6), messages=bytes((IDENTIFY, 0x20, 5))).status == GOOD
+
+
+def test_a_tag_in_use_is_no_matter_to_another_unit_or_tag() -> None:
     rig = disconnecting()
     park(rig, 5)
-    assert rig.command(bytes(6), messages=bytes((IDENTIFY, 0x20, 5))).status == TASK_SET_FULL
     assert rig.command(bytes(6), messages=bytes((IDENTIFY, 0x20, 6))).status == GOOD
+    assert rig.command(bytes(6), messages=bytes((IDENTIFY,))).status == GOOD
+    assert rig.command(bytes(6), messages=bytes((IDENTIFY | 1, 0x20, 5))).status == GOOD
+    assert waiting(rig) == [5]
 
 
 def test_a_target_keeps_so_many_commands_and_no_more() -> None:
@@ -312,6 +339,20 @@ def test_a_command_that_hangs_disconnects_and_never_comes_back() -> None:
     assert not rig.status0(r.SELDI)
     rig.write(r.CLRSINT1, r.BUSFREE)
     assert rig.command(read10(512, lba=4096), 0, 512).status == GOOD
+
+
+@pytest.mark.parametrize(
+    ("cdb", "hit"),
+    [
+        (bytes((0x08, 0, 0x10, 0x00, 1, 0)), True),
+        (bytes((0x28, 0, 0, 0, 0x10, 0, 0, 0, 1, 0)), True),
+        (bytes((0x88, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 1, 0, 0)), True),
+        (bytes((0x88, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0)), False),
+        (bytes((0x12, 0, 0, 0x10, 0, 0)), False),
+    ],
+)
+def test_the_block_of_a_fault_is_the_commands_whatever_its_length(cdb: bytes, hit: bool) -> None:
+    assert f.parse_fault("hang,lba=4096").strikes(f.HANG, 0, cdb) is hit
 
 
 def test_a_command_that_hangs_without_the_privilege_keeps_the_bus() -> None:

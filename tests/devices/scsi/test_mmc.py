@@ -256,6 +256,16 @@ def test_the_address_in_a_raw_block_holds_however_long_the_disc_is() -> None:
     assert raw_block(160 * 60 * 75, bytes(2048))[12:16] == bytes([0x00, 0x02, 0x00, 0x01])
 
 
+def test_a_disc_of_more_blocks_than_32_bits_tell_shows_as_many_as_they_do() -> None:
+    unit = ready_drive(MemoryImage((9 << 40) // 512))
+    assert run(unit, s.READ_CAPACITY, *bytes(9)) == b"\xff\xff\xff\xfe\0\0\x08\0"
+    assert run(unit, s.READ_TOC, 0, 0, 0, 0, 0, 0, *ALLOCATION)[-4:] == b"\xff" * 4
+    for form in (1, 2):
+        run(unit, s.READ_TOC, 2, form, 0, 0, 0, 0, *ALLOCATION)
+    track = run(unit, s.READ_TRACK_INFORMATION, 1, 0, 0, 0, 1, 0, *ALLOCATION)
+    assert track[24:28] == b"\xff" * 4
+
+
 def test_the_interface_a_configuration_names_is_the_transports(unit: CdRom) -> None:
     core = (s.GET_CONFIGURATION, 2, 0, 1, 0, 0, 0, *ALLOCATION)
     assert run(unit, *core)[12:16] == b"\0\0\0\2"

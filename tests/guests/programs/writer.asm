@@ -2,6 +2,7 @@
 ; Step n writes 1 to 16 sectors from a place that a generator of random numbers gives; each sector is n and its
 ; own address over and over, or zeros when n ends in 7 (of 8). After every fourth step FLUSH CACHE, and when
 ; that has ended, n in eight hexadecimal digits and a newline. tests/guests/test_power_cut.py computes the same.
+; With SCSI defined the disk is at id 0 of an AIC-7870: WRITE(10) and SYNCHRONIZE CACHE instead.
 ; [ATA-6] 8.12 FLUSH CACHE: command completion when the cache is on the media; 8.62 WRITE SECTOR(S)
 bits 16
 org 0x7c00
@@ -16,9 +17,13 @@ main:
     xor ax, ax
     mov ds, ax
     mov es, ax
+%ifdef SCSI
+    call scsi_start
+%else
     mov dx, 0x3f6                       ; no interrupts from the drive
     mov al, 2
     out dx, al
+%endif
 next:
     inc dword [number]
     imul eax, [seed], 1664525
@@ -35,6 +40,29 @@ next:
     sub ecx, 16
     div ecx
     mov [lba], edx
+%ifdef SCSI
+    mov eax, edx
+    bswap eax
+    mov [cdb + 2], eax
+    mov [cdb + 8], bl
+    mov di, BUFFER
+.sector:
+    call fill
+    inc dword [lba]
+    dec byte [left]
+    jnz .sector
+    movzx ecx, byte [cdb + 8]
+    shl ecx, 9
+    mov byte [cdb], 0x2a                ; WRITE(10)
+    call scsi_command
+    test byte [number], 3
+    jnz next
+    mov byte [cdb], 0x35                ; SYNCHRONIZE CACHE(10), of everything
+    mov dword [cdb + 2], 0
+    mov byte [cdb + 8], 0
+    xor ecx, ecx
+    call scsi_command
+%else
     call wait_ready
     mov dx, 0x1f2
     mov al, bl
@@ -53,6 +81,7 @@ next:
     mov al, 0x30
     out dx, al
 .sector:
+    mov di, BUFFER
     call fill
 .data:
     mov dx, 0x1f7
@@ -76,11 +105,12 @@ next:
     mov al, 0xe7
     out dx, al
     call wait_ready
+%endif
     call report
     jmp next
 
+; The sector at DI, which moves on.
 fill:
-    mov di, BUFFER
     mov cx, 64
     mov eax, [number]
     mov ebx, [lba]
@@ -98,6 +128,9 @@ fill:
     loop .fill
     ret
 
+%ifdef SCSI
+%include "scsi.inc"
+%else
 wait_ready:
     mov dx, 0x1f7
 .look:
@@ -107,6 +140,7 @@ wait_ready:
     test al, 0x21                       ; ERR or DF
     jnz failed
     ret
+%endif
 
 report:
     mov ebx, [number]

@@ -86,8 +86,9 @@ def test_disk_without_partitions_has_the_geometry_of_its_boot_record() -> None:
         partitioned((16, 63), 63, 1000, 2000, kind=0xEE).data,
         b"\xff" * 510 + b"\x55\xaa",
         partitioned((16, 63), 63, 1000, 2000).data[:454] + b"\x99" * 56 + b"\x55\xaa",
+        bytes(446) + struct.pack("<B3xB3xII", 0x80, 6, 63, 1000) + bytes(48) + b"\x55\xaa",
     ],
-    ids=["empty", "no table", "GPT", "code", "table that contradicts itself"],
+    ids=["empty", "no table", "GPT", "code", "table that contradicts itself", "table of LBAs only"],
 )
 def test_disk_that_tells_nothing_gets_the_drives_geometry(head: bytes) -> None:
     disk = Disk(100 * 16 * 63, bytes(head))
