@@ -22,7 +22,7 @@ from devices.aic7870 import registers as r
 from devices.aic7870.bus import ScsiBus
 from devices.aic7870.interrupts import Interrupts
 from devices.aic7870.nexus import DATA_IN, DATA_OUT
-from devices.aic7870.register_file import RegisterFile
+from devices.aic7870.register_file import Keeping, RegisterFile
 
 OWN_ID: Final = 0x0F  # of SCSIID
 TARGET_SHIFT: Final = 4
@@ -75,10 +75,10 @@ class ScsiCell:
             (r.SCSIDATL, self._write_data),
             (r.CLRSINT0, self._write_clrsint0),
             (r.CLRSINT1, self._write_clrsint1),
-            (r.SIMODE0, self._write_simode0),
-            (r.SIMODE1, self._write_simode1),
         ):
             writers[address] = writer
+        for address in (r.SIMODE0, r.SIMODE1):
+            self._registers.keep(address, Keeping(then=self.update))
 
     def reset(self) -> None:
         """CHIPRST: the cell lets go of the bus. The target it was connected to gives up."""
@@ -359,18 +359,6 @@ class ScsiCell:
         if value & r.CLRATNO:
             self._bus.attention = False
         self.update()
-
-    def _write_simode0(self, value: int) -> None:
-        if self._plain[r.SIMODE0] != value:
-            self._plain[r.SIMODE0] = value
-            self._registers.epoch += 1
-            self.update()
-
-    def _write_simode1(self, value: int) -> None:
-        if self._plain[r.SIMODE1] != value:
-            self._plain[r.SIMODE1] = value
-            self._registers.epoch += 1
-            self.update()
 
     def save(self) -> CellState:
         """Return what is not in the register file."""
