@@ -18,9 +18,9 @@ import msgspec
 
 from devices.aic7870 import registers as r
 from devices.aic7870.bus import ScsiBus
-from devices.aic7870.cell import ScsiCell
+from devices.aic7870.cell import HCNT, SCSI_DMA, SHADDR, STCNT, ScsiCell
 from devices.aic7870.nexus import DATA_IN
-from devices.aic7870.register_file import Keeping, RegisterFile
+from devices.aic7870.register_file import COUNT_BITS, Keeping, RegisterFile
 from devices.backplane import GuestMemory
 
 FIFO_BYTES: Final = 256
@@ -31,16 +31,10 @@ SLICES_AT_ONCE: Final = 0x2000
 """All that STCNT counts in blocks of a CD. Messages by DMA are slices of a byte, and ATN brings ever more."""
 
 DFCNTRL_KEPT: Final = 0x7C
-SCSI_DMA: Final = r.SCSIEN | r.SDMAEN
 ENGINES: Final = SCSI_DMA | r.HDMAEN
 ADDRESS_MASK: Final = 0xFFFF_FFFF
-COUNT_BITS: Final = 0xFF_FFFF  # of a counter; the byte above it is another register's
 
-# Double words of the register file
-STCNT: Final = r.STCNT // 4
-SHADDR: Final = r.SHADDR // 4
-HADDR: Final = r.HADDR // 4
-HCNT: Final = r.HCNT // 4
+HADDR: Final = r.HADDR // 4  # double word of the register file
 
 
 class DataPathState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,7 +51,7 @@ class DataPath:
     def __init__(self, registers: RegisterFile, memory: GuestMemory, bus: ScsiBus, cell: ScsiCell) -> None:
         self._registers = registers
         self._plain = registers.plain
-        self._words = memoryview(registers.plain).cast("I")  # hosts are little-endian
+        self._words = registers.words
         self._memory = memory
         self._bus = bus
         self._cell = cell

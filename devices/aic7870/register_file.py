@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 REGISTERS: Final = 256
 SCRATCH: Final = range(0x20, 0x60)
 SCB_WINDOW: Final = range(0xA0, 0xC0)
+COUNT_BITS: Final = 0xFF_FFFF  # of a counter's double word; the byte above it is another register's
 
 ReadByte = Callable[[], int]
 WriteByte = Callable[[int], None]
@@ -40,13 +41,14 @@ class RegisterFile:
     `epoch` counts changes: whoever changes any state that a register shows adds to it. While it
     stands still, a sequencer that comes by the same place with the same accumulator and indices
     only waits. Whoever pauses the sequencer sets `attention`, so that it need not ask after each
-    access whether it is to stop.
+    access whether it is to stop. `words` are the plain bytes as double words, for addresses and counters.
     """
 
-    __slots__ = ("attention", "epoch", "keeping", "plain", "readers", "writers")
+    __slots__ = ("attention", "epoch", "keeping", "plain", "readers", "words", "writers")
 
     def __init__(self) -> None:
         self.plain = bytearray(REGISTERS)
+        self.words = memoryview(self.plain).cast("I")  # hosts are little-endian
         self.readers: list[ReadByte | None] = [None] * REGISTERS
         self.writers: list[WriteByte | None] = [None] * REGISTERS
         self.keeping: dict[int, Keeping] = {}
