@@ -19,19 +19,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from devices.backplane import TraceEvent
+from vmm.config import FULL_TECHNIQUES
 from vmm.trace.disassembly import address_text, decode
 from vmm.trace.events import Exit
 
 FOLDER: Final = Path(__file__).with_name("techniques") / "_generated"
-TECHNIQUES: Final[dict[str, dict[str, str]]] = {
-    "bare": {},
-    "trap": {"technique": "trap"},
-    "translation-patch": {"technique": "translation", "translation": "patch"},
-    "translation-cache": {"technique": "translation", "translation": "cache"},
-    "hardware-nested": {"technique": "hardware", "paging": "nested"},
-    "hardware-shadow": {"technique": "hardware", "paging": "shadow"},
-    "para": {"technique": "para"},
-}
 EVENTS: Final = ("cli", "fault", "in")
 LOADED_AT: Final = 0x100000
 # irq_off() and flags_now() of the kernel as compiled: CLI (para: MOV [mask], 1), PUSHF, POP
@@ -81,7 +73,7 @@ class Life:
 
         self.kernel = build.PARA_KERNEL if technique == "para" else build.KERNEL
         collector = Collector()
-        changes: dict[str, Any] = TECHNIQUES[technique]
+        changes: dict[str, Any] = FULL_TECHNIQUES[technique]
         config = MachineConfig(
             kernel=str(self.kernel),
             initrd=(str(build.FILES),),
@@ -171,6 +163,6 @@ class Life:
 def write(names: list[str] | None = None) -> None:
     """Write the snippets of some techniques, or of all."""
     FOLDER.mkdir(exist_ok=True)
-    for technique in names or TECHNIQUES:
+    for technique in names or FULL_TECHNIQUES:
         for name, text in Life(technique).snippets().items():
             (FOLDER / f"{technique}-{name}.txt").write_text(text, encoding="utf-8")

@@ -57,6 +57,16 @@ BOOT_DEVICES: Final = ("floppy", "cd", "hd")
 TECHNIQUES: Final = ("bare", "trap", "translation", "hardware", "para")
 TRANSLATIONS: Final = ("patch", "cache")
 PAGINGS: Final = ("shadow", "nested")
+FULL_TECHNIQUES: Final = {
+    "bare": {"technique": "bare"},
+    "trap": {"technique": "trap"},
+    "translation-patch": {"technique": "translation", "translation": "patch"},
+    "translation-cache": {"technique": "translation", "translation": "cache"},
+    "hardware-shadow": {"technique": "hardware", "paging": "shadow"},
+    "hardware-nested": {"technique": "hardware", "paging": "nested"},
+    "para": {"technique": "para"},
+}
+"""What a machine is told, by the technique's name in tables (`MachineConfig.full_technique`)."""
 ENTRIES: Final = ("auto", "16", "32", "64")
 CPU_MODELS: Final = ("core2duo", "pentium3")  # those of vmm/cpu/cpuid.py, which loads the engine
 

@@ -145,7 +145,7 @@ class Machine:
 
     def _set_a20(self, enabled: bool) -> None:
         self.processor.live.set_a20(enabled)
-        self.technique.a20_changed(enabled)
+        self.technique.a20_changed()
 
     def _request_reset(self, reason: str) -> None:
         self._reset_wanted = reason

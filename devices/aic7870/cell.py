@@ -22,13 +22,17 @@ from devices.aic7870 import registers as r
 from devices.aic7870.bus import ScsiBus
 from devices.aic7870.interrupts import Interrupts
 from devices.aic7870.nexus import DATA_IN, DATA_OUT
-from devices.aic7870.register_file import RegisterFile
+from devices.aic7870.register_file import COUNT_BITS, Keeping, RegisterFile
 
 OWN_ID: Final = 0x0F  # of SCSIID
 TARGET_SHIFT: Final = 4
 NARROW_IDS: Final = 8
+SCSI_DMA: Final = r.SCSIEN | r.SDMAEN
 SXFRCTL0_KEPT: Final = 0xFF & ~(r.CLRSTCNT | r.CLRCHN | r.FAST20)
 SCSIID_AT_RESET: Final = 0x07
+STCNT: Final = r.STCNT // 4  # double words of the register file
+SHADDR: Final = r.SHADDR // 4
+HCNT: Final = r.HCNT // 4
 DISCARD_BYTES: Final = 0x1_0000  # in one piece
 DISCARD_AT_ONCE: Final = 256  # pieces; the rest at the next access of the chip
 
@@ -50,6 +54,7 @@ class ScsiCell:
     def __init__(self, registers: RegisterFile, bus: ScsiBus, interrupts: Interrupts, wide: bool) -> None:
         self._registers = registers
         self._plain = registers.plain
+        self._words = registers.words
         self._bus = bus
         self._interrupts = interrupts
         self._ids = 2 * NARROW_IDS if wide else NARROW_IDS
@@ -75,10 +80,10 @@ class ScsiCell:
             (r.SCSIDATL, self._write_data),
             (r.CLRSINT0, self._write_clrsint0),
             (r.CLRSINT1, self._write_clrsint1),
-            (r.SIMODE0, self._write_simode0),
-            (r.SIMODE1, self._write_simode1),
         ):
             writers[address] = writer
+        for address in (r.SIMODE0, r.SIMODE1):
+            self._registers.keep(address, Keeping(then=self.update))
 
     def reset(self) -> None:
         """CHIPRST: the cell lets go of the bus. The target it was connected to gives up."""
@@ -93,13 +98,13 @@ class ScsiCell:
     def update(self) -> None:
         """Show what has changed, and interrupt for it."""
         plain, bus = self._plain, self._bus
-        status1 = self._status1
-        if status1 & r.REQINIT and (self.expected ^ bus.phase) & r.PHASE_BITS:
+        status1, lines = self._status1, bus.phase
+        if status1 & r.REQINIT and self.expected != lines:
             status1 |= r.PHASEMIS
-        lines = bus.phase
         if bus.nexus is not None:
-            lines |= r.BSY_LINE | (r.REQ_LINE if bus.request else 0)
-            lines |= r.ACK_LINE if self._acknowledging else 0
+            lines |= r.BSY_LINE | r.REQ_LINE if bus.request else r.BSY_LINE
+            if self._acknowledging:
+                lines |= r.ACK_LINE
         elif self._status0 & r.SELINGO and not status1 & r.SELTO:
             lines |= r.SEL_LINE
         if bus.attention:
@@ -120,7 +125,7 @@ class ScsiCell:
         self._status1 |= r.REQINIT
         if self._bus.phase != self.expected:
             self._status1 |= r.PHASECHG
-        if self._plain[r.SXFRCTL0] & r.SPIOEN and not self._dma():
+        if self._plain[r.SXFRCTL0] & r.SPIOEN and not self._plain[r.DFCNTRL] & SCSI_DMA:
             self._status0 |= r.SPIORDY
             if self._latched:
                 self._send()
@@ -181,7 +186,7 @@ class ScsiCell:
             self._status1 |= r.SELTO
 
     def _dma(self) -> int:
-        return self._plain[r.DFCNTRL] & (r.SCSIEN | r.SDMAEN)
+        return self._plain[r.DFCNTRL] & SCSI_DMA
 
     def leave_pio(self) -> None:
         """SCSI DMA has been switched on: bytes are not the driver's to take."""
@@ -224,9 +229,10 @@ class ScsiCell:
         if plain[r.SXFRCTL0] != value & SXFRCTL0_KEPT:
             plain[r.SXFRCTL0] = value & SXFRCTL0_KEPT
             self._registers.epoch += 1
-        if value & r.CLRSTCNT and any(plain[r.STCNT : r.STCNT + 3] + plain[r.SHADDR : r.SHADDR + 4]):
-            plain[r.STCNT : r.STCNT + 3] = bytes(3)
-            plain[r.SHADDR : r.SHADDR + 4] = bytes(4)
+        words = self._words
+        if value & r.CLRSTCNT and (words[STCNT] & COUNT_BITS or words[SHADDR]):
+            words[STCNT] &= ~COUNT_BITS
+            words[SHADDR] = 0
             self._registers.epoch += 1
         if value & r.CLRCHN:
             self._latched = False
@@ -268,10 +274,12 @@ class ScsiCell:
         if self.expected != value & r.PHASE_BITS:
             self.expected = value & r.PHASE_BITS
             self._registers.epoch += 1
-        self._acknowledge_by_hand(bool(value & r.ACK_LINE))
+        if self._acknowledging or value & r.ACK_LINE:
+            self._acknowledge_by_hand(bool(value & r.ACK_LINE))
         if bus.request:
             self.on_request()
-        self.discard()
+        if self._plain[r.SXFRCTL1] & r.BITBUCKET:
+            self.discard()
         self.update()
 
     def _acknowledge_by_hand(self, level: bool) -> None:
@@ -291,12 +299,10 @@ class ScsiCell:
 
     def _count(self) -> None:
         """A byte has gone by PIO."""
-        plain = self._plain
-        left = int.from_bytes(plain[r.STCNT : r.STCNT + 3], "little")
-        if left:
-            plain[r.STCNT : r.STCNT + 3] = (left - 1).to_bytes(3, "little")
-            shadow = int.from_bytes(plain[r.SHADDR : r.SHADDR + 4], "little") + 1 & 0xFFFF_FFFF
-            plain[r.SHADDR : r.SHADDR + 4] = shadow.to_bytes(4, "little")
+        words = self._words
+        if words[STCNT] & COUNT_BITS:
+            words[STCNT] -= 1
+            words[SHADDR] = words[SHADDR] + 1 & 0xFFFF_FFFF
 
     def _read_data(self) -> int:
         bus = self._bus
@@ -338,15 +344,13 @@ class ScsiCell:
 
     def _read_sstat0(self) -> int:
         """Return SSTAT0: SDONE and DMADONE follow from the counters."""
-        plain = self._plain
+        plain, words = self._plain, self._words
         value = self._status0
         done = value & r.SPIORDY
-        if not (plain[r.STCNT] or plain[r.STCNT + 1] or plain[r.STCNT + 2] or plain[r.SXFRCTL1] & r.SWRAPEN):
+        if not (words[STCNT] & COUNT_BITS or plain[r.SXFRCTL1] & r.SWRAPEN):
             done |= plain[r.DFCNTRL] & r.SDMAEN | plain[r.SXFRCTL0] & r.SPIOEN
         if done:
-            value |= r.SDONE
-            if not (plain[r.HCNT] or plain[r.HCNT + 1] or plain[r.HCNT + 2]):
-                value |= r.DMADONE
+            value |= r.SDONE if words[HCNT] & COUNT_BITS else r.SDONE | r.DMADONE
         return value
 
     def _write_clrsint0(self, value: int) -> None:
@@ -360,18 +364,6 @@ class ScsiCell:
         if value & r.CLRATNO:
             self._bus.attention = False
         self.update()
-
-    def _write_simode0(self, value: int) -> None:
-        if self._plain[r.SIMODE0] != value:
-            self._plain[r.SIMODE0] = value
-            self._registers.epoch += 1
-            self.update()
-
-    def _write_simode1(self, value: int) -> None:
-        if self._plain[r.SIMODE1] != value:
-            self._plain[r.SIMODE1] = value
-            self._registers.epoch += 1
-            self.update()
 
     def save(self) -> CellState:
         """Return what is not in the register file."""

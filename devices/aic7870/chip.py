@@ -14,7 +14,7 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 import msgspec
@@ -26,7 +26,7 @@ from devices.aic7870.fifo import DataPath, DataPathState
 from devices.aic7870.interrupts import Interrupts, InterruptState
 from devices.aic7870.nexus import COMPLETE, Nexus
 from devices.aic7870.peripheral import Peripheral, Target
-from devices.aic7870.register_file import REGISTERS, SCB_WINDOW, SCRATCH, RegisterFile
+from devices.aic7870.register_file import REGISTERS, SCB_WINDOW, SCRATCH, Keeping, RegisterFile
 from devices.aic7870.scb import ScbMemory, ScbState
 from devices.aic7870.sequencer import Sequencer, SequencerState
 from devices.aic7870.straps import Straps, StrapsState
@@ -133,17 +133,7 @@ class Aic7870:
         for address in (*INERT, *READ_ONLY):
             writers[address] = _ignore
         for address, mask in MASKED.items():
-            writers[address] = self._masked_writer(address, mask)
-
-    def _masked_writer(self, address: int, mask: int) -> Callable[[int], None]:
-        registers = self.registers
-
-        def write(value: int) -> None:
-            if registers.plain[address] != value & mask:
-                registers.plain[address] = value & mask
-                registers.epoch += 1
-
-        return write
+            self.registers.keep(address, Keeping(mask))
 
     # --- resets --------------------------------------------------------------------------------
 

@@ -35,15 +35,13 @@ from devices.aic7870.instruction import (
     OR,
     ROL,
     ROL_COUNT,
-    STACK_BITS,
-    STACK_DEPTH,
     XOR,
     Instruction,
     rotation_carry_bit,
     rotation_mask,
 )
 from devices.aic7870.path import KEPT, Path, Value
-from devices.aic7870.register_file import REGISTERS, RegisterFile
+from devices.aic7870.register_file import REGISTERS, Keeping, RegisterFile
 
 if TYPE_CHECKING:
     from devices.aic7870.sequencer import Sequencer
@@ -64,6 +62,7 @@ ENDS: Final = frozenset(
 """What may move the PC, change how the sequencer runs or reset it when it is written."""
 
 ATTENTION: Final = "F.attention"
+PLAIN: Final = Keeping()
 IGNORED_WRITES: Final = frozenset((reg.ALLONES, reg.NONE, reg.FLAGS, reg.SINDIR, reg.STACK))
 
 
@@ -92,11 +91,16 @@ class Compiler:
         names = {"S": self._sequencer, "F": registers, "P": registers.plain,
                  "R": registers.readers, "W": registers.writers}  # fmt: skip
         for function in sorted(translation.path.functions):
-            table = registers.readers if function[0] == "r" else registers.writers
-            names[function] = table[int(function[1:])]
+            names[function] = _function(registers, function[0], int(function[1:]))
         made: dict[str, Any] = {}
         exec(_code(translation.text(tuple(names))), made)  # noqa: S102 - the text is made from numbers alone
         return Block(made["make"](**names), longest)
+
+
+def _function(registers: RegisterFile, kind: str, address: int) -> Callable[..., Any] | None:
+    if kind == "t":
+        return registers.keeping[address].then
+    return registers.readers[address] if kind == "r" else registers.writers[address]
 
 
 @lru_cache(maxsize=CODE_CACHE)
@@ -111,6 +115,7 @@ class Translation:
         self.path = Path()
         self._readers = registers.readers
         self._writers = registers.writers
+        self._keeping = registers.keeping
         self._ends = frozenset(range(REGISTERS)) if ends is None else ends
         self._executed = 0
         self._pc = 0
@@ -182,8 +187,8 @@ class Translation:
             return path.name(f"{total} & 255")
         if operation == AND and operand == BYTE:
             return source if isinstance(source, int) or source.isidentifier() else path.name(source)
-        if operation == OR and source == 0:
-            return operand
+        if operation == OR and 0 in (source, operand):
+            return operand if source == 0 else source
         if isinstance(source, int) and isinstance(operand, int):
             return {OR: source | operand, AND: source & operand, XOR: source ^ operand}[operation]
         return path.name(f"{source} {OPERATORS[operation]} {operand}")
@@ -200,9 +205,9 @@ class Translation:
 
     def _return(self) -> int | None:
         path = self.path
-        stack = path.stack
-        path.stack = path.name(f"{stack} >> 9 | ({stack} & 511) << 27")
-        target: Value = path.returns.pop() if path.returns else f"{stack} & 511"
+        target = path.stack.pop()
+        if isinstance(target, str):
+            target = path.name(target)
         if self._leaving == "True" or isinstance(target, str):
             path.leave(target, self._executed, MAY_HAVE_STOPPED if self._leaving else 0)
             return None
@@ -219,9 +224,7 @@ class Translation:
             taken = self._test(instruction, source)
         address = instruction.address
         if instruction.operation == CALL:
-            path = self.path
-            path.stack = path.name(f"({path.stack} << 9 | {self._next}) & {STACK_BITS}")
-            path.returns = [*path.returns[1 - STACK_DEPTH :], self._next]
+            self.path.stack.push(self._next)
             return self._transfer(address, 0)
         back = WENT_BACK if address <= self._pc else 0
         if instruction.operation == JMP:
@@ -256,11 +259,12 @@ class Translation:
     def _test(self, instruction: Instruction, source: Value) -> str:
         """Return the condition of JE, JNE, JZ and JNZ, and set the flag as if it holds."""
         operand = instruction.immediate or self.path.value(reg.ACCUM)
+        common = f"{source}" if operand == BYTE else f"{source} & {operand}"
         condition = {
             JE: f"{source} == {operand}",
             JNE: f"{source} != {operand}",
-            JZ: f"not {source} & {operand}",
-            JNZ: f"{source} & {operand}",
+            JZ: f"not {common}",
+            JNZ: common,
         }[instruction.operation]
         self.path.zero = str(instruction.operation in (JE, JZ))
         return condition
@@ -287,7 +291,7 @@ class Translation:
             return path.name(f"P[{address}]")
         if address == reg.STACK:
             path.settle()
-            path.forget_stack()
+            path.stack.forget()
         elif address in self._ends and address not in OWN:
             self._leaving = ATTENTION
         return path.name(f"{path.function('r', address)}()")
@@ -318,8 +322,8 @@ class Translation:
             self._write_indirect(value)
         elif address in IGNORED_WRITES:
             return
-        elif self._writers[address] is None:
-            self._store(address, value)
+        elif self._writers[address] is None or address in self._keeping:
+            self._store(address, value, self._keeping.get(address, PLAIN))
         elif address in ENDS:
             self._expose()
             path.emit(f"{path.function('w', address)}({value})")
@@ -352,17 +356,30 @@ class Translation:
         path.emit(" F.epoch += 1")
         self._leave_if(f"{writer} is not None")
 
-    def _store(self, address: int, value: Value) -> None:
-        self.path.emit(f"if P[{address}] != {value}:")
-        self.path.emit(f" P[{address}] = {value}")
-        self.path.emit(" F.epoch += 1")
+    def _store(self, address: int, value: Value, keeping: Keeping) -> None:
+        path = self.path
+        if keeping.mask != BYTE:
+            value = value & keeping.mask if isinstance(value, int) else path.name(f"{value} & {keeping.mask}")
+        places = [f"P[{at}]" for at in (address, keeping.also) if at is not None]
+        path.emit(f"if {' or '.join(f'{place} != {value}' for place in places)}:")
+        path.emit(f" {' = '.join(places)} = {value}")
+        path.emit(" F.epoch += 1")
+        if keeping.then is None:
+            return
+        if keeping.when:
+            path.emit(f" if {' or '.join(f'P[{at}]' for at in keeping.when)}:")
+        indent = "  " if keeping.when else " "
+        if address in self._ends:
+            path.emit(f"{indent}S.pc = {self._next}")
+            self._leave_if(ATTENTION)
+        path.emit(f"{indent}{path.function('t', address)}()")
 
     # -------------------------------------------------------------------- leaving
 
     def _expose(self) -> None:
         """Store everything, the PC too: a write follows that ends the path."""
         self.path.settle()
-        self.path.forget_stack()
+        self.path.stack.forget()
         self.path.emit(f"S.pc = {self._next}")
         self._pc_stored = True
 

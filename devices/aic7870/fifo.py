@@ -11,16 +11,16 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
 from typing import Final
 
 import msgspec
 
 from devices.aic7870 import registers as r
 from devices.aic7870.bus import ScsiBus
-from devices.aic7870.cell import ScsiCell
+from devices.aic7870.cell import HCNT, SCSI_DMA, SHADDR, STCNT, ScsiCell
 from devices.aic7870.nexus import DATA_IN
-from devices.aic7870.register_file import RegisterFile
+from devices.aic7870.register_file import COUNT_BITS, Keeping, RegisterFile
 from devices.backplane import GuestMemory
 
 FIFO_BYTES: Final = 256
@@ -31,8 +31,10 @@ SLICES_AT_ONCE: Final = 0x2000
 """All that STCNT counts in blocks of a CD. Messages by DMA are slices of a byte, and ATN brings ever more."""
 
 DFCNTRL_KEPT: Final = 0x7C
-SCSI_DMA: Final = r.SCSIEN | r.SDMAEN
+ENGINES: Final = SCSI_DMA | r.HDMAEN
 ADDRESS_MASK: Final = 0xFFFF_FFFF
+
+HADDR: Final = r.HADDR // 4  # double word of the register file
 
 
 class DataPathState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,11 +51,11 @@ class DataPath:
     def __init__(self, registers: RegisterFile, memory: GuestMemory, bus: ScsiBus, cell: ScsiCell) -> None:
         self._registers = registers
         self._plain = registers.plain
+        self._words = registers.words
         self._memory = memory
         self._bus = bus
         self._cell = cell
-        self._fifo = bytearray()
-        self._first = 0  # of the FIFO's bytes that has not been popped
+        self._fifo: deque[int] = deque()
         self._flushing = False
         self._moving = False
         self._master = False
@@ -63,9 +65,9 @@ class DataPath:
         registers.readers[r.DFDAT] = self._pop_byte
         registers.writers[r.DFDAT] = self._push_byte
         for at in range(4):
-            registers.writers[r.HADDR + at] = self._address_writer(at)
+            registers.keep(r.HADDR + at, Keeping(also=r.SHADDR + at))
         for address in (*range(r.STCNT, r.STCNT + 3), *range(r.HCNT, r.HCNT + 3)):
-            registers.writers[address] = self._count_writer(address)
+            registers.keep(address, Keeping(when=(r.DFCNTRL, r.SIMODE0), then=self.request))
 
     def reset(self) -> None:
         """CHIPRST: nothing enabled, FIFO empty."""
@@ -77,43 +79,40 @@ class DataPath:
         self.request()
 
     def _empty(self) -> None:
-        if len(self._fifo) > self._first or self._flushing:
+        if self._fifo or self._flushing:
             self._registers.epoch += 1
-        self._fifo.clear()
-        self._first = 0
-        self._flushing = False
+            self._fifo.clear()
+            self._flushing = False
 
     # --- registers -----------------------------------------------------------------------------
 
     def _write_dfcntrl(self, value: int) -> None:
+        plain = self._plain
         kept = value & DFCNTRL_KEPT
-        if self._plain[r.DFCNTRL] != kept:
-            self._plain[r.DFCNTRL] = kept
+        if plain[r.DFCNTRL] != kept:
+            plain[r.DFCNTRL] = kept
             self._registers.epoch += 1
-        if value & SCSI_DMA:
-            self._cell.leave_pio()
         if value & r.FIFORESET:
             self._empty()
-        if value & r.FIFOFLUSH and not value & r.DIRECTION and len(self._fifo) > self._first:
+        if value & r.FIFOFLUSH and not value & r.DIRECTION and self._fifo:
             self._flushing = True
-        if kept:
+        if value & ENGINES:
+            if value & SCSI_DMA:
+                self._cell.leave_pio()
             self.request()
-        elif self._plain[r.SIMODE0]:
+        elif plain[r.SIMODE0]:
             self._cell.update()
 
     def _read_dfstatus(self) -> int:
-        plain = self._plain
-        level = len(self._fifo) - self._first
-        value = r.FIFOEMP if level == 0 else 0
+        level = len(self._fifo)
+        value = 0 if self._words[HCNT] & COUNT_BITS else r.HDONE
+        if not level:
+            value |= r.FIFOEMP
         if level < QUADWORD:
             value |= r.FIFOQWDEMP
-        if level >= FIFO_BYTES:
+        elif level >= FIFO_BYTES:
             value |= r.FIFOFULL
-        if self._reached(level):
-            value |= r.DFTHRESH
-        if not (plain[r.HCNT] or plain[r.HCNT + 1] or plain[r.HCNT + 2]):
-            value |= r.HDONE
-        return value
+        return value | r.DFTHRESH if self._reached(level) else value
 
     def _reached(self, level: int) -> bool:
         """Tell whether the threshold is: of bytes on the way to the host, or of room for those from it."""
@@ -123,48 +122,25 @@ class DataPath:
         return level >= threshold
 
     def _pop_byte(self) -> int:
-        if len(self._fifo) == self._first:
+        fifo = self._fifo
+        if not fifo:
             return 0
-        value = self._fifo[self._first]
-        self._first += 1
         self._registers.epoch += 1
-        plain = self._plain
-        if plain[r.DFCNTRL] & r.SCSIEN or plain[r.HCNT] or plain[r.HCNT + 1] or plain[r.HCNT + 2]:
+        value = fifo.popleft()
+        if self._plain[r.DFCNTRL] & ENGINES:
             self.request()
         return value
 
     def _push_byte(self, value: int) -> None:
-        level = len(self._fifo) - self._first
+        level = len(self._fifo)
         if level >= FIFO_BYTES:
             return
         self._fifo.append(value)
         self._registers.epoch += 1
         if self._plain[r.DFCNTRL] & (r.SCSIEN | r.HDMAEN):
             level += 1
-            if not level % QUADWORD or level >= self._get(r.STCNT, 3):
+            if not level % QUADWORD or level >= self._words[STCNT] & COUNT_BITS:
                 self.request()
-
-    def _address_writer(self, at: int) -> Callable[[int], None]:
-        plain, registers = self._plain, self._registers
-
-        def write(value: int) -> None:
-            if plain[r.HADDR + at] != value or plain[r.SHADDR + at] != value:
-                plain[r.HADDR + at] = plain[r.SHADDR + at] = value
-                registers.epoch += 1
-
-        return write
-
-    def _count_writer(self, address: int) -> Callable[[int], None]:
-        plain, registers = self._plain, self._registers
-
-        def write(value: int) -> None:
-            if plain[address] != value:
-                plain[address] = value
-                registers.epoch += 1
-                if plain[r.DFCNTRL] or plain[r.SIMODE0]:
-                    self.request()
-
-        return write
 
     # --- movement ------------------------------------------------------------------------------
 
@@ -174,59 +150,57 @@ class DataPath:
         Of the counters it shows only SDONE and DMADONE, which nobody sees before reading SSTAT0,
         unless SIMODE0 makes an interrupt of them.
         """
-        plain = self._plain
         if self._moving:
             return
-        if (plain[r.DFCNTRL] and self._move()) or plain[r.SIMODE0]:
-            self._cell.update()
-
-    def _move(self) -> bool:
-        """Run the engines that are enabled until one side has enough; tell whether the bus moved."""
-        self._moving = True
         control = self._plain[r.DFCNTRL]
         moved = False
-        if control & SCSI_DMA == SCSI_DMA:
-            moved = self._move_scsi(control)
-        elif control & r.HDMAEN and not control & r.SCSIEN:
-            self._move_host(control)
-        self._moving = False
-        return moved
+        if control & ENGINES:
+            self._moving = True
+            if control & SCSI_DMA == SCSI_DMA:
+                moved = self._move_scsi(control)
+            elif control & r.HDMAEN and not control & r.SCSIEN:
+                self._move_host(control)
+            self._moving = False
+        if moved or self._plain[r.SIMODE0]:
+            self._cell.update()
 
     def _move_scsi(self, control: int) -> bool:
+        """Run both engines until one side has enough; tell whether the bus moved."""
         bus, cell = self._bus, self._cell
-        host = bool(control & r.HDMAEN) and self._master
-        outward = bool(control & r.DIRECTION)
+        host = control & r.HDMAEN != 0 and self._master
+        outward = control & r.DIRECTION
         if host and not outward:
             self._to_memory()
         for slices in range(SLICES_AT_ONCE):
-            if not bus.request or bus.phase != cell.expected or outward == bool(bus.phase & r.IO_LINE):
+            phase = bus.phase
+            if not bus.request or phase != cell.expected or (not outward) is not (phase & r.IO_LINE != 0):
                 return slices > 0
-            left = self._get(r.STCNT, 3)
+            left = self._words[STCNT] & COUNT_BITS
             if not left or not (self._send(left, host) if outward else self._receive(left, host)):
                 return slices > 0
         return True
 
     def _receive(self, left: int, host: bool) -> bool:
         """Take a slice from the target to memory or to the FIFO; False if there is no room."""
-        room = self._get(r.HCNT, 3) if host else 0
+        bus = self._bus
+        room = self._words[HCNT] & COUNT_BITS if host else 0
         to_memory = room > 0
         if not to_memory:
-            room = FIFO_BYTES - (len(self._fifo) - self._first)
+            room = FIFO_BYTES - len(self._fifo)
         limit = min(left, room, SLICE_BYTES)
         if not limit:
             return False
         self._cell.request_taken()
-        bus = self._bus
         if bus.phase == DATA_IN:
             data = bus.give(limit)
         else:
             data = bytes((bus.offered(),))
             bus.acknowledge()
+        self._moved(len(data))
         if to_memory:
             self._memory.write(self._take_address(len(data)), data)
         else:
-            self._append(data)
-        self._moved(len(data))
+            self._fifo.extend(data)
         if not data:
             self._cell.update()
         return len(data) > 0
@@ -235,12 +209,10 @@ class DataPath:
         """Hand a slice of the FIFO or of memory to the target; False if there is nothing."""
         bus = self._bus
         limit = min(left, bus.wanted(), SLICE_BYTES)
-        level = len(self._fifo) - self._first
-        if level:
-            data = bytes(self._fifo[self._first : self._first + min(limit, level)])
-            self._first += len(data)
+        if self._fifo:
+            data = self._take(limit)
         elif host:
-            limit = min(limit, self._get(r.HCNT, 3))
+            limit = min(limit, self._words[HCNT] & COUNT_BITS)
             data = self._memory.read(self._take_address(limit), limit) if limit else b""
         else:
             data = b""
@@ -258,57 +230,51 @@ class DataPath:
         if not control & r.DIRECTION:
             self._to_memory()
             return
-        room = FIFO_BYTES - (len(self._fifo) - self._first)
-        length = min(room, self._get(r.HCNT, 3))
+        length = min(FIFO_BYTES - len(self._fifo), self._words[HCNT] & COUNT_BITS)
         if length:
-            self._append(self._memory.read(self._take_address(length), length))
+            self._fifo.extend(self._memory.read(self._take_address(length), length))
 
     def _to_memory(self) -> None:
-        level = len(self._fifo) - self._first
-        length = min(level, self._get(r.HCNT, 3))
+        level = len(self._fifo)
+        length = min(level, self._words[HCNT] & COUNT_BITS)
         if length and (self._flushing or self._reached(level)):
-            data = bytes(self._fifo[self._first : self._first + length])
-            self._first += length
-            self._memory.write(self._take_address(length), data)
-        if self._first == len(self._fifo):
+            self._memory.write(self._take_address(length), self._take(length))
+        if not self._fifo:
             self._flushing = False
 
-    def _append(self, data: bytes) -> None:
-        if self._first:
-            del self._fifo[: self._first]
-            self._first = 0
-        self._fifo += data
+    def _take(self, limit: int) -> bytes:
+        """Return the FIFO's next bytes."""
+        fifo = self._fifo
         self._registers.epoch += 1
+        if len(fifo) > limit:
+            return bytes([fifo.popleft() for _ in range(limit)])
+        data = bytes(fifo)
+        fifo.clear()
+        return data
 
     # --- counters ------------------------------------------------------------------------------
 
-    def _get(self, address: int, length: int) -> int:
-        return int.from_bytes(self._plain[address : address + length], "little")
-
-    def _put(self, address: int, length: int, value: int) -> None:
-        self._plain[address : address + length] = value.to_bytes(length, "little")
-        self._registers.epoch += 1
-
     def _take_address(self, length: int) -> int:
         """Return HADDR and move it and HCNT on by `length`."""
-        address = self._get(r.HADDR, 4)
-        self._put(r.HADDR, 4, address + length & ADDRESS_MASK)
-        self._put(r.HCNT, 3, self._get(r.HCNT, 3) - length)
+        words = self._words
+        address = words[HADDR]
+        words[HADDR] = address + length & ADDRESS_MASK
+        words[HCNT] -= length
+        self._registers.epoch += 1
         return address
 
     def _moved(self, length: int) -> None:
         """Count bytes that have passed the SCSI cell."""
-        self._put(r.STCNT, 3, max(0, self._get(r.STCNT, 3) - length))
-        self._put(r.SHADDR, 4, self._get(r.SHADDR, 4) + length & ADDRESS_MASK)
+        words = self._words
+        words[STCNT] -= length
+        words[SHADDR] = words[SHADDR] + length & ADDRESS_MASK
+        self._registers.epoch += 1
 
     def save(self) -> DataPathState:
         """Return FIFO and enables."""
-        return DataPathState(
-            fifo=bytes(self._fifo[self._first :]), flushing=self._flushing, master=self._master
-        )
+        return DataPathState(fifo=bytes(self._fifo), flushing=self._flushing, master=self._master)
 
     def load(self, state: DataPathState) -> None:
         """Become `state`; nothing moves until the guest or a target does something."""
-        self._fifo[:] = state.fifo[:FIFO_BYTES]
-        self._first = 0
+        self._fifo = deque(state.fifo[:FIFO_BYTES])
         self._flushing, self._master = state.flushing, state.master

@@ -1,13 +1,14 @@
 """Lines of Python for a path through a sequencer program, and what they keep in local variables.
 
 The function made of them sees S, the sequencer; F, the register file; P, its plain bytes; R and W,
-its readers and writers; and `r12`, `w34` for the functions of the registers it names.
+its readers and writers; and `r12`, `w34`, `t56` for the functions of the registers it names.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from devices.aic7870.instruction import ADDRESS_BITS, ADDRESS_WIDTH, STACK_DEPTH
 from devices.aic7870.sequencer_registers import ACCUM, DINDEX, SINDEX
 
 KEPT: Final = frozenset((ACCUM, SINDEX, DINDEX))
@@ -16,20 +17,73 @@ Value = int | str
 """What a byte is at this place of the path: known, or the name of a local variable."""
 
 
+class ReturnStack:
+    """The return addresses at this place of a path, which knows those of the calls it has followed.
+
+    Entries are addresses or, inverted, places in the stack as it is stored. Nothing of it costs
+    anything before it has to be stored.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Something else may change the stack now; it has been stored."""
+        self._entries = [~place for place in range(STACK_DEPTH)]
+        self._known: dict[int, int] = {}
+
+    def push(self, address: int) -> None:
+        """A call; the oldest address falls off."""
+        self._entries = [address, *self._entries[:-1]]
+
+    def pop(self) -> Value:
+        """A return: the newest address goes round to be the oldest. Return it, or an expression for it."""
+        newest = self._entries.pop(0)
+        self._entries.append(newest)
+        if newest >= 0:
+            return newest
+        return self._known.get(~newest, f"S.return_stack >> {~newest * ADDRESS_WIDTH} & {ADDRESS_BITS}")
+
+    def lines(self) -> list[str]:
+        """Return the line that stores it, if it is not as it was stored."""
+        entries = self._entries
+        if entries == [~place for place in range(STACK_DEPTH)]:
+            return []
+        terms: list[str] = []
+        known = at = 0
+        while at < STACK_DEPTH:
+            first, length = entries[at], 1
+            if first >= 0:
+                known |= first << at * ADDRESS_WIDTH
+            else:
+                while at + length < STACK_DEPTH and entries[at + length] == first - length:
+                    length += 1
+                bits = (1 << length * ADDRESS_WIDTH) - 1
+                terms.append(f"(S.return_stack >> {~first * ADDRESS_WIDTH} & {bits}) << {at * ADDRESS_WIDTH}")
+            at += length
+        return [f"S.return_stack = {' | '.join([*terms, str(known)])}"]
+
+    def stored(self) -> None:
+        """It has been stored."""
+        known = {
+            at: entry if entry >= 0 else self._known.get(~entry) for at, entry in enumerate(self._entries)
+        }
+        self.forget()
+        self._known = {at: address for at, address in known.items() if address is not None}
+
+
 class Path:
     """The lines so far, and what the locals stand for at their end."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.functions: set[str] = set()
-        self.returns: list[int] = []
+        self.stack = ReturnStack()
         self._names = 0
         self._kept: dict[int, Value] = {}
         self._stale: set[int] = set()  # kept, and newer than what is stored
         self._zero: str | None = None
         self._carry: str | None = None
-        self._stack: str | None = None
-        self._stack_stale = False
 
     def emit(self, line: str) -> None:
         """Add a line."""
@@ -43,7 +97,7 @@ class Path:
         return name
 
     def function(self, kind: str, address: int) -> str:
-        """Return the name of the reader (`r`) or writer (`w`) of a register."""
+        """Return the name of a register's reader (`r`), its writer (`w`) or what follows a write (`t`)."""
         name = f"{kind}{address}"
         self.functions.add(name)
         return name
@@ -82,23 +136,6 @@ class Path:
     def carry(self, expression: str) -> None:
         self._carry = expression
 
-    @property
-    def stack(self) -> str:
-        """Name of the variable that holds the stack."""
-        if self._stack is None:
-            self._stack = self.name("S.return_stack")
-        return self._stack
-
-    @stack.setter
-    def stack(self, name: str) -> None:
-        self._stack = name
-        self._stack_stale = True
-
-    def forget_stack(self) -> None:
-        """Something else may change the stack now; it has been stored."""
-        self._stack = None
-        self.returns.clear()
-
     def store(self, indent: str = "") -> None:
         """Add the lines that store what is newer here; the path goes on as before."""
         lines = [f"P[{register}] = {self._kept[register]}" for register in sorted(self._stale)]
@@ -106,16 +143,14 @@ class Path:
             lines.append(f"S.zero = {self._zero}")
         if self._carry is not None:
             lines.append(f"S.carry = {self._carry}")
-        if self._stack_stale:
-            lines.append(f"S.return_stack = {self._stack}")
-        self.lines += [indent + line for line in lines]
+        self.lines += [indent + line for line in (*lines, *self.stack.lines())]
 
     def settle(self) -> None:
         """Store everything: what follows on this path need not do so again."""
         self.store()
         self._stale.clear()
         self._zero = self._carry = None
-        self._stack_stale = False
+        self.stack.stored()
 
     def leave(self, pc: Value, executed: int, why: Value, indent: str = "") -> None:
         """Add the lines that end the path here."""

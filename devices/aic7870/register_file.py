@@ -11,14 +11,28 @@ Sources:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 REGISTERS: Final = 256
 SCRATCH: Final = range(0x20, 0x60)
 SCB_WINDOW: Final = range(0xA0, 0xC0)
+COUNT_BITS: Final = 0xFF_FFFF  # of a counter's double word; the byte above it is another register's
 
 ReadByte = Callable[[], int]
 WriteByte = Callable[[int], None]
+
+
+class Keeping(NamedTuple):
+    """A register that keeps what is written to it, and does little more: compiled code does that in line.
+
+    A write that changes it stores the bits of `mask`, at the address `also` too. Then it calls `then`,
+    which with addresses in `when` is only for when one of these plain bytes is not 0.
+    """
+
+    mask: int = 0xFF
+    also: int | None = None
+    when: tuple[int, ...] = ()
+    then: Callable[[], None] | None = None
 
 
 class RegisterFile:
@@ -27,17 +41,36 @@ class RegisterFile:
     `epoch` counts changes: whoever changes any state that a register shows adds to it. While it
     stands still, a sequencer that comes by the same place with the same accumulator and indices
     only waits. Whoever pauses the sequencer sets `attention`, so that it need not ask after each
-    access whether it is to stop.
+    access whether it is to stop. `words` are the plain bytes as double words, for addresses and counters.
     """
 
-    __slots__ = ("attention", "epoch", "plain", "readers", "writers")
+    __slots__ = ("attention", "epoch", "keeping", "plain", "readers", "words", "writers")
 
     def __init__(self) -> None:
         self.plain = bytearray(REGISTERS)
+        self.words = memoryview(self.plain).cast("I")  # hosts are little-endian
         self.readers: list[ReadByte | None] = [None] * REGISTERS
         self.writers: list[WriteByte | None] = [None] * REGISTERS
+        self.keeping: dict[int, Keeping] = {}
         self.epoch = 0
         self.attention = False
+
+    def keep(self, address: int, keeping: Keeping) -> None:
+        """Have a register keep what is written to it."""
+        plain = self.plain
+        mask, also, when, then = keeping
+        other = address if also is None else also
+
+        def write(value: int) -> None:
+            value &= mask
+            if plain[address] != value or plain[other] != value:
+                plain[address] = plain[other] = value
+                self.epoch += 1
+                if then is not None and (not when or any(plain[at] for at in when)):
+                    then()
+
+        self.keeping[address] = keeping
+        self.writers[address] = write
 
     def read(self, address: int) -> int:
         """Read a byte as the sequencer does."""

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import msgspec
 
 from devices.aic7870 import registers as r
-from devices.aic7870.register_file import SCB_WINDOW, RegisterFile
+from devices.aic7870.register_file import SCB_WINDOW, Keeping, RegisterFile
 
 PAGES: Final = 16
 PAGE_BYTES: Final = len(SCB_WINDOW)
@@ -43,7 +43,7 @@ class ScbMemory:
         self._in: deque[int] = deque()
         self._out: deque[int] = deque()
         registers.writers[r.SCBPTR] = self._select
-        registers.writers[r.SCBCNT] = self._write_scbcnt
+        registers.keep(r.SCBCNT, Keeping(SCBCNT_BITS))
         registers.readers[r.QINFIFO] = self._pop_in
         registers.writers[r.QINFIFO] = self._push_in
         registers.readers[r.QINCNT] = self._count_in
@@ -66,11 +66,6 @@ class ScbMemory:
         if (value ^ old) % PAGES:
             self._pages[old % PAGES] = bytes(plain[_WINDOW])
             plain[_WINDOW] = self._pages[value % PAGES]
-
-    def _write_scbcnt(self, value: int) -> None:
-        if self._plain[r.SCBCNT] != value & SCBCNT_BITS:
-            self._plain[r.SCBCNT] = value & SCBCNT_BITS
-            self._registers.epoch += 1
 
     def host_address(self, address: int) -> int:
         """Return where a host access to the window goes: with SCBAUTO to the offset, which counts up."""

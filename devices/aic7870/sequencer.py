@@ -14,6 +14,7 @@ Sources:
 
 from __future__ import annotations
 
+import sys
 from typing import Final, Protocol
 
 import msgspec
@@ -40,6 +41,7 @@ from devices.backplane import Tracer
 
 HOT: Final = 8  # times by the same place before it is compiled
 RUN_LIMIT: Final = 20_000  # instructions in one go; a command of 256 scatter/gather elements takes 13,000
+COLD: Final = Block(lambda: (0, 0, 0), sys.maxsize)  # never run, for it is too long
 NO_BREAKPOINT: Final = reg.BRKDIS << 8
 
 Key = tuple[int, int, int, bytes, bool, int, int]
@@ -275,28 +277,32 @@ class Sequencer:
 
     def _run_free(self, limit: int) -> int:
         executed = 0
-        blocks = self._blocks
+        blocks, pc = self._blocks, self.pc
         while executed < limit:
-            block = blocks.get(self.pc) or self._warm(self.pc)
-            if block is None or executed + block.longest > limit:
+            run, longest = blocks.get(pc) or self._warm(pc)
+            if executed + longest > limit:
+                self.pc = pc
                 count, why = self._stretch(limit - executed)
+                pc = self.pc
             else:
-                self.pc, count, why = block.run()
+                pc, count, why = run()
             executed += count
             if why:
+                self.pc = pc
                 if why & MAY_HAVE_STOPPED:
                     self.registers.attention = False
                     if self._stopped() or self._watched():
-                        break
+                        return executed
                 if why & WENT_BACK and self._waits():
-                    break
+                    return executed
+        self.pc = pc
         return executed
 
-    def _warm(self, pc: int) -> Block | None:
+    def _warm(self, pc: int) -> Block:
         """Compile what the sequencer comes by often."""
         heat = self._heat[pc] = self._heat.get(pc, 0) + 1
         if heat <= self.hot:
-            return None
+            return COLD
         block = self._blocks[pc] = self._compiler.compile(self.fetch, pc)
         return block
 

@@ -24,7 +24,7 @@ from tests.guests.assets.console import ConsoleProcess  # noqa: E402
 from tests.guests.assets.initramfs import HALTED, KERNELS, LinuxGuest, linux_guest  # noqa: E402
 from tests.guests.assets.qemu import linux_arguments, qemu  # noqa: E402
 from tests.guests.assets.trapline import linux_options, trapline  # noqa: E402
-from vmm.cli.compare_run import FULL_NAMES  # noqa: E402
+from vmm.config import FULL_TECHNIQUES  # noqa: E402
 
 TIMEOUT_S: Final = 120
 SLOW_S: Final = 1200
@@ -75,7 +75,7 @@ def compare_techniques(guest: LinuxGuest, techniques: Sequence[str], runs: int) 
     command = ("run", *linux_options(guest, "boot"), "--engine", "accelerated")
     for _ in range(runs):
         for name, found in times.items():
-            options = [part for key, value in FULL_NAMES[name].items() for part in (f"--{key}", value)]
+            options = [part for key, value in FULL_TECHNIQUES[name].items() for part in (f"--{key}", value)]
             found.append(time_boot(lambda options=options: trapline(*command, *options), SLOW_S))  # type: ignore[misc]
     return times
 

@@ -15,8 +15,7 @@ from typing import Final, Literal, NamedTuple, Self
 from devices.backplane import PortRange, Tracer
 from tests.guests.assets.qemu import ide_disk, qemu
 from tests.oracles import MissingError, require_tool
-from vmm.cli.compare_run import FULL_NAMES
-from vmm.config import ClockSource, DriveConfig, Engine, MachineConfig
+from vmm.config import FULL_TECHNIQUES, ClockSource, DriveConfig, Engine, MachineConfig
 from vmm.cpu import registers as r
 from vmm.cpu.accel import LIBRARY
 from vmm.machine import Machine
@@ -157,7 +156,7 @@ class Pc:
             clock=clock,
             apic=apic,
             hd=() if disk is None else (DriveConfig(path=str(disk)),),
-            **FULL_NAMES[technique],  # type: ignore[arg-type]
+            **FULL_TECHNIQUES[technique],  # type: ignore[arg-type]
         )
         self.machine = Machine(config, tracer=tracer)
         self._marks = _Marks()

@@ -15,7 +15,7 @@ from tests.benchmarks.guest import Loop, Measured, Mode, Pc
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.rows import Goal, Missing, Row
 from tests.benchmarks.stock import Stock
-from vmm.cli.compare_run import FULL_NAMES
+from vmm.config import FULL_TECHNIQUES
 from vmm.techniques.para.abi import VERSION
 
 US: Final = 1e6
@@ -151,7 +151,7 @@ def rows_of(operation: Operation, lab: Lab) -> Iterator[Row | Missing]:
     event = Loop("int 0x80", lab.loops(TURNS))
     count = lab.loops(int(TURNS * operation.turns))
     loop = Loop(operation.body, count, operation.mode, operation.setup)
-    for technique in FULL_NAMES:
+    for technique in FULL_TECHNIQUES:
         measured, floors = [], []
         why = ""
         clock = "virtual" if operation.virtual else "host"

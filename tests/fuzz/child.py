@@ -18,11 +18,10 @@ import time
 import traceback
 import zlib
 from pathlib import Path
-from typing import Any
 
 from tests.fuzz import bootsectors
 from tests.fuzz.known import KNOWN
-from vmm.config import DriveConfig, MachineConfig
+from vmm.config import FULL_TECHNIQUES, DriveConfig, MachineConfig
 from vmm.machine import Machine
 from vmm.trace.instructions import InstructionFilter, InstructionRecorder
 from vmm.trace.text import TextTrace
@@ -30,14 +29,6 @@ from vmm.trace.text import TextTrace
 TIMEOUT_S = 0.25
 DISK_BYTES = 1 << 20
 CD_BYTES = 1 << 18
-TECHNIQUES: dict[str, dict[str, Any]] = {
-    "trap": {"technique": "trap"},
-    "translation-patch": {"technique": "translation", "translation": "patch"},
-    "translation-cache": {"technique": "translation", "translation": "cache"},
-    "para": {"technique": "para"},
-    "hardware-nested": {"technique": "hardware", "paging": "nested"},
-    "hardware-shadow": {"technique": "hardware", "paging": "shadow"},
-}
 MEMORY_BYTES = ((16 << 20), (16 << 20), (1 << 20), (5 << 20) + 4096)
 
 
@@ -72,7 +63,7 @@ def run(directory: Path, engine: str, setup: str, source: str) -> dict[str, obje
         engine=engine,  # type: ignore[arg-type]
         clock=wanted[0],  # type: ignore[arg-type]
         apic="apic" in wanted,
-        **next((TECHNIQUES[word] for word in wanted if word in TECHNIQUES), {}),
+        **next((FULL_TECHNIQUES[word] for word in wanted if word in FULL_TECHNIQUES), {}),
     )
     with Machine(config, tracer=trace if "exits" in wanted else None) as machine:
         if "instructions" in wanted:

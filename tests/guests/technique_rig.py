@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.oracles import MissingError, require_tool
-from vmm.config import DriveConfig, MachineConfig
+from vmm.config import FULL_TECHNIQUES, DriveConfig, MachineConfig
 from vmm.cpu.accel import LIBRARY
 from vmm.machine import Machine
 from vmm.techniques.exits import Finding
@@ -20,16 +20,6 @@ SOURCES: Final = Path(__file__).with_name("techniques")
 COMMON: Final = Path(__file__).with_name("programs")
 DISK_BYTES: Final = 1 << 20
 TIMEOUT_S: Final = 60
-# What a machine is told, by the name in tables
-TECHNIQUES: Final[dict[str, dict[str, str]]] = {
-    "bare": {},
-    "trap": {"technique": "trap"},
-    "translation-patch": {"technique": "translation", "translation": "patch"},
-    "translation-cache": {"technique": "translation", "translation": "cache"},
-    "hardware-shadow": {"technique": "hardware", "paging": "shadow"},
-    "hardware-nested": {"technique": "hardware", "paging": "nested"},
-    "para": {"technique": "para"},
-}
 FULL: Final = ("translation-patch", "translation-cache", "hardware-shadow", "hardware-nested")
 """Those under which a guest is to see no difference from bare."""
 NEEDS_ACCELERATOR: Final = frozenset({"translation-patch", "hardware-shadow"})
@@ -77,7 +67,7 @@ def config_of(disk: Path, technique: str, engine: str, **options: object) -> Mac
         memory_bytes=16 << 20,
         engine=engine,  # type: ignore[arg-type]
         clock="virtual",
-        **TECHNIQUES[technique],  # type: ignore[arg-type]
+        **FULL_TECHNIQUES[technique],  # type: ignore[arg-type]
         **options,  # type: ignore[arg-type]
     )
 

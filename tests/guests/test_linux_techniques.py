@@ -55,7 +55,7 @@ def run_like_bare(guest: LinuxGuest, technique: str, mode: str = "commands") -> 
     reference = bare(guest, mode)
     assert session.answers == reference.answers
     difference = difflib.unified_diff(sorted(reference.lines), sorted(session.lines), "bare", "here", n=0)
-    assert not list(difference)
+    assert not "\n".join(difference)
     assert not session.technique.findings
     return session
 

@@ -18,11 +18,11 @@ from tests.guests.attack_checks import Sentinels, check, hidden_of
 from tests.guests.technique_rig import (
     DISK_BYTES,
     FULL,
-    TECHNIQUES,
     config_of,
     image_of,
     require_engine,
 )
+from vmm.config import FULL_TECHNIQUES
 from vmm.cpu.descriptors import ACCESS_BYTE
 from vmm.cpu.paging import PTE_P, PTE_W
 from vmm.machine import Machine
@@ -49,7 +49,7 @@ RESULTS: Final = {  # what each says, by name; the values are compared where the
     "attack_tables": ["aliases", "code", "done"],
     "attack_selectors": ["loaded", "bases", "vectors", "done"],
 }
-MONITORED: Final = tuple(name for name in TECHNIQUES if name != "bare")
+MONITORED: Final = tuple(name for name in FULL_TECHNIQUES if name != "bare")
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def test_the_checks_see_what_they_look_for(tmp_path: Path) -> None:
         machine.run(timeout_s=TIMEOUT_S)
         sentinels.check()
         check(technique)
-        table = pager._enter(0x7000_0000, 0x5000, PTE_W, 0, is_global=False)
+        table = pager._enter(0x7000_0000, 0x5000, PTE_W, 0)
         own.words[table.words] = MONITOR_BASE | PTE_P
         with pytest.raises(AssertionError, match="0x70000000"):
             check(technique)

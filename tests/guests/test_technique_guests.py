@@ -48,6 +48,7 @@ GUESTS: Final = {
     "ldtlimit": "loaded 00001004",
     "ring1": "ring-0 00000008",
     "hole": "last 60000000",
+    "known": "marked 000f9b00",
 }
 ENGINES: Final = ("accelerated", "portable")
 QUICK: Final = "accelerated"

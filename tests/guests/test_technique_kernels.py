@@ -15,10 +15,10 @@ import pytest
 from tests.guests.assets import grub
 from tests.guests.assets.loaders import isolinux_disc
 from tests.guests.assets.machines import Firmware, run_until_shown, shown
-from tests.guests.technique_rig import FULL, TECHNIQUES
+from tests.guests.technique_rig import FULL
 from tests.guests.test_grub import on_cd, passed_tests
 from tests.guests.test_kernels import MIB, has_run_five_tests, mach, memtest
-from vmm.config import DriveConfig, MachineConfig
+from vmm.config import FULL_TECHNIQUES, DriveConfig, MachineConfig
 from vmm.machine import Machine
 
 pytestmark = [pytest.mark.guest, pytest.mark.verify, pytest.mark.usefixtures("accelerated")]
@@ -28,7 +28,7 @@ every_technique = pytest.mark.parametrize("technique", FULL)
 
 
 def machine_of(technique: str, firmware: Firmware, **fields: object) -> Machine:
-    return Machine(MachineConfig(engine="accelerated", **firmware, **TECHNIQUES[technique], **fields))  # type: ignore[arg-type]
+    return Machine(MachineConfig(engine="accelerated", **firmware, **FULL_TECHNIQUES[technique], **fields))  # type: ignore[arg-type]
 
 
 @every_technique
@@ -75,7 +75,7 @@ def test_gnu_mach_finds_our_disk_and_then_nothing_to_start(
 @pytest.mark.timeout(2 * LONG_S)
 def test_grubs_functional_tests_pass(technique: str, firmware: Firmware, tmp_path: Path) -> None:
     drives = on_cd(tmp_path, grub.test_script(grub.QUICK_TESTS))
-    found = passed_tests(drives, {**firmware, **TECHNIQUES[technique]}, LONG_S)
+    found = passed_tests(drives, {**firmware, **FULL_TECHNIQUES[technique]}, LONG_S)
     assert sorted(found) == sorted(grub.QUICK_TESTS)
 
 

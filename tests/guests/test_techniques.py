@@ -12,15 +12,15 @@ import pytest
 
 from guests.snare import build
 from tests.guests.assets.snare import ARRAY, LIMIT_S, array
-from tests.guests.technique_rig import TECHNIQUES, require_engine
-from vmm.config import MachineConfig
+from tests.guests.technique_rig import require_engine
+from vmm.config import FULL_TECHNIQUES, MachineConfig
 from vmm.machine import Machine
 from vmm.techniques.exits import Finding
 
 pytestmark = pytest.mark.guest
 
 TRAP: Final = (build.HERE / "trap.txt").read_text().splitlines()
-EQUAL: Final = tuple(name for name in TECHNIQUES if name not in ("bare", "trap"))
+EQUAL: Final = tuple(name for name in FULL_TECHNIQUES if name not in ("bare", "trap"))
 QUICK: Final = "accelerated"
 engines = pytest.mark.parametrize(
     "engine", [QUICK, pytest.param("portable", marks=pytest.mark.verify)]
@@ -37,7 +37,7 @@ def self_test(technique: str, engine: str) -> tuple[list[str], int | None, list[
         append="exit",
         engine=engine,  # type: ignore[arg-type]
         clock="virtual",
-        **TECHNIQUES[technique],  # type: ignore[arg-type]
+        **FULL_TECHNIQUES[technique],  # type: ignore[arg-type]
     )
     with Machine(config) as machine:
         result = machine.run(timeout_s=LIMIT_S)

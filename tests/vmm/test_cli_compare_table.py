@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from vmm.cli.compare_run import FULL_NAMES
 from vmm.cli.compare_table import print_comparison
+from vmm.config import FULL_TECHNIQUES
 from vmm.techniques.compare import Line, Outcome, compare
 from vmm.trace.events import ExitCount
 
@@ -24,7 +24,7 @@ def printed() -> list[str]:
             lines=(Line(f"snare[007] {NAME} = {65535 if name == 'trap' else 63}", 0),),
             exits={"emulate.mov-to-cr3": ExitCount(1_234_567, 26_199_000_000, 380_317_000)},
         )
-        for name in FULL_NAMES
+        for name in FULL_TECHNIQUES
     ]
     stream = io.StringIO()
     print_comparison(compare(outcomes), stream)

@@ -12,13 +12,13 @@ import msgspec
 import typer
 
 from vmm.cli import status
-from vmm.cli.compare_run import FULL_NAMES, chosen, outcomes
+from vmm.cli.compare_run import chosen, outcomes
 from vmm.cli.errors import print_error
 from vmm.cli.image_argument import GUEST_PREFIX, complete_image, machine_of
 from vmm.cli.kernel_options import AppendOption, InitrdOption, KernelOption
 from vmm.cli.progress import Progress
 from vmm.cli.run import EngineName
-from vmm.config import MachineConfig, parse_memory
+from vmm.config import FULL_TECHNIQUES, MachineConfig, parse_memory
 from vmm.errors import UsageError
 
 DEFAULT_TIMEOUT_S: Final = 120.0
@@ -56,7 +56,7 @@ def compare(
             "--technique",
             metavar="NAME",
             help="Only these beside bare; repeatable. Default all.",
-            autocompletion=lambda: list(FULL_NAMES),
+            autocompletion=lambda: list(FULL_TECHNIQUES),
         ),
     ] = None,
     expect: Annotated[

@@ -9,29 +9,20 @@ from typing import Final
 import msgspec
 
 from vmm.cli.work_child import ask
-from vmm.config import MachineConfig
+from vmm.config import FULL_TECHNIQUES, MachineConfig
 from vmm.errors import UsageError, VmmError
 from vmm.techniques.compare import Outcome
 
-FULL_NAMES: Final = {
-    "bare": {"technique": "bare"},
-    "trap": {"technique": "trap"},
-    "translation-patch": {"technique": "translation", "translation": "patch"},
-    "translation-cache": {"technique": "translation", "translation": "cache"},
-    "hardware-shadow": {"technique": "hardware", "paging": "shadow"},
-    "hardware-nested": {"technique": "hardware", "paging": "nested"},
-    "para": {"technique": "para"},
-}
 CHILD: Final = "vmm.cli.compare_child"
 
 
 def chosen(names: Sequence[str]) -> list[str]:
     """Return full names, bare first: all of them, or those whose beginning was given."""
     found = ["bare"]
-    for name in names or FULL_NAMES:
-        full = [full for full in FULL_NAMES if full == name or full.startswith(f"{name}-")]
+    for name in names or FULL_TECHNIQUES:
+        full = [full for full in FULL_TECHNIQUES if full == name or full.startswith(f"{name}-")]
         if not full:
-            raise UsageError(f"--technique {name!r}: expected one of {', '.join(FULL_NAMES)}")
+            raise UsageError(f"--technique {name!r}: expected one of {', '.join(FULL_TECHNIQUES)}")
         found += [entry for entry in full if entry not in found]
     return found
 
@@ -49,7 +40,7 @@ def outcomes(
         with ExitStack() as cleanup:
             try:
                 base = machine_for(name, cleanup)
-                config = msgspec.structs.replace(base, **FULL_NAMES[name]).check()
+                config = msgspec.structs.replace(base, **FULL_TECHNIQUES[name]).check()
             except VmmError as error:
                 if name == names[0]:
                     raise  # what does not even run bare is the user's to put right

@@ -10,12 +10,12 @@ import msgspec
 import typer
 
 from vmm.cli import status
-from vmm.cli.compare_run import FULL_NAMES, chosen
+from vmm.cli.compare_run import chosen
 from vmm.cli.errors import print_error
 from vmm.cli.progress import Progress
 from vmm.cli.run import EngineName
 from vmm.cli.work_child import ask
-from vmm.config import MachineConfig
+from vmm.config import FULL_TECHNIQUES, MachineConfig
 from vmm.errors import VmmError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def probe(
             "--technique",
             metavar="NAME",
             help="Only these beside bare; repeatable. Default all.",
-            autocompletion=lambda: list(FULL_NAMES),
+            autocompletion=lambda: list(FULL_TECHNIQUES),
         ),
     ] = None,
     engine: Annotated[EngineName | None, typer.Option(help="How code is run. Default auto.")] = None,
@@ -89,7 +89,7 @@ def probe(
 def _probe(name: str, engine: str) -> Probe:
     from vmm.probe.prober import Probe, find_rom
 
-    config = MachineConfig(bios=str(find_rom()), engine=engine, **FULL_NAMES[name])  # type: ignore[arg-type]
+    config = MachineConfig(bios=str(find_rom()), engine=engine, **FULL_TECHNIQUES[name])  # type: ignore[arg-type]
     answer = ask(CHILD, json.dumps(msgspec.to_builtins(config)).encode(), TIMEOUT_S)
     return Probe(name, fault=answer.fault) if answer.fault else msgspec.json.decode(answer.data, type=Probe)
 

@@ -86,7 +86,7 @@ class Technique(ABC):
         self.on_unsupported: Callable[[str], object] = str
         """Told why the guest cannot go on under this technique."""
 
-    def a20_changed(self, enabled: bool) -> None:  # noqa: B027 - most have nothing to forget
+    def a20_changed(self) -> None:  # noqa: B027 - most have nothing to forget
         """Address line 20 was gated or let through; the processor knows already."""
 
     def tell(self, reporter: Reporter | None) -> None:

@@ -38,7 +38,7 @@ from vmm.techniques.emulations import Emulations, FollowUp
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
-from vmm.techniques.shadow_descriptors import ShadowDescriptors
+from vmm.techniques.shadow_descriptors import MONITOR_LINEAR, ShadowDescriptors
 from vmm.techniques.shadow_pager import ShadowPager
 from vmm.techniques.virtual_cpu import VirtualCpu
 
@@ -120,9 +120,8 @@ class Deprivileged(Technique):
     def disarm(self) -> None:
         """Take back the intercepts that `take_over` has armed."""
 
-    def a20_changed(self, enabled: bool) -> None:
+    def a20_changed(self) -> None:
         """Physical addresses mean something else."""
-        self.pager.gate = -1 if enabled else ~(1 << 20)
         self.mappings_changed()
         self.descriptors.stale()
 
@@ -259,6 +258,10 @@ class Deprivileged(Technique):
         state = self.vcpu.state
         if state.exception_is_int:
             self._software_int(vector, began)
+        elif vector == r.PF_FAULT and state.cr[2] >= MONITOR_LINEAR:
+            self._emulate(
+                code, began, vector, state.error_code
+            )  # the load of a code segment marks it accessed
         elif vector == r.PF_FAULT:
             state.rip &= MASK_32  # a short jump below 0: QEMU cuts it to 32 bits outside long mode only
             self.on_page_fault(state.cr[2] & MASK_32, state.error_code, began)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from vmm.config import MachineConfig
 from vmm.techniques.base import Bare, Technique
 from vmm.techniques.hardware.technique import HardwareNested, HardwareShadow
@@ -10,16 +12,11 @@ from vmm.techniques.translation.cache import Cache
 from vmm.techniques.translation.patch import Patch
 from vmm.techniques.trap import Trap
 
+_KINDS: Final[dict[str, type[Technique]]] = {
+    kind.name: kind for kind in (Bare, Trap, Patch, Cache, HardwareNested, HardwareShadow, Para)
+}
+
 
 def technique_of(config: MachineConfig) -> type[Technique]:
     """Return the technique that a configuration names."""
-    kinds: dict[str, type[Technique]] = {
-        "bare": Bare,
-        "trap": Trap,
-        "translation-patch": Patch,
-        "translation-cache": Cache,
-        "hardware-nested": HardwareNested,
-        "hardware-shadow": HardwareShadow,
-        "para": Para,
-    }
-    return kinds[config.full_technique]
+    return _KINDS[config.full_technique]

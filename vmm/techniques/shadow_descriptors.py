@@ -2,8 +2,10 @@
 
 A copy of each segment descriptor, with DPL 0 made 1, so that the guest's kernel loads its own selectors
 at ring 1 without the monitor; while ring 1 is the guest's own ring 1, DPL 0 stays, and faults there.
-System descriptors are left out, so that gates and task switches fault and are emulated. So are segments
-that were never accessed: their first load sets the bit in the guest's table, for the guest to see.
+System descriptors are left out, so that gates and task switches fault and are emulated. So are data
+segments that were never accessed: their first load sets the bit in the guest's table, for the guest to see.
+A code segment keeps its bit: the engine's far transfers do not mark it, and its load as data faults where
+it would, since the copies are read-only.
 
 The pages of the guest's tables are protected. The first write makes all of the copy not present: the next
 selector load faults, the copy is made anew, and the load is tried again. (The hidden parts of segment
@@ -165,7 +167,7 @@ def _compressed(raw: bytearray, is_gdt: bool, *, ring_0: bool) -> bytes:
     words = np.frombuffer(bytes(raw), dtype="<u4").copy()
     high = words[1::2]
     segment = (high & r.DESC_S) != 0
-    segment &= (high & r.DESC_ACCESSED) != 0
+    segment &= (high & (r.DESC_CODE | r.DESC_ACCESSED)) != 0
     words[0::2][~segment] = 0
     high[~segment] = 0
     ring0 = segment & ((high >> r.DESC_DPL_SHIFT & 3) == 0)

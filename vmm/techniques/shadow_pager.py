@@ -42,11 +42,11 @@ from vmm.cpu.paging import (
 from vmm.cpu.state import CpuView
 from vmm.memory import MONITOR_BASE
 from vmm.techniques.hidden import HiddenMemory, OutOfPagesError
+from vmm.techniques.shadow_tables import ADDRESS, ParkedTables, ShadowTable
 
 _G: Final = 1 << 8
 _TABLE: Final = PTE_P | PTE_W | PTE_U | PTE_A
 _ACCESS: Final = PF_W | PF_U | PF_I
-_ADDRESS: Final = ((1 << 52) - 1) & ~PAGE_MASK
 _HOLE: Final = 1 << 38  # nothing is there: reads FFh
 _SMXP: Final = r.CR4_SMEP | r.CR4_SMAP
 _PHYSICAL_END: Final = 1 << 32
@@ -55,18 +55,6 @@ _REVERSE_MOST: Final = 1 << 18  # linear pages remembered by physical page, and 
 _ALIASES_MOST: Final = 256  # linear pages of one frame that are dropped one by one
 
 OnWrite = Callable[[int], None]  # the page's physical address
-
-
-class _Table:
-    """A last-level table: 512 entries for 2 MiB. `local`: indices of entries that are not global."""
-
-    __slots__ = ("any_global", "large", "local", "page", "words")
-
-    def __init__(self, page: int) -> None:
-        self.page = page
-        self.words = (page - MONITOR_BASE) >> 3
-        self.local: set[int] = set()
-        self.any_global = self.large = False
 
 
 class ShadowPager:
@@ -81,10 +69,11 @@ class ShadowPager:
         self, hidden: HiddenMemory, view: CpuView, engine: Engine, *, levels: int = 4, wraps: bool = True
     ) -> None:
         self._hidden, self._view, self._engine = hidden, view, engine
+        self._state = engine.view.state
         self._words = hidden.words
         self._levels, self._wraps = levels, wraps
         self._folds = wraps or levels == 3  # whether linear addresses end at 4 GiB
-        self._tables: dict[int, _Table] = {}  # by linear address >> 21
+        self._tables: dict[int, ShadowTable] = {}  # by linear address >> 21
         self._upper: dict[tuple[int, int], int] = {}  # tables above, by (level, linear address >> shift)
         self._fixed: dict[int, int] = {}  # entries of the root that are the monitor's own
         self._protected: dict[int, tuple[OnWrite, ...]] = {}  # by physical page number
@@ -93,7 +82,8 @@ class ShadowPager:
         self._linked = 0  # how often one was noted there
         self.root = hidden.allocate()
         self.fills = self.drops = 0
-        self.gate = -1  # what address line 20 leaves of a physical address
+        self._parked = ParkedTables(self._words, view, hidden.free)
+        self._space = 0  # CR3 as the present tables were made by
         self.drop_all()
 
     # -- filling
@@ -109,7 +99,7 @@ class ShadowPager:
         if self._folds:
             linear &= MASK_32
         if not view.cr[0] & r.CR0_PG:
-            self._enter(linear, linear & MASK_32 & ~PAGE_MASK, PTE_W | PTE_U, access, is_global=False)
+            self._enter(linear, linear & MASK_32 & ~PAGE_MASK, PTE_W | PTE_U, access)
             return
         physical, trail = walk(view, linear, access)
         leaf = trail[0][1]
@@ -124,17 +114,22 @@ class ShadowPager:
             rights &= ~PTE_W
         if nx & PTE_NX and view.efer & r.EFER_NXE:
             rights |= PTE_NX
-        is_global = bool(leaf & _G and view.cr[4] & r.CR4_PGE)
-        table = self._enter(linear, physical & ~PAGE_MASK, rights, access, is_global=is_global)
+        table = self._enter(linear, physical & ~PAGE_MASK, rights, access)
         if leaf & PTE_PS and len(trail) < self._guest_levels():
             table.large = True
+        if leaf & _G and view.cr[4] & r.CR4_PGE:
+            table.any_global = True
+            table.local.pop(linear >> 12 & 511, None)
+        else:
+            size = 8 if view.cr[4] & r.CR4_PAE else 4
+            table.note(linear >> 12 & 511, trail, size, dirty=bool(access & PF_W))
 
     def _guest_levels(self) -> int:
         view = self._view
         return 4 if view.efer & r.EFER_LMA else 2
 
-    def _enter(self, linear: int, frame: int, rights: int, access: int, *, is_global: bool) -> _Table:
-        frame &= self.gate
+    def _enter(self, linear: int, frame: int, rights: int, access: int) -> ShadowTable:
+        frame &= self._state.a20_mask
         number = frame >> 12
         if self._linked >= _REVERSE_MOST:
             self.drop_all()
@@ -154,10 +149,6 @@ class ShadowPager:
         at = table.words + index
         old = self._words[at]
         self._words[at] = frame | rights | (PTE_P | PTE_A | PTE_D)
-        if is_global:
-            table.any_global = True
-        else:
-            table.local.add(index)
         if old:
             self._flush(linear)
         self._mapped.setdefault(number, set()).add(linear >> 12)
@@ -165,9 +156,9 @@ class ShadowPager:
         self.fills += 1
         return table
 
-    def _new_table(self, linear: int) -> _Table:
+    def _new_table(self, linear: int) -> ShadowTable:
         above = self._directory(linear)
-        table = _Table(self._hidden.allocate())
+        table = ShadowTable(self._hidden.allocate())
         self._words[above] = table.page | _TABLE
         self._tables[linear >> 21] = table
         return table
@@ -187,7 +178,7 @@ class ShadowPager:
                 self._upper[shift, linear >> shift] = page
                 if self._wraps and shift == 30 and linear >> 30 == 0:
                     self._words[(table - MONITOR_BASE >> 3) + 4] = entry
-            table = entry & _ADDRESS
+            table = entry & ADDRESS
             shift -= 9
         return (table - MONITOR_BASE >> 3) + (linear >> 21 & 511)
 
@@ -200,7 +191,7 @@ class ShadowPager:
         wanted = PTE_P | (PTE_W if write else 0) | (PTE_U if user else 0)
         if entry & wanted != wanted or (fetch and entry & PTE_NX) or self._view.cr[4] & _SMXP:
             return None
-        return entry & _ADDRESS | linear & PAGE_MASK
+        return entry & ADDRESS | linear & PAGE_MASK
 
     # -- dropping
 
@@ -241,15 +232,12 @@ class ShadowPager:
                 self._unlink(region, table)
         self._engine.flush_tlb()
 
-    def _unlink(self, region: int, table: _Table) -> None:
+    def _unlink(self, region: int, table: ShadowTable) -> None:
         self._words[self._directory(region << 21)] = 0
         self._hidden.free(table.page)
 
     def new_address_space(self) -> None:
-        """MOV to CR3: all goes but global pages, where the guest has turned them on."""
-        if not self._view.cr[4] & r.CR4_PGE:
-            self.drop_all()
-            return
+        """MOV to CR3: all goes but global pages, and what is still right of the space that comes again."""
         self.drops += 1
         words = self._words
         gone = []
@@ -261,8 +249,25 @@ class ShadowPager:
                     words[table.words + index] = 0
                 table.local.clear()
         for region in gone:
-            self._unlink(region, self._tables.pop(region))
+            words[self._directory(region << 21)] = 0
+            self._parked.park(self._space, region, self._tables.pop(region))
+        self._space = self._view.cr[3]
+        for region, table in self._parked.take(self._space, self._protected):
+            self._show(region, table)
         self._engine.flush_tlb()
+
+    def _show(self, region: int, table: ShadowTable) -> None:
+        """Put a table that was parked where it was, unless something is there now."""
+        if region in self._tables or (self._hole is not None and self._hole[0] == region):
+            self._hidden.free(table.page)
+            return
+        try:
+            above = self._directory(region << 21)
+        except OutOfPagesError:
+            self._hidden.free(table.page)
+            return
+        self._words[above] = table.page | _TABLE
+        self._tables[region] = table
 
     def drop_all(self) -> None:
         """Forget everything but what is the monitor's own."""
@@ -274,6 +279,8 @@ class ShadowPager:
         self._tables.clear()
         self._upper.clear()
         self._mapped.clear()
+        self._parked.clear()
+        self._space = self._view.cr[3]
         self._linked = 0
         self._hidden.clear(self.root)
         for index, entry in self._fixed.items():
@@ -346,7 +353,7 @@ class ShadowPager:
                 continue
             at = table.words + (page & 511)
             entry = words[at]
-            if entry & PTE_W and entry & _ADDRESS == frame:
+            if entry & PTE_W and entry & ADDRESS == frame:
                 words[at] = entry & ~PTE_W
                 self._flush(page << 12)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from vmm.cpu import registers as r
 from vmm.cpu.emulate import emulate
 from vmm.cpu.encoding import MAX_LENGTH
 from vmm.cpu.engine import INTERCEPT_VECTOR
@@ -76,7 +77,10 @@ class Trap(Deprivileged):
             code = code or read_code(self.vcpu, real.code_address(), MAX_LENGTH)
             for site in find_sites(code, code_bits(real), first_only=True):
                 self._found(real.code_address(), site)
+        stepping = real.state.eflags & r.TF
         emulate(self._exposed, self.services, code or None)
+        if stepping:
+            self.step()
 
     def on_block(self, code: bytes) -> None:
         """Name the sensitive instructions that no intercept tells of."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from vmm.config import TECHNIQUES
 from vmm.trace.disassembly import code_bits
 from vmm.trace.events import Exit
 from vmm.trace.reasons import find_reason
@@ -21,7 +22,6 @@ from vmm.trace.reasons import find_reason
 if TYPE_CHECKING:
     from vmm.cpu.decode import InstructionClass
 
-TECHNIQUES: Final = ("bare", "trap", "translation", "hardware", "para")
 
 _EVENTS: Final = {
     "interrupt": (

@@ -6,16 +6,18 @@ import random
 from typing import Final
 
 from devices.aic7870 import sequencer_registers as reg
-from devices.aic7870.register_file import RegisterFile
+from devices.aic7870.register_file import Keeping, RegisterFile
 from devices.aic7870.sequencer import Sequencer, SequencerState
 from devices.aic7870.sequencer_registers import LOADRAM
 
 STORE: Final = 0x01  # has functions, but only stores
 COUNTER: Final = 0x06  # a read counts it up
+KEEP: Final = 0x07  # keeps six bits, and shows them at 0Fh; with 20h not 0, some of what is written pauses
+SHOWN: Final = 0x0F
 PAUSE: Final = 0x91  # a write of anything but 0 pauses
 PAGE: Final = 0x90  # a write fills the SCB window
 STATUS: Final = 0x0C  # only shows what the test put there
-BLOCK_ENDS: Final = frozenset((COUNTER, PAUSE))
+BLOCK_ENDS: Final = frozenset((COUNTER, KEEP, PAUSE))
 
 
 class Rig:
@@ -32,6 +34,7 @@ class Rig:
         registers.writers[COUNTER] = lambda value: None
         registers.readers[STATUS] = lambda: self.status
         registers.writers[STATUS] = lambda value: None
+        registers.keep(KEEP, Keeping(0x3F, SHOWN, (0x20, 0x21), self._kept))
         registers.writers[PAUSE] = self._pause
         registers.writers[PAGE] = self._page
         self.sequencer = Sequencer(registers, self, block_ends)
@@ -65,6 +68,11 @@ class Rig:
         if self.counter & 0x3F == 0:
             self.halted = self.registers.attention = True
         return self.counter
+
+    def _kept(self) -> None:
+        self.log.append(("kept", self.sequencer.pc))
+        if not self.registers.plain[KEEP] & 3:
+            self.halted = self.registers.attention = True
 
     def _pause(self, value: int) -> None:
         if value:
@@ -107,9 +115,9 @@ class Rig:
 
 SOURCES: Final = (0x20, 0x21, 0x22, 0xA0, 0xA1, reg.ACCUM, reg.SINDEX, reg.DINDEX, reg.ALLONES,
                   reg.ALLZEROS, reg.FLAGS, reg.SINDIR, reg.FUNCTION1, reg.STACK, reg.SEQADDR0,
-                  reg.SEQADDR1, STORE, COUNTER, STATUS, PAGE)  # fmt: skip
+                  reg.SEQADDR1, STORE, COUNTER, KEEP, SHOWN, STATUS, PAGE)  # fmt: skip
 DESTINATIONS: Final = (0x20, 0x21, 0x22, 0xA0, 0xA1, reg.ACCUM, reg.SINDEX, reg.DINDEX, reg.NONE,
-                       reg.DINDIR, reg.FUNCTION1, STORE, COUNTER, PAGE)  # fmt: skip
+                       reg.DINDIR, reg.FUNCTION1, STORE, COUNTER, KEEP, SHOWN, PAGE)  # fmt: skip
 RARE: Final = (
     PAUSE,
     reg.SEQADDR0,

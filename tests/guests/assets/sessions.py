@@ -7,20 +7,21 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from tests.guests.assets.initramfs import HALTED, PROMPT, LinuxGuest
-from tests.guests.technique_rig import TECHNIQUES
-from vmm.config import MachineConfig
+from vmm.config import FULL_TECHNIQUES, MachineConfig
 from vmm.machine import Machine, Until
 from vmm.run_result import RunResult
 from vmm.techniques.base import Technique
 from vmm.trace.events import ExitCount
 
 MEMORY_BYTES: Final = 256 << 20
+# The kernel checks its TSC against the PIT, which it has put in one-shot mode: what it finds is chance
+UNWATCHED: Final = " tsc=nowatchdog"
 BOOT_S: Final = 3000  # a busy host gives a boot a tenth of a processor and less
 COMMANDS: Final = (
     "uname -srm",
     "sha256sum /bin/busybox /init /etc/data.sha256",
-    "seq 1 20000 | sha256sum",
-    "for n in 1 2 3 4 5 6 7 8; do (seq 1 $((n * 500)) | md5sum) & wait; done",
+    "seq 1 4000 | sha256sum",
+    "for n in 1 2 3 4 5 6 7 8; do (seq 1 $((n * 50)) | md5sum) & wait; done",
     "sh -c 'exit 3'; echo status $?",
     "dd if=/dev/zero bs=65536 count=8 2>/dev/null | tr '\\0' x | md5sum",
     "mkdir /tmp/d && mount -t tmpfs t /tmp/d && cp /bin/busybox /tmp/d && cmp /bin/busybox /tmp/d/busybox",
@@ -33,7 +34,7 @@ _MASKS: Final = (  # times and what is counted in them
     (re.compile(r"^\[ *\d+\.\d+\] "), "[T] "),
     (re.compile(r"\b\d+(\.\d+)? ?(ns|us|usecs|msecs|ms|MHz|BogoMIPS|cycles|seconds|clock)\b"), r"N \2"),
     (re.compile(r"\b(mult|shift|max_cycles|max_idle_ns|mask|lpj)([:=]) ?\w+"), r"\1\2N"),
-    (re.compile(r"\b(\w+_(nsec|now|last)): \w+"), r"\1: N"),  # of the watchdog of a clock source
+    (re.compile(r"(sched_clock: Marking \w+ ).*"), r"\1N"),
     (re.compile(r"setting system clock to .*"), "setting system clock"),
     (re.compile(r"^(\[T\] audit: .*)audit\(\d+\.\d+:\d+\)"), r"\1audit(T)"),
 )
@@ -80,11 +81,11 @@ def config_of(guest: LinuxGuest, technique: str, mode: str, **options: object) -
     return MachineConfig(
         kernel=str(guest.kernel),
         initrd=(str(guest.initramfs),),
-        append=guest.command_line(mode),
+        append=guest.command_line(mode) + UNWATCHED,
         memory_bytes=MEMORY_BYTES,
         engine="accelerated",
         clock="virtual",  # else what the kernel says, and how often it reads a counter, is the host's
-        **TECHNIQUES[technique],  # type: ignore[arg-type]
+        **FULL_TECHNIQUES[technique],  # type: ignore[arg-type]
         **options,  # type: ignore[arg-type]
     )
 

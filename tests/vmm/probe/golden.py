@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vmm.cli.compare_run import FULL_NAMES
-from vmm.config import MachineConfig
+from vmm.config import FULL_TECHNIQUES, MachineConfig
 from vmm.probe.layout import LEVELS
 from vmm.probe.matrix import Matrix, matrices
 from vmm.probe.prober import find_rom, probe
@@ -17,7 +16,7 @@ FILE = Path(__file__).with_name("matrix.txt")
 def measure() -> tuple[Matrix, ...]:
     """Probe every technique, in this process."""
     rom = str(find_rom())
-    return matrices([probe(MachineConfig(bios=rom, **changes)) for changes in FULL_NAMES.values()])  # type: ignore[arg-type]
+    return matrices([probe(MachineConfig(bios=rom, **changes)) for changes in FULL_TECHNIQUES.values()])  # type: ignore[arg-type]
 
 
 def text_of(found: tuple[Matrix, ...]) -> str:

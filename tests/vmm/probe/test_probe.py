@@ -7,8 +7,7 @@ from functools import cache
 import pytest
 
 from tests.oracles import MissingError
-from vmm.cli.compare_run import FULL_NAMES
-from vmm.config import MachineConfig
+from vmm.config import FULL_TECHNIQUES, MachineConfig
 from vmm.cpu import engine as engine_module
 from vmm.cpu.accel import LIBRARY
 from vmm.probe import prober
@@ -22,7 +21,7 @@ from vmm.probe.prober import Probe, find_rom, probe
 def probed(technique: str) -> Probe:
     if not LIBRARY.exists():
         raise MissingError(f"{LIBRARY.name} is not built (it needs a C compiler on install)")
-    return probe(MachineConfig(bios=str(find_rom()), **FULL_NAMES[technique]))  # type: ignore[arg-type]
+    return probe(MachineConfig(bios=str(find_rom()), **FULL_TECHNIQUES[technique]))  # type: ignore[arg-type]
 
 
 @cache
@@ -100,5 +99,5 @@ def test_a_block_hook_is_laid_anew_after_a_reset(technique: str, monkeypatch: py
     """Unicorn walks the tables then, with a TR that is not the last run's: that is no task switch."""
     monkeypatch.setattr(engine_module, "HOOK_AGE_NS", 0)
     monkeypatch.setattr(prober, "CASES", CASES[:2])
-    found = prober.probe(MachineConfig(bios=str(find_rom()), **FULL_NAMES[technique]))  # type: ignore[arg-type]
+    found = prober.probe(MachineConfig(bios=str(find_rom()), **FULL_TECHNIQUES[technique]))  # type: ignore[arg-type]
     assert [result.seen.ended for result in found.results if result.level == "CPL 0"] == ["done", "done"]

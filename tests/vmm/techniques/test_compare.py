@@ -7,8 +7,9 @@ import io
 import pytest
 from msgspec.structs import replace
 
-from vmm.cli.compare_run import FULL_NAMES, chosen
+from vmm.cli.compare_run import chosen
 from vmm.cli.compare_table import print_comparison
+from vmm.config import FULL_TECHNIQUES
 from vmm.errors import UsageError
 from vmm.techniques.compare import Column, Line, Outcome, compare, read_array, slowdown
 from vmm.techniques.exits import Finding
@@ -143,7 +144,7 @@ def test_a_technique_that_stopped_is_shown_so() -> None:
 
 
 def test_techniques_are_chosen_by_full_name_or_by_its_beginning() -> None:
-    assert chosen(()) == list(FULL_NAMES)
+    assert chosen(()) == list(FULL_TECHNIQUES)
     assert chosen(("translation", "trap")) == ["bare", "translation-patch", "translation-cache", "trap"]
     assert chosen(("hardware-shadow",)) == ["bare", "hardware-shadow"]
     with pytest.raises(UsageError, match="expected one of bare, trap"):

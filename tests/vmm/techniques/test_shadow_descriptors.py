@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from tests.vmm.cpu.fake_view import CODE32, DATA32, GDT_AT, KCODE, KDATA, LDT, TSS, UCODE, protected_view
@@ -17,6 +19,8 @@ from vmm.techniques.shadow_pager import ShadowPager
 
 class Engine:
     """Nobody runs: there is nothing to flush."""
+
+    view = SimpleNamespace(state=SimpleNamespace(a20_mask=-1))
 
     def flush_page(self, linear: int) -> None:
         """Nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,16 +15,17 @@ from vmm.memory import MONITOR_BASE, Memory
 from vmm.techniques.hidden import BYTES, HiddenMemory
 from vmm.techniques.shadow_pager import ShadowPager
 
-DIRECTORY, TABLE, FRAME = 0x1000, 0x2000, 0x7000
+DIRECTORY, TABLE, OTHER, FRAME = 0x1000, 0x2000, 0x4000, 0x7000
 G = 1 << 8
 LINEAR = 0x40_3000  # directory entry 1, table entry 3
 ADDRESS = ((1 << 52) - 1) & ~0xFFF
 
 
 class Flushes:
-    """An engine of which the pager asks only to forget."""
+    """An engine of which the pager asks only to forget, and for address line 20."""
 
     def __init__(self) -> None:
+        self.view = SimpleNamespace(state=SimpleNamespace(a20_mask=-1))
         self.pages: list[int] = []
         self.all = 0
 
@@ -116,9 +118,108 @@ def test_without_wp_ring_0_writes_a_read_only_page_and_ring_3_still_faults() -> 
 def test_a_new_address_space_keeps_what_is_global_where_that_is_on(entry: int, pge: int) -> None:
     rig = Rig(PTE_P | PTE_D | PTE_W | entry, pge)
     rig.pager.fill(LINEAR, 0)
+    rig.put(TABLE + 12, 0)
     rig.pager.new_address_space()
     assert bool(rig.shadow()) == bool(entry and pge)
     assert rig.flushes.all
+
+
+def switched(rig: Rig, directory: int) -> None:
+    rig.view.cr[3] = directory
+    rig.pager.new_address_space()
+
+
+def test_an_address_space_that_comes_again_finds_what_is_as_it_was() -> None:
+    rig = Rig()
+    rig.put(TABLE + 16, 0x8000 | PTE_P)
+    rig.pager.fill(LINEAR, PF_W)
+    rig.pager.fill(LINEAR + 0x1000, 0)
+    fills, entry = rig.pager.fills, rig.shadow()
+    switched(rig, OTHER)
+    assert rig.shadow() == rig.shadow(LINEAR + 0x1000) == 0
+    rig.put(TABLE + 16, 0x9000 | PTE_P)
+    switched(rig, DIRECTORY)
+    assert rig.shadow() == entry
+    assert rig.shadow(LINEAR + 0x1000) == 0
+    assert rig.pager.fills == fills
+
+
+@pytest.mark.parametrize(
+    ("address", "entry"),
+    [
+        (TABLE + 12, FRAME | PTE_P | PTE_W | PTE_U | PTE_D),  # the accessed bit is to be set again
+        (TABLE + 12, FRAME | PTE_P | PTE_U | PTE_A | PTE_D),
+        (DIRECTORY + 4, TABLE | PTE_P | PTE_U | PTE_A),
+        (DIRECTORY + 4, 0),
+    ],
+)
+def test_an_address_space_that_comes_again_has_forgotten_what_differs(address: int, entry: int) -> None:
+    rig = Rig()
+    rig.pager.fill(LINEAR, PF_W)
+    switched(rig, OTHER)
+    rig.put(address, entry)
+    switched(rig, DIRECTORY)
+    assert rig.shadow() == 0
+
+
+def test_what_was_made_before_a_change_nobody_flushed_does_not_come_again() -> None:
+    rig = Rig()
+    rig.pager.fill(LINEAR, 0)
+    rig.put(DIRECTORY + 4, OTHER | PTE_P | PTE_W | PTE_U)
+    rig.put(OTHER + 16, FRAME | PTE_P | PTE_W | PTE_U)
+    rig.pager.fill(LINEAR + 0x1000, 0)
+    assert rig.shadow()
+    switched(rig, DIRECTORY)
+    assert rig.shadow() == rig.shadow(LINEAR + 0x1000) == 0
+
+
+def test_a_page_protected_meanwhile_comes_again_read_only() -> None:
+    rig = Rig()
+    rig.pager.fill(LINEAR, PF_W)
+    switched(rig, OTHER)
+    rig.pager.protect(FRAME, lambda _: None)
+    switched(rig, DIRECTORY)
+    assert rig.shadow() & (PTE_P | PTE_W) == PTE_P
+
+
+def test_a_change_of_mode_forgets_every_address_space() -> None:
+    rig = Rig()
+    rig.pager.fill(LINEAR, 0)
+    switched(rig, OTHER)
+    rig.pager.drop_all()
+    switched(rig, DIRECTORY)
+    assert rig.shadow() == 0
+
+
+def test_a_page_directory_pointer_table_is_read_anew() -> None:
+    """PAE paging: its entries are loaded by MOV to CR3, [SDM3] §4.4.1."""
+    rig = Rig(0)
+    rig.view.cr[4] = r.CR4_PAE
+    pointers = rig.view.cr[3] = 0x3000
+    for at, entry in ((pointers, DIRECTORY | PTE_P), (DIRECTORY + 16, TABLE | 7), (TABLE + 24, FRAME | 7)):
+        rig.put(at, entry)
+        rig.put(at + 4, 0)
+    rig.pager.drop_all()
+    rig.pager.fill(LINEAR, 0)
+    assert rig.shadow() & ADDRESS == FRAME
+    switched(rig, pointers)
+    assert rig.shadow() & ADDRESS == FRAME
+    rig.put(pointers, OTHER | PTE_P)
+    switched(rig, pointers)
+    assert rig.shadow() == 0
+
+
+def test_what_is_kept_of_address_spaces_is_bounded() -> None:
+    rig = Rig()
+    before = len(rig.hidden._free)
+    for number in range(300):
+        rig.pager.fill(LINEAR, 0)
+        rig.view.cr[3] = DIRECTORY | number % 150 << 3  # PCD, PWT and bits nobody reads
+        rig.pager.new_address_space()
+    rig.pager.drop_all()
+    used = (rig.hidden._next - MONITOR_BASE) // 4096 - len(rig.hidden._free)
+    assert before <= len(rig.hidden._free)
+    assert used < 40 + 2 * 16 + 1
 
 
 def test_invlpg_forgets_one_page() -> None:

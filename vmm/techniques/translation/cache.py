@@ -28,8 +28,9 @@ from vmm.cpu.processor import Processor
 from vmm.cpu.state import HF_INHIBIT_IRQ
 from vmm.memory import Memory
 from vmm.techniques.base import Place
+from vmm.techniques.shadow_descriptors import MONITOR_LINEAR
 from vmm.techniques.translation.blocks import Block, CodeCache
-from vmm.techniques.translation.common import Translation
+from vmm.techniques.translation.common import DONE, Translation
 from vmm.techniques.translation.contexts import Contexts
 from vmm.techniques.translation.data_pages import DataPages
 from vmm.techniques.translation.emit import TABLE, TRAP, Emitter
@@ -48,11 +49,6 @@ _INT1: Final = 0xF1
 _INT_VECTORS: Final = {0xCC: r.BP, 0xCE: r.OF_TRAP}
 _DR6_BS: Final = 1 << 14
 _MAPPING_BITS: Final = r.CR0_PG | r.CR0_WP
-_DONE: Final = {
-    "cache.chain": "the jump leads to its target's translation from now on",
-    "cache.indirect": "the target of an indirect branch is in the lookup table from now on",
-    "cache.source-write": "translations of what is written were dropped; the instruction runs alone",
-}
 TRANSLATED: Final = ("fault-entry", "translate", "resume")
 LOOKED_UP: Final = ("fault-entry", "cache-lookup", "resume")
 
@@ -146,7 +142,7 @@ class Cache(Translation):
             mode: Mode = "prot32" if self._current.bits == 32 else "prot16"
             place = Place(vcpu.segs[r.CS].selector, eip, vcpu.cpl, mode, code)
             self.report(
-                self._last.reason, place, _DONE.get(self._last.reason, self._done()), host_ns() - began
+                self._last.reason, place, DONE.get(self._last.reason, self._done()), host_ns() - began
             )
 
     def _bring_back(self, vector: int) -> tuple[int, bytes] | None:
@@ -170,9 +166,8 @@ class Cache(Translation):
         elif vector == r.DB and not self._between(at):
             return None  # a step within the translation of an instruction
         self._leave(self._eip(at))
-        return vector, b"" if vector in _WINDOWS else self._maker.code_at(
-            self._cs.base + self.vcpu.rip & MASK_32
-        )
+        code = b"" if vector in _WINDOWS else self._maker.code_at(self._cs.base + self.vcpu.rip & MASK_32)
+        return vector, code
 
     def _cut_lookup_short(self, offset: int) -> None:
         """Finish a branch whose lookup is under way: nothing of the guest's is left to change."""
@@ -246,13 +241,12 @@ class Cache(Translation):
         vcpu = self.vcpu
         following = site.eip + len(site.code) & MASK_32
         opcode = site.detail
+        vcpu.rip = following
         if opcode == _INT1 or (opcode == 0xCE and not vcpu.rflags & r.OF):
-            vcpu.rip = following
             if opcode == _INT1:
                 self._deliver(Event(r.DB))
             self._enter()
             return None
-        vcpu.rip = following
         vcpu.state.exception_is_int = 1
         return _INT_VECTORS.get(opcode, site.code[-1]), b""
 
@@ -260,6 +254,9 @@ class Cache(Translation):
         began = host_ns()
         state = self.vcpu.state
         linear, error = state.cr[2], state.error_code
+        if MONITOR_LINEAR <= linear < CODE_LINEAR:  # an instruction marks a segment accessed
+            self._leave(self._eip(at))
+            return r.PF_FAULT, b""
         if linear >= _ABOVE:  # it ran out of the cache, as only a guest that spoils its data pages does
             self._leave(state.rip)
             self._enter()
@@ -379,7 +376,6 @@ class Cache(Translation):
     def mappings_changed(self) -> None:
         """What was translated from pages that are elsewhere now is not to be run."""
         super().mappings_changed()
-        self.mappings.gate = self.pager.gate
         self.mappings.look_again()
         self.hole.suspect = True
 

@@ -23,6 +23,13 @@ _FLAGS: Final = ("pushf", "popf")
 _FLAG_CHANGES: Final = frozenset({"iret", "popf", "sysexit", "sysret", "far-ret", "far-jmp", "far-call"})
 _HARMLESS: Final = r.IF  # what the real flags say: IF set, IOPL 0
 
+DONE: Final = {
+    "cache.chain": "the jump leads to its target's translation from now on",
+    "cache.indirect": "the target of an indirect branch is in the lookup table from now on",
+    "cache.source-write": "translations of what is written were dropped; the instruction runs alone",
+}
+"""What a trace says that the cache did, by the exit's reason."""
+
 
 class Translation(Deprivileged):
     """The base of both."""

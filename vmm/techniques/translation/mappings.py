@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from vmm.cpu import registers as r
 from vmm.cpu.paging import MASK_32, PAGE_MASK, PF_I, PTE_PS, GuestFault, walk
-from vmm.cpu.state import CpuView
 from vmm.techniques.translation.blocks import CodeCache
+from vmm.techniques.virtual_cpu import VirtualCpu
 
 _G = 1 << 8
 _MOST_CHECKED = 256  # pages looked at in a new address space; beyond, to forget is cheaper
@@ -15,11 +15,10 @@ _MOST_PAGES = 1 << 14  # a processor's TLB has less
 class CodeMappings:
     """Linear pages that blocks were run from. What drops a TLB's entry puts the blocks of a page to sleep."""
 
-    def __init__(self, cache: CodeCache, view: CpuView) -> None:
+    def __init__(self, cache: CodeCache, view: VirtualCpu) -> None:
         self._cache, self._view = cache, view
         self._pages: dict[int, tuple[int, bool]] = {}  # linear page: physical page's address, global
         self._large: set[int] = set()  # regions of 4 MiB with large pages in them
-        self.gate = -1  # as `ShadowPager.gate`
 
     def physical(self, linear: int) -> int:
         """The physical address that a fetch of ring 0 at `linear` reaches.
@@ -38,12 +37,12 @@ class CodeMappings:
     def _walk(self, linear: int) -> tuple[int, bool]:
         view = self._view
         if not view.cr[0] & r.CR0_PG:
-            return linear & MASK_32 & ~PAGE_MASK & self.gate, False
+            return linear & MASK_32 & ~PAGE_MASK & view.state.a20_mask, False
         physical, trail = walk(view, linear, PF_I)
         leaf = trail[0][1]
         if len(trail) == 1 or (leaf & PTE_PS and len(trail) < 3 and view.cr[4] & r.CR4_PAE):
             self._large.add(linear >> 22)
-        return physical & ~PAGE_MASK & self.gate, bool(leaf & _G and view.cr[4] & r.CR4_PGE)
+        return physical & ~PAGE_MASK & view.state.a20_mask, bool(leaf & _G and view.cr[4] & r.CR4_PGE)
 
     def invalidate_page(self, linear: int) -> None:
         """INVLPG."""

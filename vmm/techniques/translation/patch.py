@@ -96,9 +96,9 @@ class Patch(Translation):
         self._drop_all()
         super().hand_back()
 
-    def a20_changed(self, enabled: bool) -> None:
+    def a20_changed(self) -> None:
         """Copies belong to physical pages."""
-        super().a20_changed(enabled)
+        super().a20_changed()
         self._drop_all()
 
     # -- blocks
