@@ -188,7 +188,7 @@ class ScsiBus:
 
     def _earliest(self) -> int | None:
         return min(
-            (n.ready_ns for p in self.peripherals.values() for n in p.disconnected if not n.hung),
+            (n.ready_ns for p in self.peripherals.values() for n in p.disconnected if p.may_reselect(n)),
             default=None,
         )
 
@@ -214,7 +214,7 @@ class ScsiBus:
             nexus
             for peripheral in self.peripherals.values()
             for nexus in peripheral.disconnected
-            if not nexus.hung and nexus.ready_ns <= self._clock.now_ns()
+            if nexus.ready_ns <= self._clock.now_ns() and peripheral.may_reselect(nexus)
         ]
         if not ready:
             self.arbitrate_later()

@@ -239,8 +239,8 @@ class Nexus:
         self.hung = peripheral.hangs(cdb)
         if not self.hung:
             self.task = peripheral.target.start(self.lun, cdb)
-        if not self.may_disconnect:
-            return
+        if not self.may_disconnect or (self.task is not None and self.task.status != GOOD):
+            return  # who has failed says so at once: another command would take the sense data away
         if self.hung or peripheral.policy != f.NEVER:
             self._let_go()
         if self.task is not None and peripheral.policy == f.MID_DATA:

@@ -92,6 +92,13 @@ class Peripheral:
         self.disconnected[:] = [other for other in self.disconnected if other.lun != lun]
         return self.target.refuse(lun, OVERLAPPED)
 
+    def may_reselect(self, nexus: Nexus) -> bool:
+        """Tell whether a disconnected command may go on: not before its unit's sense data are taken.
+
+        Its own could take their place. [SCSI-2] §7.6: contingent allegiance.
+        """
+        return not nexus.hung and not self.target.pending_sense(nexus.lun)
+
     def is_there(self) -> bool:
         """Tell whether the device answers a selection this time."""
         return not any(fault.strikes(f.ABSENT, self.number) for fault in self.faults)

@@ -58,11 +58,13 @@ class SmallTarget:
         self.commands: list[tuple[int, bytes]] = []
         self.written = b""
         self.resets = 0
+        self.failed = False  # the last command
         self.aborted: list[int] = []
         self.refusals: list[tuple[int, Sense]] = []
 
     def start(self, lun: int, cdb: bytes) -> Task:
         self.commands.append((lun, cdb))
+        self.failed = cdb[0] == 1
         length = cdb[4] if cdb[0] == 0x12 else int.from_bytes(cdb[7:9], "big") if len(cdb) > 6 else 0
         if cdb[0] in (0x12, 0x28):
             state = TaskState(kind="in", data=pattern(length))
@@ -80,7 +82,7 @@ class SmallTarget:
         return SmallTask(state, self)
 
     def pending_sense(self, lun: int) -> bytes:
-        return b"sense"
+        return b"sense" if self.failed else b""
 
     def reset(self) -> None:
         self.resets += 1

@@ -14,7 +14,7 @@ from devices.aic7870.nexus import COMMAND, STATUS
 from devices.scsi.disk import ScsiDisk
 from devices.scsi.inquiry import cd_identity
 from devices.scsi.mmc import CdRom
-from devices.scsi.sense import NO_SENSE, OVERLAPPED, WRITE_ERROR, Sense
+from devices.scsi.sense import NO_SENSE, OUT_OF_RANGE, OVERLAPPED, WRITE_ERROR, Sense
 from devices.scsi.target import ScsiTarget
 from devices.scsi.task import CHECK_CONDITION, GOOD
 from tests.devices.aic7870.rig import Rig
@@ -62,6 +62,36 @@ def test_a_write_that_fails_gets_its_status_before_it_lets_go_of_the_bus() -> No
     result = rig.command(WRITE_512, 0x1000, 512 * 512, messages=TAGGED)
     assert (result.status, result.messages) == (CHECK_CONDITION, b"\x04\x80\x20\x09\0")
     assert sense_of(target) == WRITE_ERROR.at(WORN)
+
+
+def test_a_command_that_fails_at_once_does_not_disconnect_first() -> None:
+    rig, target = rig_with(f.BEFORE_DATA)
+    result = rig.command(bytes((0x28, 0, 0xFF, *bytes(5), 1, 0)), messages=TAGGED)
+    assert (result.status, result.messages) == (CHECK_CONDITION, b"\0")
+    assert sense_of(target) == OUT_OF_RANGE
+
+
+def test_a_failed_commands_sense_data_are_kept_until_they_are_taken() -> None:
+    """[SCSI-2] §7.6: no other command goes on before that. It may fail as well; each is told of its own."""
+    rig, _ = rig_with(f.BEFORE_DATA)
+    for tag in (1, 2):
+        assert rig.select(0)
+        rig.send(m.IDENTIFY | m.IDENTIFY_DISCONNECT, m.SIMPLE_QUEUE_TAG, tag)
+        rig.send(0x2A, 0, 0, 0, *(WORN - tag).to_bytes(2, "big"), 0, 0, 4, 0)
+        assert rig.take() == m.DISCONNECT
+    for _ in range(2):
+        rig.write(r.CLRSINT1, r.BUSFREE)
+        rig.advance(1_000_000)
+        assert rig.status0(r.SELDI)
+        rig.write(r.CLRSINT0, r.SELDI)
+        assert rig.finish(b"", 0x1000, 4 * 512).status == CHECK_CONDITION
+        rig.write(r.CLRSINT1, r.BUSFREE)
+        rig.advance(1_000_000)
+        assert not rig.status0(r.SELDI)
+        sense = rig.command(bytes((0x03, 0, 0, 0, 18, 0)), 0x4000, 18)
+        assert sense.status == GOOD
+        assert rig.memory.data[0x4002] == WRITE_ERROR.key
+        assert rig.memory.data[0x4003:0x4007] == WORN.to_bytes(4, "big")
 
 
 def test_a_tag_in_use_is_told_by_the_unit() -> None:

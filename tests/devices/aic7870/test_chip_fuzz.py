@@ -190,6 +190,7 @@ def test_a_chip_saved_at_any_moment_goes_on_alike(seed: int) -> None:
     twin.advance(rig.time.value_ns)
     twin.memory.data[:] = rig.memory.data
     for number, peripheral in rig.chip.bus.peripherals.items():
+        twin.chip.bus.peripherals[number].target.failed = peripheral.target.failed  # type: ignore[attr-defined]
         for fault, same in zip(peripheral.faults, twin.chip.bus.peripherals[number].faults, strict=True):
             same.times = fault.times
     twin.chip.load(rig.chip.save())
