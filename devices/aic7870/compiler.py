@@ -351,24 +351,22 @@ class Translation:
         self._pc_stored = True
         path.emit(f"if {writer} is not None:")
         path.emit(f" {writer}({value})")
-        path.emit(f"elif P[{index}] != {value}:")
+        path.emit("else:")
         path.emit(f" P[{index}] = {value}")
-        path.emit(" F.epoch += 1")
         self._leave_if(f"{writer} is not None")
 
     def _store(self, address: int, value: Value, keeping: Keeping) -> None:
         path = self.path
         if keeping.mask != BYTE:
             value = value & keeping.mask if isinstance(value, int) else path.name(f"{value} & {keeping.mask}")
-        places = [f"P[{at}]" for at in (address, keeping.also) if at is not None]
-        path.emit(f"if {' or '.join(f'{place} != {value}' for place in places)}:")
-        path.emit(f" {' = '.join(places)} = {value}")
-        path.emit(" F.epoch += 1")
+        path.emit(f"P[{address}] = {value}")
+        if keeping.also is not None:
+            path.emit(f"P[{keeping.also}] = {value}")
         if keeping.then is None:
             return
+        indent = " " if keeping.when else ""
         if keeping.when:
-            path.emit(f" if {' or '.join(f'P[{at}]' for at in keeping.when)}:")
-        indent = "  " if keeping.when else " "
+            path.emit(f"if {' or '.join(f'P[{at}] & {bits}' for at, bits in keeping.when)}:")
         if address in self._ends:
             path.emit(f"{indent}S.pc = {self._next}")
             self._leave_if(ATTENTION)

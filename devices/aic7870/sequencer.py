@@ -47,6 +47,8 @@ NO_BREAKPOINT: Final = reg.BRKDIS << 8
 Key = tuple[int, int, int, bytes, bool, int, int]
 """All that decides how the sequencer goes on: the epoch, and what has no part in it."""
 
+MOST_SEEN: Final = 4096  # keys kept of one run
+
 
 class SequencerControl(Protocol):
     """What the rest of the chip does about its sequencer."""
@@ -107,12 +109,13 @@ class Sequencer:
         "_fetched",
         "_heat",
         "_idle",
+        "_last_epoch",
+        "_last_plain",
         "_name",
         "_over",
         "_reported",
         "_running",
         "_seen",
-        "_seen_epoch",
         "_tracer",
         "breakpoint",
         "byte",
@@ -150,7 +153,7 @@ class Sequencer:
         self._running = False
         self._over = False
         self._seen: set[Key] = set()
-        self._seen_epoch = 0
+        self._last_epoch, self._last_plain = 0, b""
         self._name = name
         self._tracer = tracer
         self._reported = False
@@ -234,7 +237,7 @@ class Sequencer:
         self._running = True
         self._over = self.registers.attention = False
         self._seen = {key}
-        self._seen_epoch = key[0]
+        self._last_epoch, self._last_plain = key[0], self._without_indices()
         executed = 0
         try:
             while executed < limit and not self._over and not self._stopped():
@@ -328,24 +331,34 @@ class Sequencer:
     def _waits(self) -> bool:
         """Tell whether the sequencer was here before in the same state, and mark that it was here.
 
-        Where something has changed since the last jump back, that was no waiting.
+        Where anything but the indices has changed since the last jump back, that was no waiting.
         """
         epoch = self.registers.epoch
-        if epoch != self._seen_epoch:
-            self._seen_epoch = epoch
+        if epoch != self._last_epoch:
+            self._last_epoch, self._last_plain = epoch, b""
+            return False
+        plain = self._without_indices()
+        if plain != self._last_plain:
+            self._last_plain = plain
             return False
         key = self._key()
         if key in self._seen:
             self._idle = key
             self._over = True
             return True
+        if len(self._seen) == MOST_SEEN:
+            self._seen.clear()
         self._seen.add(key)
         return False
 
+    def _without_indices(self) -> bytes:
+        plain = self.registers.plain
+        return bytes(plain[: reg.ACCUM] + plain[reg.DINDEX + 1 :])
+
     def _key(self) -> Key:
         registers = self.registers
-        indices = bytes(registers.plain[reg.ACCUM : reg.DINDEX + 1])
-        return registers.epoch, self.pc, self.return_stack, indices, self.zero, self.carry, self.function1
+        plain = bytes(registers.plain)
+        return registers.epoch, self.pc, self.return_stack, plain, self.zero, self.carry, self.function1
 
     # ------------------------------------------------------------------------ state
 
