@@ -20,7 +20,7 @@ from typing import Final, Protocol
 import msgspec
 
 from devices.aic7870 import sequencer_registers as reg
-from devices.aic7870.compiler import MAY_HAVE_STOPPED, WENT_BACK, Block, Compiler
+from devices.aic7870.compiler import Block, Compiler
 from devices.aic7870.events import SequencerRunaway
 from devices.aic7870.instruction import (
     ADDRESS_BITS,
@@ -37,6 +37,7 @@ from devices.aic7870.instruction import (
 from devices.aic7870.interpreter import execute
 from devices.aic7870.register_file import RegisterFile
 from devices.aic7870.sequencer_ports import SequencerPorts
+from devices.aic7870.translation import MAY_HAVE_STOPPED, WENT_BACK
 from devices.backplane import Tracer
 
 HOT: Final = 8  # times by the same place before it is compiled
@@ -46,7 +47,6 @@ NO_BREAKPOINT: Final = reg.BRKDIS << 8
 
 Key = tuple[int, int, int, bytes, bool, int, int]
 """All that decides how the sequencer goes on: the epoch, and what has no part in it."""
-
 MOST_SEEN: Final = 4096  # keys kept of one run
 
 
@@ -306,8 +306,8 @@ class Sequencer:
         heat = self._heat[pc] = self._heat.get(pc, 0) + 1
         if heat <= self.hot:
             return COLD
-        block = self._blocks[pc] = self._compiler.compile(self.fetch, pc)
-        return block
+        self._blocks[pc] = self._compiler.compile(self.fetch, pc, self._heat)
+        return self._blocks[pc]
 
     def _stretch(self, limit: int) -> tuple[int, int]:
         """Execute without having compiled, as far as one instruction follows the other."""
