@@ -51,7 +51,8 @@ def test_a_break_shows_what_led_there(tmp_path: Path, capsys: pytest.CaptureFixt
     arguments = ["sequencer", image(tmp_path), "--scsi-adapter", "aic7870", "--break", "001", "--json"]
     assert run_command(arguments) == status.OK
     facts = json.loads(capsys.readouterr().out)
-    assert facts["held"] == 1
+    assert facts["held"] == facts["state"]["pc"] == 1
+    assert facts["state"]["stack"] == [0, 0, 0, 0]
     assert [step["instruction"] for step in facts["steps"]] == ["inc   SCRATCH"]
 
 
@@ -68,6 +69,7 @@ def test_a_command_that_does_not_come_is_told(tmp_path: Path, capsys: pytest.Cap
         ([], "--adapter 0: it is not there"),
         (["--scsi-adapter", "aic7870", "--break", "nowhere"], "neither an address"),
         (["--scsi-adapter", "aic7870", "--trace-command", "fetch"], "no such command"),
+        (["--scsi-adapter", "aic7870", "--trace-command", "128"], "no such command"),
         (["--scsi-adapter", "aic7870", "--timeout", "0"], "expected seconds"),
     ],
 )

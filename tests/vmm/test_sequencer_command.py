@@ -28,7 +28,9 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     disk = tmp_path / "disk.img"
     disk.write_bytes(bytes(1 << 20))
     config = MachineConfig(
-        hd=(DriveConfig(path=str(disk)),), scsi_adapters=(ScsiAdapter(),), engine="portable"
+        hd=(DriveConfig(path=str(disk)),),
+        scsi_adapters=(ScsiAdapter("virtio"), ScsiAdapter(), ScsiAdapter()),
+        engine="portable",
     )
     with Machine(config) as built:
         yield built
@@ -81,9 +83,17 @@ def test_it_stops_the_machine_and_steps(machine: Machine, monitor: MachineMonito
     assert chip_of(machine).read(r.SCRATCH_RAM, 1) == 0x20
 
 
+def test_it_is_the_first_chips_unless_another_is_named(machine: Machine, monitor: MachineMonitor) -> None:
+    download(machine)
+    assert monitor.run("sequencer scsi1") == monitor.run("sequencer")
+    assert monitor.run("sequencer scsi1 break data-in") == ["stops at: data-in"]
+    assert monitor.run("sequencer scsi2 break")[0].startswith("stops at: nothing")
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
+        ("sequencer scsi2 list", "scsi2: no driver has downloaded"), ("sequencer scsi0", "adapter 0 has no"),
         ("sequencer list", "no driver has downloaded"), ("sequencer break here", "neither an address"),
         ("sequencer step 0", "expected 1 to"), ("sequencer jump", "expected sequencer"),
     ],

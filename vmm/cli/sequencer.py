@@ -171,12 +171,12 @@ def _operation(text: str) -> int | None:
     key = _key(text)
     if key in codes:
         return codes[key]
-    try:
-        return int(text.removeprefix("0x").removesuffix("h"), 16) & 0xFF
-    except ValueError:
+    digits = text.lower().removeprefix("0x").removesuffix("h")
+    if not re.fullmatch(r"[0-9a-f]{1,2}", digits):
         raise UsageError(
             f"--trace-command {text!r}: no such command; write read10, inquiry and so on, 28h, or any"
-        ) from None
+        )
+    return int(digits, 16)
 
 
 def _show(seen: Seen, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from devices.aic7870.watching import CommandWatch, Step, Stop, Watch, program_of
 from vmm.cli.sequencer_command import chip_of
-from vmm.cli.sequencer_lines import state_lines
+from vmm.cli.sequencer_lines import registers_of, state_lines
 from vmm.cli.work_child import answer
 from vmm.config import MachineConfig
 from vmm.errors import VmmError
@@ -58,6 +58,7 @@ class Seen(msgspec.Struct, frozen=True):
     held: Stop | None = None
     cut: bool = False
     state: list[str] = []
+    registers: dict[str, int | list[int] | bool] = {}
     ended: str = ""
     fault: str = ""
 
@@ -112,6 +113,7 @@ def _seen(chip: Aic7870, watch: Watch, ended: str) -> Seen:
         held=watch.held,
         cut=command is not None and command.cut,
         state=state_lines(chip) if watch.held is not None else [],
+        registers=registers_of(chip) if watch.held is not None else {},
         ended=ended,
     )
 

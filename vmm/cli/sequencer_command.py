@@ -1,11 +1,13 @@
 """`sequencer` at the monitor's prompt: look at the processor in an AIC-7870, stop it, step it.
 
-A stop pauses the machine too, lest the guest's driver lose its patience; `sequencer continue` and
-`sequencer step` have both go on.
+It is that of the first AIC-7870, or of the adapter that is named, as in `sequencer scsi1 list`. A stop
+pauses the machine too, lest the guest's driver lose its patience; `sequencer continue` and `sequencer
+step` have both go on.
 """
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     from vmm.machine import Machine
 
 USAGE: Final = "[list|break|step ...]"
+_ADAPTER: Final = re.compile(r"scsi(\d)")
 DOES: Final = "the SCSI adapter's own processor: see, stop, step"
-MOST_WORDS: Final = 2
+MOST_WORDS: Final = 3
 LISTED: Final = 16
 MOST_STEPS: Final = 1000
 _WORDS: Final = ("list", "break", "delete", "step", "continue")
@@ -55,8 +58,9 @@ def sequencer_lines(machine: Machine, arguments: list[str]) -> list[str]:
     Raises:
         ValueError: it cannot be; the text says why.
     """
-    chip = chip_of(machine)
-    word, argument = [*arguments, "", ""][:2]
+    which = _ADAPTER.fullmatch(arguments[0]) if arguments else None
+    chip = chip_of(machine, int(which[1]) if which else None)
+    word, argument = [*(arguments[1:] if which else arguments), "", ""][:2]
     if not word:
         return [*_held(chip), *state_lines(chip)]
     if word == "list":

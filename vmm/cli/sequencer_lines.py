@@ -57,6 +57,28 @@ def step_lines(steps: Sequence[Step], program: Sequence[Line]) -> Iterator[str |
         yield step_text(step, program[step.pc].text if step.pc < len(program) else "-")
 
 
+def registers_of(chip: Aic7870) -> dict[str, int | list[int] | bool]:
+    """Return what `state_lines` shows as numbers."""
+    sequencer, plain, step = chip.sequencer, chip.registers.plain, step_of(chip)
+    return {
+        "pc": step.pc,
+        "accum": step.accum,
+        "sindex": sequencer.sindex,
+        "dindex": sequencer.dindex,
+        "zero": sequencer.zero,
+        "carry": bool(sequencer.carry),
+        "stack": list(sequencer.stack),
+        "seqctl": sequencer.seqctl,
+        "intstat": plain[r.INTSTAT],
+        "dfcntrl": plain[r.DFCNTRL],
+        "scb": step.scb,
+        "stcnt": step.stcnt,
+        "hcnt": step.hcnt,
+        "haddr": step.haddr,
+        "instructions": chip.instructions,
+    }
+
+
 def state_lines(chip: Aic7870) -> list[str]:
     """Return what the sequencer is about to do and what it has in its registers."""
     sequencer, plain = chip.sequencer, chip.registers.plain

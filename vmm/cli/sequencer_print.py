@@ -59,6 +59,7 @@ def facts(seen: Seen) -> dict[str, Any]:
         "status": seen.status,
         "steps": steps,
         "held": seen.held,
+        "state": seen.registers,
         "cut": seen.cut,
         "ended": seen.ended,
     }

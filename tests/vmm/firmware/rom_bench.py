@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Final, NamedTuple
 
 from unicorn import (
@@ -28,7 +29,11 @@ STOP: Final = 0x0500  # the caller, where everything ends
 STACK_SEGMENT: Final = 0x9000
 PORTS: Final = 0xC000
 FUNCTION: Final = 3 << 3  # bus, device and function of the adapter
+STACK: Final = 0xFFF0
+FLAGS: Final = 0x0202
 INITIALISE: Final = 3
+EXPANSION_POINTER: Final = 0x1A
+BOOT_CONNECTION: Final = 0x16  # [PNPBIOS] §3.2
 MARK: Final = b"DISKS\0"
 COUNT: Final = 9  # from the mark
 TABLE: Final = 16
@@ -81,25 +86,42 @@ class RomBench:
         engine.hook_add(UC_HOOK_INTR, self._interrupt)
         engine.hook_add(UC_HOOK_INSN, self._in, aux1=x86_const.UC_X86_INS_IN)
         engine.hook_add(UC_HOOK_INSN, self._out, aux1=x86_const.UC_X86_INS_OUT)
-        self.call(INITIALISE, ax=FUNCTION)
+        self.call(INITIALISE, eax=FUNCTION)
 
-    def call(self, offset: int, ax: int) -> int:
-        """Call a far function of the ROM; return AX."""
+    def connect(self) -> None:
+        """Have the ROM give its disks numbers from 80h on."""
+        rom = scsi_rom()
+        header = int.from_bytes(rom[EXPANSION_POINTER : EXPANSION_POINTER + 2], "little")
+        vector = header + BOOT_CONNECTION
+        self.call(int.from_bytes(rom[vector : vector + 2], "little"))
+
+    def int13(self, **regs: int) -> None:
+        """Execute INT 13h with these registers, DS and ES among them."""
+        offset, segment = struct.unpack("<HH", self.engine.mem_read(4 * 0x13, 4))
+        assert segment == ROM_SEGMENT
+        self.call(offset, **regs)
+
+    def call(self, offset: int, **regs: int) -> None:
+        """Call a function of the ROM that ends by a far return or an interrupt's."""
         engine = self.engine
-        engine.mem_write((STACK_SEGMENT << 4) + 0xFFF0, STOP.to_bytes(2, "little") + bytes(2))
-        for register, value in (
-            (x86_const.UC_X86_REG_SS, STACK_SEGMENT),
-            (x86_const.UC_X86_REG_SP, 0xFFF0),
-            (x86_const.UC_X86_REG_DS, 0),
-            (x86_const.UC_X86_REG_ES, 0),
-            (x86_const.UC_X86_REG_CS, ROM_SEGMENT),
-            (x86_const.UC_X86_REG_EAX, ax),
-        ):
-            engine.reg_write(register, value)
+        frame = struct.pack("<HHH", STOP, 0, FLAGS)
+        engine.mem_write((STACK_SEGMENT << 4) + STACK, frame)
+        entry = {"cs": ROM_SEGMENT, "ss": STACK_SEGMENT, "sp": STACK, "eflags": FLAGS, "ds": 0, "es": 0}
+        for name, value in (entry | regs).items():
+            engine.reg_write(getattr(x86_const, f"UC_X86_REG_{name.upper()}"), value)
         engine.emu_start((ROM_SEGMENT << 4) + offset, STOP, timeout=LIMIT_US)
-        at = (engine.reg_read(x86_const.UC_X86_REG_CS) << 4) + engine.reg_read(x86_const.UC_X86_REG_IP)
+        at = (self.reg("cs") << 4) + self.reg("ip")
         assert at == STOP, f"the ROM is at {at:x}; it printed {self.printed!r}"
-        return int(engine.reg_read(x86_const.UC_X86_REG_AX))
+
+    def reg(self, name: str) -> int:
+        """Return a register."""
+        return int(self.engine.reg_read(getattr(x86_const, f"UC_X86_REG_{name.upper()}")))
+
+    @property
+    def carry(self) -> bool:
+        """Whether the last function reported an error."""
+        frame = bytes(self.engine.mem_read((STACK_SEGMENT << 4) + STACK + 4, 2))
+        return bool(frame[0] & CARRY)
 
     def found(self) -> list[Found]:
         """Return the ROM's table of disks."""
