@@ -20,7 +20,7 @@ from devices.backplane import DeviceState
 from devices.scsi import commands as op
 from devices.scsi import disk_mode, mode
 from devices.scsi.commands import be
-from devices.scsi.inquiry import DEVICE_DISK, EVPD, InquiryIdentity, disk_identity, standard, vital
+from devices.scsi.inquiry import CMDDT, DEVICE_DISK, EVPD, InquiryIdentity, disk_identity, standard, vital
 from devices.scsi.sense import (
     INVALID_FIELD,
     INVALID_PARAMETER,
@@ -216,6 +216,8 @@ class ScsiDisk(ScsiUnit):
     # --- about the disk ----------------------------------------------------------------------
 
     def _inquiry(self, cdb: bytes) -> Answer:
+        if cdb[1] & CMDDT:
+            return INVALID_FIELD
         if cdb[1] & EVPD:
             data = vital(cdb[2], DEVICE_DISK, self._identity, MOST_BLOCKS)
         else:

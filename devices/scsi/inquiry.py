@@ -16,6 +16,7 @@ DEVICE_CD: Final = 0x05
 NO_DEVICE: Final = 0x7F  # nothing can be at this logical unit, [SPC-2] table 47
 REMOVABLE: Final = 0x80  # byte 1
 EVPD: Final = 0x01  # CDB byte 1
+CMDDT: Final = 0x02  # command support data, which nothing here has
 
 VERSION_NONE: Final = 0x00
 VERSION_SCSI_2: Final = 0x02

@@ -20,7 +20,7 @@ from devices.scsi import commands as op
 from devices.scsi import mmc_data as mmc
 from devices.scsi import mode
 from devices.scsi.commands import be
-from devices.scsi.inquiry import DEVICE_CD, EVPD, FORMAT_ATAPI, REMOVABLE, InquiryIdentity, standard
+from devices.scsi.inquiry import CMDDT, DEVICE_CD, EVPD, FORMAT_ATAPI, REMOVABLE, InquiryIdentity, standard
 from devices.scsi.mmc_data import BLOCK, RAW_BLOCK
 from devices.scsi.sense import (
     ILLEGAL_MODE,
@@ -196,7 +196,7 @@ class CdRom(ScsiUnit):
     # --- commands: return the data, or why there is none ------------------------------------
 
     def _inquiry(self, cdb: bytes) -> Answer:
-        if cdb[1] & EVPD or cdb[2]:  # no vital product data
+        if cdb[1] & (EVPD | CMDDT) or cdb[2]:  # no vital product data
             return INVALID_FIELD
         return standard(DEVICE_CD, self._identity, REMOVABLE)[: be(cdb[3:5])]
 

@@ -15,7 +15,7 @@ from typing import Final
 from devices.backplane import DeviceState
 from devices.scsi.commands import INQUIRY, LONGEST_CDB, REPORT_LUNS, be
 from devices.scsi.disk import ScsiDisk, ScsiDiskState
-from devices.scsi.inquiry import EVPD, NO_DEVICE, InquiryIdentity, standard
+from devices.scsi.inquiry import CMDDT, EVPD, NO_DEVICE, InquiryIdentity, standard
 from devices.scsi.mmc import CdRom, CdRomState
 from devices.scsi.sense import INVALID_FIELD, NO_SENSE, NO_SUCH_LUN, Sense, fixed_sense
 from devices.scsi.task import FIRST_LUN, Task, TaskState
@@ -125,7 +125,7 @@ class AbsentUnit(ScsiUnit):
         return super().start(cdb)
 
     def _inquiry(self, cdb: bytes) -> Answer:
-        if cdb[1] & EVPD or cdb[2]:
+        if cdb[1] & (EVPD | CMDDT) or cdb[2]:
             return INVALID_FIELD
         return standard(NO_DEVICE, self._identity)[: be(cdb[3:5])]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from devices.scsi.commands import INQUIRY, REPORT_LUNS, TEST_UNIT_READY, be
-from devices.scsi.inquiry import EVPD, FORMAT_SPC, VERSION_SPC_2, InquiryIdentity, standard
+from devices.scsi.inquiry import CMDDT, EVPD, FORMAT_SPC, VERSION_SPC_2, InquiryIdentity, standard
 from devices.scsi.sense import INVALID_FIELD
 from devices.scsi.target import LEAST_ALLOCATION, LUN_BYTES, ScsiTarget
 from devices.scsi.task import FIRST_LUN, Task
@@ -45,7 +45,7 @@ class ReportLuns(ScsiUnit):
         return b""
 
     def _inquiry(self, cdb: bytes) -> Answer:
-        if cdb[1] & EVPD or cdb[2]:
+        if cdb[1] & (EVPD | CMDDT) or cdb[2]:
             return INVALID_FIELD
         return standard(DEVICE_WELL_KNOWN, _IDENTITY)[: be(cdb[3:5])]
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from devices.aic7870 import chip as chips
 from devices.aic7870 import faults as f
 from devices.aic7870 import registers as r
 from devices.aic7870.chip import RUN_LIMIT, Aic7870
@@ -22,6 +23,7 @@ COMMON = (
 POLICIES = f.DISCONNECT_POLICIES
 PHASES = (0x00, 0x40, 0x80, 0xA0, 0xC0, 0xE0)
 STATE_BYTES = 200_000
+SHORT_RUN = 500  # instructions
 
 
 def bench(seed: int) -> Rig:
@@ -161,6 +163,25 @@ def test_many_random_sequencer_programs(seed: int) -> None:
     live_with(rig, seed, 100)
     assert size_of(rig.chip) < STATE_BYTES
     still_works(rig)
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("seed", range(2000, 2020))
+def test_a_hundred_thousand_starts_of_random_programs(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 seeds, 10 programs each, from each of 512 addresses; what does not come to rest is cut short."""
+    monkeypatch.setattr(chips, "RUN_LIMIT", SHORT_RUN)
+    for number in range(10):
+        rig = random_program(10 * seed + number)
+        for address in range(512):
+            rig.write(r.HCNTRL, r.PAUSE)
+            rig.write(r.SEQCTL, 0xB0)  # no PAUSEDIS
+            rig.write(r.CLRINT, 0x1F)
+            rig.write(r.SEQADDR, address, 2)
+            before = rig.chip.instructions
+            rig.write(r.HCNTRL, 0)
+            assert rig.chip.instructions - before <= SHORT_RUN
+        assert size_of(rig.chip) < STATE_BYTES
+        still_works(rig)
 
 
 @pytest.mark.parametrize("seed", range(4))

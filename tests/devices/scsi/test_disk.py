@@ -125,6 +125,12 @@ def test_a_page_code_without_evpd_and_an_unknown_page_are_invalid(disk: ScsiDisk
     assert refused(disk, s.INQUIRY, 1, 0x55, 0, 255, 0) == (5, 0x24, 0)
 
 
+def test_command_support_data_is_refused(disk: ScsiDisk) -> None:
+    """[SPC-2] §7.3.1: CmdDt."""
+    assert refused(disk, s.INQUIRY, 2, 0, 0, 255, 0) == (5, 0x24, 0)
+    assert refused(disk, s.INQUIRY, 3, 0, 0, 255, 0) == (5, 0x24, 0)
+
+
 def test_read_capacity_gives_the_last_block_and_the_block_length(disk: ScsiDisk) -> None:
     """[SBC-2] §5.10."""
     expected = (BLOCKS - 1).to_bytes(4, "big") + (512).to_bytes(4, "big")

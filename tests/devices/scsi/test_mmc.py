@@ -86,6 +86,7 @@ def test_inquiry_versions_are_the_transports() -> None:
 
 def test_vital_product_data_is_refused(unit: CdRom) -> None:
     assert refused(unit, s.INQUIRY, 1, 0x80, 0, 96) == (5, 0x24, 0)
+    assert refused(unit, s.INQUIRY, 2, 0, 0, 96) == (5, 0x24, 0)
 
 
 def test_unknown_command_is_refused(unit: CdRom) -> None:
