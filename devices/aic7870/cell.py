@@ -211,6 +211,7 @@ class ScsiCell:
             self._reset_bus()
         elif value & ~old & r.ENSELO and self._bus.nexus is None and not value & r.SCSIRSTO:
             self.arbitrate()
+            return
         elif value & r.ENRSELI and (given_up or not old & r.ENRSELI):
             self._bus.arbitrate_later()
         self.update()
@@ -242,7 +243,9 @@ class ScsiCell:
             self._status0 |= r.SPIORDY
             if self._latched:
                 self._send()
-        self.update()
+                self.update()
+        if plain[r.SIMODE0]:
+            self.update()
 
     def _write_sxfrctl1(self, value: int) -> None:
         if self._plain[r.SXFRCTL1] != value:
@@ -360,10 +363,11 @@ class ScsiCell:
             self.update()
 
     def _write_clrsint1(self, value: int) -> None:
-        self._status1 &= ~(value & r.CLRSINT1_BITS)
-        if value & r.CLRATNO:
-            self._bus.attention = False
-        self.update()
+        if value & (self._status1 & r.CLRSINT1_BITS | r.CLRATNO):
+            self._status1 &= ~(value & r.CLRSINT1_BITS)
+            if value & r.CLRATNO:
+                self._bus.attention = False
+            self.update()
 
     def save(self) -> CellState:
         """Return what is not in the register file."""

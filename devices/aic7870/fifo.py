@@ -21,6 +21,24 @@ from devices.aic7870.bus import ScsiBus
 from devices.aic7870.cell import HCNT, SCSI_DMA, SHADDR, STCNT, ScsiCell
 from devices.aic7870.nexus import DATA_IN
 from devices.aic7870.register_file import COUNT_BITS, Keeping, RegisterFile
+from devices.aic7870.registers import (
+    DFCNTRL,
+    DFDAT,
+    DFSTATUS,
+    DFTHRESH,
+    DIRECTION,
+    DSPCISTATUS,
+    FIFOEMP,
+    FIFOFLUSH,
+    FIFOFULL,
+    FIFOQWDEMP,
+    FIFORESET,
+    HDMAEN,
+    HDONE,
+    IO_LINE,
+    SCSIEN,
+    SIMODE0,
+)
 from devices.backplane import GuestMemory
 
 FIFO_BYTES: Final = 256
@@ -31,7 +49,7 @@ SLICES_AT_ONCE: Final = 0x2000
 """All that STCNT counts in blocks of a CD. Messages by DMA are slices of a byte, and ATN brings ever more."""
 
 DFCNTRL_KEPT: Final = 0x7C
-ENGINES: Final = SCSI_DMA | r.HDMAEN
+ENGINES: Final = SCSI_DMA | HDMAEN
 ADDRESS_MASK: Final = 0xFFFF_FFFF
 
 HADDR: Final = r.HADDR // 4  # double word of the register file
@@ -60,14 +78,15 @@ class DataPath:
         self._moving = False
         self._master = False
         cell.on_request = self.request
-        registers.writers[r.DFCNTRL] = self._write_dfcntrl
-        registers.readers[r.DFSTATUS] = self._read_dfstatus
-        registers.readers[r.DFDAT] = self._pop_byte
-        registers.writers[r.DFDAT] = self._push_byte
+        registers.writers[DFCNTRL] = self._write_dfcntrl
+        registers.readers[DFSTATUS] = self._read_dfstatus
+        registers.readers[DFDAT] = self._pop_byte
+        registers.writers[DFDAT] = self._push_byte
         for at in range(4):
             registers.keep(r.HADDR + at, Keeping(also=r.SHADDR + at))
+        moving = Keeping(when=((DFCNTRL, ENGINES), (SIMODE0, 0xFF)), then=self.request)
         for address in (*range(r.STCNT, r.STCNT + 3), *range(r.HCNT, r.HCNT + 3)):
-            registers.keep(address, Keeping(when=(r.DFCNTRL, r.SIMODE0), then=self.request))
+            registers.keep(address, moving)
 
     def reset(self) -> None:
         """CHIPRST: nothing enabled, FIFO empty."""
@@ -89,35 +108,35 @@ class DataPath:
     def _write_dfcntrl(self, value: int) -> None:
         plain = self._plain
         kept = value & DFCNTRL_KEPT
-        if plain[r.DFCNTRL] != kept:
-            plain[r.DFCNTRL] = kept
+        if plain[DFCNTRL] != kept:
+            plain[DFCNTRL] = kept
             self._registers.epoch += 1
-        if value & r.FIFORESET:
+        if value & FIFORESET:
             self._empty()
-        if value & r.FIFOFLUSH and not value & r.DIRECTION and self._fifo:
+        if value & FIFOFLUSH and not value & DIRECTION and self._fifo:
             self._flushing = True
         if value & ENGINES:
             if value & SCSI_DMA:
                 self._cell.leave_pio()
             self.request()
-        elif plain[r.SIMODE0]:
+        elif plain[SIMODE0]:
             self._cell.update()
 
     def _read_dfstatus(self) -> int:
         level = len(self._fifo)
-        value = 0 if self._words[HCNT] & COUNT_BITS else r.HDONE
+        value = 0 if self._words[HCNT] & COUNT_BITS else HDONE
         if not level:
-            value |= r.FIFOEMP
+            value |= FIFOEMP
         if level < QUADWORD:
-            value |= r.FIFOQWDEMP
+            value |= FIFOQWDEMP
         elif level >= FIFO_BYTES:
-            value |= r.FIFOFULL
-        return value | r.DFTHRESH if self._reached(level) else value
+            value |= FIFOFULL
+        return value | DFTHRESH if self._reached(level) else value
 
     def _reached(self, level: int) -> bool:
         """Tell whether the threshold is: of bytes on the way to the host, or of room for those from it."""
-        threshold = THRESHOLDS[self._plain[r.DSPCISTATUS] >> 6]
-        if self._plain[r.DFCNTRL] & r.DIRECTION:
+        threshold = THRESHOLDS[self._plain[DSPCISTATUS] >> 6]
+        if self._plain[DFCNTRL] & DIRECTION:
             return FIFO_BYTES - level >= threshold
         return level >= threshold
 
@@ -127,7 +146,7 @@ class DataPath:
             return 0
         self._registers.epoch += 1
         value = fifo.popleft()
-        if self._plain[r.DFCNTRL] & ENGINES:
+        if self._plain[DFCNTRL] & ENGINES:
             self.request()
         return value
 
@@ -137,7 +156,7 @@ class DataPath:
             return
         self._fifo.append(value)
         self._registers.epoch += 1
-        if self._plain[r.DFCNTRL] & (r.SCSIEN | r.HDMAEN):
+        if self._plain[DFCNTRL] & (SCSIEN | HDMAEN):
             level += 1
             if not level % QUADWORD or level >= self._words[STCNT] & COUNT_BITS:
                 self.request()
@@ -152,28 +171,28 @@ class DataPath:
         """
         if self._moving:
             return
-        control = self._plain[r.DFCNTRL]
+        control = self._plain[DFCNTRL]
         moved = False
         if control & ENGINES:
             self._moving = True
             if control & SCSI_DMA == SCSI_DMA:
                 moved = self._move_scsi(control)
-            elif control & r.HDMAEN and not control & r.SCSIEN:
+            elif control & HDMAEN and not control & SCSIEN:
                 self._move_host(control)
             self._moving = False
-        if moved or self._plain[r.SIMODE0]:
+        if moved or self._plain[SIMODE0]:
             self._cell.update()
 
     def _move_scsi(self, control: int) -> bool:
         """Run both engines until one side has enough; tell whether the bus moved."""
         bus, cell = self._bus, self._cell
-        host = control & r.HDMAEN != 0 and self._master
-        outward = control & r.DIRECTION
+        host = control & HDMAEN != 0 and self._master
+        outward = control & DIRECTION
         if host and not outward:
             self._to_memory()
         for slices in range(SLICES_AT_ONCE):
             phase = bus.phase
-            if not bus.request or phase != cell.expected or (not outward) is not (phase & r.IO_LINE != 0):
+            if not bus.request or phase != cell.expected or (not outward) is not (phase & IO_LINE != 0):
                 return slices > 0
             left = self._words[STCNT] & COUNT_BITS
             if not left or not (self._send(left, host) if outward else self._receive(left, host)):
@@ -227,7 +246,7 @@ class DataPath:
         """Fill the FIFO from memory, or empty it there."""
         if not self._master:
             return
-        if not control & r.DIRECTION:
+        if not control & DIRECTION:
             self._to_memory()
             return
         length = min(FIFO_BYTES - len(self._fifo), self._words[HCNT] & COUNT_BITS)

@@ -6,6 +6,7 @@ its readers and writers; and `r12`, `w34`, `t56` for the functions of the regist
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Final
 
 from devices.aic7870.instruction import ADDRESS_BITS, ADDRESS_WIDTH, STACK_DEPTH
@@ -38,8 +39,8 @@ class ReturnStack:
 
     def pop(self) -> Value:
         """A return: the newest address goes round to be the oldest. Return it, or an expression for it."""
-        newest = self._entries.pop(0)
-        self._entries.append(newest)
+        newest, *older = self._entries
+        self._entries = [*older, newest]
         if newest >= 0:
             return newest
         return self._known.get(~newest, f"S.return_stack >> {~newest * ADDRESS_WIDTH} & {ADDRESS_BITS}")
@@ -84,6 +85,14 @@ class Path:
         self._stale: set[int] = set()  # kept, and newer than what is stored
         self._zero: str | None = None
         self._carry: str | None = None
+
+    def fork(self) -> Path:
+        """Return a path that goes on from here, without the lines so far."""
+        other = copy(self)
+        other.lines = []
+        other._kept, other._stale = dict(self._kept), set(self._stale)
+        other.stack = copy(self.stack)
+        return other
 
     def emit(self, line: str) -> None:
         """Add a line."""

@@ -25,22 +25,22 @@ WriteByte = Callable[[int], None]
 class Keeping(NamedTuple):
     """A register that keeps what is written to it, and does little more: compiled code does that in line.
 
-    A write that changes it stores the bits of `mask`, at the address `also` too. Then it calls `then`,
-    which with addresses in `when` is only for when one of these plain bytes is not 0.
+    A write stores the bits of `mask`, at the address `also` too. Then it calls `then`, which with
+    addresses and bits in `when` is only for when such a bit is set in the plain byte there.
     """
 
     mask: int = 0xFF
     also: int | None = None
-    when: tuple[int, ...] = ()
+    when: tuple[tuple[int, int], ...] = ()
     then: Callable[[], None] | None = None
 
 
 class RegisterFile:
     """What answers at each of the addresses.
 
-    `epoch` counts changes: whoever changes any state that a register shows adds to it. While it
-    stands still, a sequencer that comes by the same place with the same accumulator and indices
-    only waits. Whoever pauses the sequencer sets `attention`, so that it need not ask after each
+    `epoch` counts changes: whoever changes any state that a register shows, and that is not a byte of
+    `plain`, adds to it. While it stands still, a sequencer that comes by the same place with the same
+    plain bytes only waits. Whoever pauses the sequencer sets `attention`, so that it need not ask after each
     access whether it is to stop. `words` are the plain bytes as double words, for addresses and counters.
     """
 
@@ -62,12 +62,9 @@ class RegisterFile:
         other = address if also is None else also
 
         def write(value: int) -> None:
-            value &= mask
-            if plain[address] != value or plain[other] != value:
-                plain[address] = plain[other] = value
-                self.epoch += 1
-                if then is not None and (not when or any(plain[at] for at in when)):
-                    then()
+            plain[address] = plain[other] = value & mask
+            if then is not None and (not when or any(plain[at] & bits for at, bits in when)):
+                then()
 
         self.keeping[address] = keeping
         self.writers[address] = write
@@ -82,6 +79,5 @@ class RegisterFile:
         writer = self.writers[address]
         if writer is not None:
             writer(value)
-        elif self.plain[address] != value:
+        else:
             self.plain[address] = value
-            self.epoch += 1

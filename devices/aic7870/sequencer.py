@@ -20,7 +20,7 @@ from typing import Final, Protocol
 import msgspec
 
 from devices.aic7870 import sequencer_registers as reg
-from devices.aic7870.compiler import MAY_HAVE_STOPPED, WENT_BACK, Block, Compiler
+from devices.aic7870.compiler import Block, Compiler
 from devices.aic7870.events import SequencerRunaway
 from devices.aic7870.instruction import (
     ADDRESS_BITS,
@@ -37,6 +37,7 @@ from devices.aic7870.instruction import (
 from devices.aic7870.interpreter import execute
 from devices.aic7870.register_file import RegisterFile
 from devices.aic7870.sequencer_ports import SequencerPorts
+from devices.aic7870.translation import MAY_HAVE_STOPPED, WENT_BACK
 from devices.backplane import Tracer
 
 HOT: Final = 8  # times by the same place before it is compiled
@@ -46,6 +47,7 @@ NO_BREAKPOINT: Final = reg.BRKDIS << 8
 
 Key = tuple[int, int, int, bytes, bool, int, int]
 """All that decides how the sequencer goes on: the epoch, and what has no part in it."""
+MOST_SEEN: Final = 4096  # keys kept of one run
 
 
 class SequencerControl(Protocol):
@@ -107,12 +109,13 @@ class Sequencer:
         "_fetched",
         "_heat",
         "_idle",
+        "_last_epoch",
+        "_last_plain",
         "_name",
         "_over",
         "_reported",
         "_running",
         "_seen",
-        "_seen_epoch",
         "_tracer",
         "breakpoint",
         "byte",
@@ -150,7 +153,7 @@ class Sequencer:
         self._running = False
         self._over = False
         self._seen: set[Key] = set()
-        self._seen_epoch = 0
+        self._last_epoch, self._last_plain = 0, b""
         self._name = name
         self._tracer = tracer
         self._reported = False
@@ -234,7 +237,7 @@ class Sequencer:
         self._running = True
         self._over = self.registers.attention = False
         self._seen = {key}
-        self._seen_epoch = key[0]
+        self._last_epoch, self._last_plain = key[0], self._without_indices()
         executed = 0
         try:
             while executed < limit and not self._over and not self._stopped():
@@ -303,8 +306,8 @@ class Sequencer:
         heat = self._heat[pc] = self._heat.get(pc, 0) + 1
         if heat <= self.hot:
             return COLD
-        block = self._blocks[pc] = self._compiler.compile(self.fetch, pc)
-        return block
+        self._blocks[pc] = self._compiler.compile(self.fetch, pc, self._heat)
+        return self._blocks[pc]
 
     def _stretch(self, limit: int) -> tuple[int, int]:
         """Execute without having compiled, as far as one instruction follows the other."""
@@ -328,24 +331,34 @@ class Sequencer:
     def _waits(self) -> bool:
         """Tell whether the sequencer was here before in the same state, and mark that it was here.
 
-        Where something has changed since the last jump back, that was no waiting.
+        Where anything but the indices has changed since the last jump back, that was no waiting.
         """
         epoch = self.registers.epoch
-        if epoch != self._seen_epoch:
-            self._seen_epoch = epoch
+        if epoch != self._last_epoch:
+            self._last_epoch, self._last_plain = epoch, b""
+            return False
+        plain = self._without_indices()
+        if plain != self._last_plain:
+            self._last_plain = plain
             return False
         key = self._key()
         if key in self._seen:
             self._idle = key
             self._over = True
             return True
+        if len(self._seen) == MOST_SEEN:
+            self._seen.clear()
         self._seen.add(key)
         return False
 
+    def _without_indices(self) -> bytes:
+        plain = self.registers.plain
+        return bytes(plain[: reg.ACCUM] + plain[reg.DINDEX + 1 :])
+
     def _key(self) -> Key:
         registers = self.registers
-        indices = bytes(registers.plain[reg.ACCUM : reg.DINDEX + 1])
-        return registers.epoch, self.pc, self.return_stack, indices, self.zero, self.carry, self.function1
+        plain = bytes(registers.plain)
+        return registers.epoch, self.pc, self.return_stack, plain, self.zero, self.carry, self.function1
 
     # ------------------------------------------------------------------------ state
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from disks.open import open_image
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.rows import Goal, Row
 from tests.devices.aic7870.firmware import firmware
@@ -26,6 +27,7 @@ from tests.guests.assets.trapline import linux_options, trapline
 SECTOR_BYTES: Final = 512
 PAGE: Final = 4096
 NEVER_HOT: Final = 1 << 30
+CHIP_DISK_BYTES: Final = 1 << 20
 WARM: Final = 100  # commands until all is compiled that will be
 COMMAND_GOAL: Final = Goal("ours", 0.25)  # ms
 LARGE_GOAL: Final = Goal("ours", 0.655)  # ms of 64 KiB: 100 MB/s
@@ -97,12 +99,15 @@ def chip(lab: Lab) -> Iterator[Row]:
 
 
 def _driver(lab: Lab, hot: int | None = None) -> MiniDriver:
-    driver = MiniDriver(firmware())
+    path = lab.folder / "chip.img"
+    path.write_bytes(bytes(CHIP_DISK_BYTES))
+    driver = MiniDriver(firmware(), image=open_image(path, read_only=True))
     if hot is not None:
         driver.chip.sequencer.hot = hot
     driver.start()
     driver.ready()
-    _commands(driver, PAGE, lab.loops(WARM))
+    for length in (PAGE, 64 << 10):
+        _commands(driver, length, lab.loops(WARM))
     return driver
 
 

@@ -1174,6 +1174,8 @@ void accel_fetch_from(struct accel *a, uint64_t page, uint8_t *host)
 
 void accel_trace(struct accel *a, PyObject *trace) { a->trace = trace; }
 
+void accel_on_event(struct accel *a, PyObject *on_event) { a->h.on_event = on_event; }
+
 /*
  * A bus master or the monitor wrote physical memory that lies at `ram_offset` in QEMU's RAM space:
  * forget code translated from there. Only pages that were ever fetched from can have any.

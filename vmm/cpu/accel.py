@@ -142,6 +142,7 @@ def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
         "accel_fetch_from": ([handle, ctypes.c_uint64, ctypes.c_void_p], None),
         "accel_code_pages": ([handle], ctypes.c_void_p),
         "accel_trace": ([handle, ctypes.c_void_p], None),
+        "accel_on_event": ([handle, ctypes.c_void_p], None),
         "accel_written": ([handle, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64], None),
     }
     for name, (arguments, result) in signatures.items():

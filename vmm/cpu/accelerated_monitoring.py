@@ -9,7 +9,7 @@ from typing import Any
 import unicorn
 
 from vmm.cpu.accel import Shared
-from vmm.cpu.engine import Engine
+from vmm.cpu.engine import Engine, Handler
 from vmm.cpu.monitoring import Touch
 from vmm.cpu.paging import PAGE_SIZE
 
@@ -35,10 +35,12 @@ class AcceleratedMonitoring(Engine):
         self.shared.triple_fault = 1
         self._lib.accel_stop(self._accel)
 
-    def route_all(self, on: bool) -> None:
+    def route_all(self, monitor: Handler | None) -> None:
         """Set the whole bitmap, and keep what it was."""
+        self._monitor = monitor or self.wiring.on_event  # accel.c borrows it
+        self._lib.accel_on_event(self._accel, id(self._monitor))
         word = self.shared.route
-        if on:
+        if monitor is not None:
             self._routed = self._routed or list(word)
             word[:] = [0xFFFF_FFFF_FFFF_FFFF] * 4
         elif self._routed is not None:

@@ -69,6 +69,10 @@ class Action(enum.IntEnum):
     DELIVER = 1  # deliver the event, or the exception passed to `inject`
 
 
+Handler = Callable[[int, bytes], Action]
+"""Decides about an event: the vector, and the bytes at an intercept, if known."""
+
+
 class Kind(enum.IntEnum):
     """Kinds of exit, as counted and traced; values are those of accel.c."""
 
@@ -98,7 +102,7 @@ class Wiring:
     memory: Memory
     bus: PortBus
     acknowledge: Callable[[], int]  # the interrupt controller's INTA cycle: returns the vector
-    on_event: Callable[[int, bytes], Action]  # the event router; the bytes at an intercept, if known
+    on_event: Handler  # the event router
     cpuid: Callable[[int, int], tuple[int, int, int, int]]
     now_ns: Callable[[], int]
     ring: ExitRing

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from vmm.cpu.engine import Handler
 
 
 class Touch(NamedTuple):
@@ -73,8 +76,8 @@ class Monitoring(ABC):
         """A triple fault: `run` returns TRIPLE_FAULT."""
 
     @abstractmethod
-    def route_all(self, on: bool) -> None:
-        """Send every exception vector to the event router, or those of `route_to_python` only."""
+    def route_all(self, monitor: Handler | None) -> None:
+        """Send every event to `monitor` in the event router's place; None: to the router, as before."""
 
     @abstractmethod
     def flush_page(self, linear: int) -> None:

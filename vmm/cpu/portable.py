@@ -26,6 +26,7 @@ from vmm.cpu.engine import (
     FETCH_ERRORS,
     Closed,
     Count,
+    Handler,
     Kind,
     StopReason,
     TraceCall,
@@ -282,8 +283,9 @@ class PortableEngine(PortableEvents):
     def route_to_python(self, vector: int, enabled: bool) -> None:
         """Nothing to do: every event comes to Python here."""
 
-    def route_all(self, on: bool) -> None:
-        """Nothing to do."""
+    def route_all(self, monitor: Handler | None) -> None:
+        """Have `monitor` decide: every event comes to Python here."""
+        self._decide = monitor or self.wiring.on_event
 
     @property
     def virtual_ns(self) -> int:

@@ -57,6 +57,7 @@ class PortableEvents(Engine):
     def set_up_events(self) -> None:
         """No technique stands between."""
         self.reset_events()
+        self._decide = self.wiring.on_event  # or a technique's monitor
         self._flags: ctypes.c_uint32 | None = None  # see `set_monitored`
         self._eventinj: ctypes.c_uint64 | None = None  # of an assisted guest: see `set_assisted`
         self._interrupt_told = self._window_wanted = False
@@ -85,7 +86,7 @@ class PortableEvents(Engine):
         if self._ledger.trace is not None and not monitored:  # CS:EIP is still where it happened
             self._ledger.trace(kind, vector, state.error_code, 0, 0)
         detail = 0 if software else vector & 0xFF if kind is Kind.EXCEPTION else vector - INTERCEPT_VECTOR
-        action = self.wiring.on_event(vector, b"")
+        action = self._decide(vector, b"")
         state.old_exception, state.exception_is_int = -1, 0  # again: a handler may have fetched
         if action is Action.DELIVER:
             self._deliver(self._injected or self._event(vector, software))
@@ -118,7 +119,7 @@ class PortableEvents(Engine):
             self._deliver(event)
             return
         self.view.state.error_code = event.error_code or 0
-        if self.wiring.on_event(event.vector, b"") is Action.DELIVER:
+        if self._decide(event.vector, b"") is Action.DELIVER:
             self._deliver(event)
 
     def shut_down(self) -> None:
@@ -146,7 +147,7 @@ class PortableEvents(Engine):
         view = self.fetch()
         length = entry_bytes(view)
         if self._flags is not None:
-            self.wiring.on_event(EVENT_SYSCALL if kind is Kind.SYSCALL else EVENT_SYSENTER, b"")
+            self._decide(EVENT_SYSCALL if kind is Kind.SYSCALL else EVENT_SYSENTER, b"")
             view.rip -= length
             self.commit()
             return
@@ -240,7 +241,7 @@ class PortableEvents(Engine):
             event = self._assisted_event(state)
             if event is None:
                 return True
-            self.wiring.on_event(event, b"")
+            self._decide(event, b"")
             self._enter_guest()
         self.commit()
         return True
@@ -278,7 +279,7 @@ class PortableEvents(Engine):
         view = self.fetch()
         if waiting is not None and view.code_address() == waiting[0] and view.cpl != 3:
             self.block_bytes = waiting[1]
-            self.wiring.on_event(EVENT_BLOCK, b"")  # its pages may be hidden from the view
+            self._decide(EVENT_BLOCK, b"")  # its pages may be hidden from the view
             self.commit()
 
     def _tell_of_interrupt(self, flags: ctypes.c_uint32) -> None:
@@ -291,10 +292,8 @@ class PortableEvents(Engine):
         elif self._nmi and not state.hflags2 & s.HF2_NMI_BLOCKED:
             self._nmi = False
             state.hflags2 |= s.HF2_NMI_BLOCKED
-            if self.wiring.on_event(EVENT_NMI, b"") is Action.DELIVER:
+            if self._decide(EVENT_NMI, b"") is Action.DELIVER:
                 self._deliver(Event(r.NMI, external=True))
-        elif (
-            self._line and flags.value & r.IF and self.wiring.on_event(EVENT_INTERRUPT, b"") is Action.DELIVER
-        ):
+        elif self._line and flags.value & r.IF and self._decide(EVENT_INTERRUPT, b"") is Action.DELIVER:
             self._deliver(Event(self.wiring.acknowledge(), external=True))
         self.commit()

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vmm.cpu.engine import INTERCEPT_VECTOR, Action
+from vmm.cpu.engine import INTERCEPT_VECTOR, Action, Handler
 
-Handler = Callable[[int, bytes], Action]
 _DELIVER = Action.DELIVER
 
 
 class EventRouter:
     """Handlers by vector. `on_route(vector, to_python)` tells the engine what it need not deliver.
 
-    While there is a `monitor`, everything goes to it: see `Engine.route_all`.
+    Where a monitor stands between guest and processor events go to it and not here: see `Engine.route_all`.
     """
 
     def __init__(
@@ -27,7 +26,6 @@ class EventRouter:
         self._intercept = intercept
         self._on_route = on_route
         self._handlers: dict[int, Handler] = {}
-        self.monitor: Handler | None = None
 
     def claim(self, vector: int, handler: Handler) -> None:
         """Let `handler` decide about `vector` (an intercept: in place of its emulation)."""
@@ -43,8 +41,6 @@ class EventRouter:
 
     def dispatch(self, vector: int, code: bytes) -> Action:
         """Decide about one event. `code`: the bytes at CS:RIP at an intercept, #GP or #UD, where known."""
-        if self.monitor is not None:
-            return self.monitor(vector, code)
         handler = self._handlers.get(vector)
         if handler is not None:
             return handler(vector, code)

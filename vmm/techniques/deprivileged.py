@@ -83,7 +83,7 @@ class Deprivileged(Technique):
         self._leaving = False
         self.emulations = Emulations(self)
         self._traps = self.emulations.privileged
-        self._last: ExitRow | None = None  # the row of the exit just handled
+        self.last: ExitRow | None = None  # the row of the exit just handled
         self._fill = self.exits.row("shadow.fill", FILLED)
         self._descriptors = self.exits.row("shadow.descriptors", SYNCED)
         self._int = self.exits.row("reflect.int", REFLECTED)
@@ -110,8 +110,7 @@ class Deprivileged(Technique):
         self.memory.on_write = self.engine.invalidate_code
         self.disarm()
         router = self.processor.router
-        router.monitor = None
-        self.engine.route_all(False)
+        self.engine.route_all(None)
         self.engine.set_monitored(None)
         self.engine.watch_blocks(False)
         router.claim(_CR0_WRITE, self._on_real_cr0)
@@ -153,8 +152,7 @@ class Deprivileged(Technique):
         self.vcpu.take_over(self.pager.root)
         self.descriptors.load()
         self.arm(False, "cr0-write")
-        self.processor.router.monitor = self.on_event
-        self.engine.route_all(True)
+        self.engine.route_all(self.on_event)
         self.engine.set_monitored(self.vcpu.flags)
         self.engine.watch_blocks(self.watches_blocks)
         self.memory.on_write = self._on_write
@@ -211,10 +209,10 @@ class Deprivileged(Technique):
     def _handle_reported(self, report: Report, vector: int, code: bytes, began: int) -> None:
         """Handle an event while a trace runs."""
         place = self._place(vector, code)
-        self._last = None
+        self.last = None
         self._handle(vector, code, began)
-        if self._last is not None:
-            report(self._last.reason, place, self._done(), host_ns() - began)
+        if self.last is not None:
+            report(self.last.reason, place, self._done(), host_ns() - began)
 
     def _handle(self, vector: int, code: bytes, began: int) -> None:
         try:
@@ -248,9 +246,9 @@ class Deprivileged(Technique):
     def _done(self) -> str:
         """Say what the monitor did, for a trace."""
         vcpu = self.vcpu
-        if self._last is self._fill:
+        if self.last is self._fill:
             return f"shadow entry made for {vcpu.state.cr[2] & MASK_32:08x}h"
-        if self._last is not None and self._last.reason.startswith(("reflect", "inject")):
+        if self.last is not None and self.last.reason.startswith(("reflect", "inject")):
             return f"the guest's handler is at {vcpu.segs[r.CS].selector:04x}:{vcpu.rip:08x}"
         return "emulated on the virtual processor"
 
@@ -381,7 +379,7 @@ class Deprivileged(Technique):
 
     def book(self, row: ExitRow, began: int) -> None:
         """Count an exit that began then."""
-        self._last = row
+        self.last = row
         row.count += 1
         row.host_ns += host_ns() - began
 

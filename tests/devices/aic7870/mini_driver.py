@@ -14,6 +14,7 @@ from devices.aic7870.chip import Aic7870
 from devices.backplane import Tracer
 from devices.scsi.disk import ScsiDisk
 from devices.scsi.target import ScsiTarget
+from disks.image import BlockImage
 from tests.devices.aic7870.firmware import Firmware
 from tests.devices.aic7870.rig import Events, Memory
 from tests.devices.ide_rig import MemoryImage
@@ -57,13 +58,19 @@ class MiniDriver(TimedRig):
     """A chip with two disks, and the driver."""
 
     def __init__(
-        self, firmware: Firmware, wide: bool = False, image_sectors: int = 4096, tracer: Tracer | None = None
+        self,
+        firmware: Firmware,
+        wide: bool = False,
+        image_sectors: int = 4096,
+        tracer: Tracer | None = None,
+        image: BlockImage | None = None,
     ) -> None:
         super().__init__()
         self.firmware = firmware
         self.memory = Memory()
         self.images = {0: MemoryImage(image_sectors), 2: MemoryImage(image_sectors)}
-        self.disks = {number: ScsiDisk(f"disk{number}", image) for number, image in self.images.items()}
+        images: dict[int, BlockImage] = {**self.images, **({0: image} if image is not None else {})}
+        self.disks = {number: ScsiDisk(f"disk{number}", image) for number, image in images.items()}
         self.targets = {number: ScsiTarget({0: disk}) for number, disk in self.disks.items()}
         self.events = Events()
         self.chip = Aic7870(

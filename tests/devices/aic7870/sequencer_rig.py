@@ -12,7 +12,7 @@ from devices.aic7870.sequencer_registers import LOADRAM
 
 STORE: Final = 0x01  # has functions, but only stores
 COUNTER: Final = 0x06  # a read counts it up
-KEEP: Final = 0x07  # keeps six bits, and shows them at 0Fh; with 20h not 0, some of what is written pauses
+KEEP: Final = 0x07  # keeps six bits, and shows them at 0Fh; by 20h and 21h, some of what is written pauses
 SHOWN: Final = 0x0F
 PAUSE: Final = 0x91  # a write of anything but 0 pauses
 PAGE: Final = 0x90  # a write fills the SCB window
@@ -34,7 +34,7 @@ class Rig:
         registers.writers[COUNTER] = lambda value: None
         registers.readers[STATUS] = lambda: self.status
         registers.writers[STATUS] = lambda value: None
-        registers.keep(KEEP, Keeping(0x3F, SHOWN, (0x20, 0x21), self._kept))
+        registers.keep(KEEP, Keeping(0x3F, SHOWN, ((0x20, 0x0F), (0x21, 0xFF)), self._kept))
         registers.writers[PAUSE] = self._pause
         registers.writers[PAGE] = self._page
         self.sequencer = Sequencer(registers, self, block_ends)

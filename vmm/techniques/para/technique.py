@@ -160,9 +160,9 @@ class Para(Deprivileged):
 
     def _done(self) -> str:
         """Say what a call gave, for a trace."""
-        if self._last is not None and self._last.reason == "hypercall.iret":
+        if self.last is not None and self.last.reason == "hypercall.iret":
             return f"returned to {self.vcpu.segs[r.CS].selector:04x}:{self.vcpu.rip:08x}"
-        if self._last is not None and self._last.reason.startswith("hypercall"):
+        if self.last is not None and self.last.reason.startswith("hypercall"):
             result = self.vcpu.regs[r.RAX] & _MASK_32
             return f"gave {result - (result >> 31 << 32)}"
         return super()._done()

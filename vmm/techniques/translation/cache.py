@@ -123,7 +123,7 @@ class Cache(Translation):
         """An event in the cache is brought back to the guest's instruction first."""
         if self._cs.base >= _ABOVE:
             began = host_ns()
-            self._last = None
+            self.last = None
             self._left_at = 0
             brought = self._bring_back(vector)
             if brought is None:
@@ -136,14 +136,12 @@ class Cache(Translation):
 
     def _tell(self, began: int) -> None:
         """Have an exit reported that was over before the guest was brought back to its own code."""
-        if self.report is not None and self._last is not None:
+        if self.report is not None and self.last is not None:
             vcpu, eip = self.vcpu, self._left_at
             code = self._maker.code_at(self._current.base + eip & MASK_32)
             mode: Mode = "prot32" if self._current.bits == 32 else "prot16"
             place = Place(vcpu.segs[r.CS].selector, eip, vcpu.cpl, mode, code)
-            self.report(
-                self._last.reason, place, DONE.get(self._last.reason, self._done()), host_ns() - began
-            )
+            self.report(self.last.reason, place, DONE.get(self.last.reason, self._done()), host_ns() - began)
 
     def _bring_back(self, vector: int) -> tuple[int, bytes] | None:
         """Put the guest where it believes to be, and return what has happened to it there; None: nothing."""
