@@ -38,7 +38,7 @@ from vmm.techniques.emulations import Emulations, FollowUp
 from vmm.techniques.exits import ExitRow
 from vmm.techniques.guest_services import GuestServices
 from vmm.techniques.hidden import BYTES, HiddenMemory
-from vmm.techniques.shadow_descriptors import MONITOR_LINEAR, ShadowDescriptors
+from vmm.techniques.shadow_descriptors import MONITOR_END, MONITOR_LINEAR, ShadowDescriptors
 from vmm.techniques.shadow_pager import ShadowPager
 from vmm.techniques.virtual_cpu import VirtualCpu
 
@@ -256,7 +256,7 @@ class Deprivileged(Technique):
         state = self.vcpu.state
         if state.exception_is_int:
             self._software_int(vector, began)
-        elif vector == r.PF_FAULT and state.cr[2] >= MONITOR_LINEAR:
+        elif vector == r.PF_FAULT and MONITOR_LINEAR <= state.cr[2] < MONITOR_END:
             self._emulate(
                 code, began, vector, state.error_code
             )  # the load of a code segment marks it accessed

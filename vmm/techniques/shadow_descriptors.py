@@ -33,6 +33,7 @@ from vmm.techniques.virtual_cpu import VirtualCpu
 MONITOR_LINEAR: Final = 1 << 40
 _TABLE_PAGES: Final = 16  # 64 KiB: the largest table there is
 _TABLE_BYTES: Final = _TABLE_PAGES * PAGE_SIZE
+MONITOR_END: Final = MONITOR_LINEAR + 2 * _TABLE_BYTES  # of the tables; the TSS follows
 _GDT, _LDT, _TSS = 0, _TABLE_PAGES, 2 * _TABLE_PAGES  # pages from MONITOR_LINEAR
 _TSS_LIMIT: Final = 0x67
 _TSS_BITMAP: Final = 0x66  # where the I/O bitmap's offset is: beyond the limit, every port is refused

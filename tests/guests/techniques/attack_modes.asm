@@ -6,7 +6,7 @@
 DIRECTORY equ 0x100000
 body:
     mov edi, DIRECTORY
-    mov ecx, 1024
+    mov ecx, 1023                       ; the cache needs a place; attack_memory leaves it none
     mov eax, 0x87
 .large:
     stosd

@@ -7,7 +7,7 @@ PAGES equ 0x200000
 body:
     mov edi, DIRECTORY
     mov eax, TABLE | 7
-    mov ecx, 1024
+    mov ecx, 1023                       ; the cache needs a place; attack_memory leaves it none
     rep stosd
     mov dword [DIRECTORY], 0x87
     mov edi, TABLE
@@ -30,7 +30,8 @@ body:
     mov eax, [ebx]
     mov [ebx], ebx
     add ebx, 0x200000
-    jnz .sparse
+    cmp ebx, 0xffc00000
+    jne .sparse
     mov ebx, 0x400000
 .dense:
     mov eax, [ebx]

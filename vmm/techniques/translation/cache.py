@@ -28,7 +28,7 @@ from vmm.cpu.processor import Processor
 from vmm.cpu.state import HF_INHIBIT_IRQ
 from vmm.memory import Memory
 from vmm.techniques.base import Place
-from vmm.techniques.shadow_descriptors import MONITOR_LINEAR
+from vmm.techniques.shadow_descriptors import MONITOR_END, MONITOR_LINEAR
 from vmm.techniques.translation.blocks import Block, CodeCache
 from vmm.techniques.translation.common import DONE, Translation
 from vmm.techniques.translation.contexts import Contexts
@@ -252,7 +252,7 @@ class Cache(Translation):
         began = host_ns()
         state = self.vcpu.state
         linear, error = state.cr[2], state.error_code
-        if MONITOR_LINEAR <= linear < CODE_LINEAR:  # an instruction marks a segment accessed
+        if MONITOR_LINEAR <= linear < MONITOR_END:  # an instruction marks a segment accessed
             self._leave(self._eip(at))
             return r.PF_FAULT, b""
         if linear >= _ABOVE:  # it ran out of the cache, as only a guest that spoils its data pages does
