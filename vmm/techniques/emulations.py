@@ -15,6 +15,7 @@ from vmm.cpu import registers as r
 from vmm.cpu.decode import InstructionClass, classify, instruction_name
 from vmm.cpu.emulate import Outcome, bind, prepare
 from vmm.cpu.encoding import MAX_LENGTH
+from vmm.cpu.operands import RIP_MASKS
 from vmm.cpu.segmentation import code_bits
 from vmm.cpu.software_int import read_code
 from vmm.cpu.state import HF_CS32, HF_INHIBIT_IRQ
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _SHADOW = Outcome.INTERRUPT_SHADOW
 _TF, _INHIBIT_IRQ = r.TF, HF_INHIBIT_IRQ
 _MOST: Final = 8192
+_CHANGES_IF: Final = {b"\xfa": False, b"\xfb": True}  # most of what traps
 Emulation = Callable[[int], None]
 """Emulates the instruction at RIP; takes the host time at which its exit began. GuestFault as `bind`'s."""
 FollowUp = Callable[[], None]
@@ -59,7 +61,10 @@ class Emulations:
         if len(code) < instruction.length:  # it goes on in the next page
             whole = read_code(vcpu, vcpu.code_address(), MAX_LENGTH)
         name = instruction_name(whole, bits)
-        carry_out = bind(vcpu, technique.services, handler, instruction)
+        if whole[:1] in _CHANGES_IF:
+            carry_out = vcpu.if_changer(_CHANGES_IF[whole[:1]], RIP_MASKS[bits])
+        else:
+            carry_out = bind(vcpu, technique.services, handler, instruction)
         row = technique.emulation_row(name, whole)
         emulation = self._complete(carry_out, technique.follow_up(name), row)
         if whole is code:

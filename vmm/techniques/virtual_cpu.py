@@ -14,12 +14,14 @@ from typing import Final
 from vmm.cpu import registers as r
 from vmm.cpu.descriptors import ERROR_SELECTOR, read_descriptor
 from vmm.cpu.engine import Engine
+from vmm.cpu.operands import Outcome
 from vmm.cpu.paging import GuestFault
 from vmm.cpu.state import HF_CPL, Lookup, SegmentCache
 from vmm.cpu.view import GatedMemory
 from vmm.memory import Memory
 
 VIRTUAL_FLAGS: Final = r.IF | r.IOPL | r.VIF | r.VIP
+_DONE, _SHADOW = Outcome.DONE, Outcome.INTERRUPT_SHADOW
 _IF, _NOT_IF, _IOPL_SHIFT = r.IF, ~r.IF, r.IOPL_SHIFT
 _DPL_1: Final = 1 << r.DESC_DPL_SHIFT
 _REAL_CR0: Final = r.CR0_PE | r.CR0_PG | r.CR0_WP | r.CR0_ET
@@ -155,6 +157,24 @@ class VirtualCpu:
             return None
         flags.value = old | _IF if on else old & _NOT_IF
         return old & _IF
+
+    def if_changer(self, on: bool, mask: int) -> Callable[[], Outcome]:
+        """Return what carries out CLI or STI and wraps RIP by `mask`: `change_if` without a call."""
+        state, flags = self.state, self.flags
+
+        def change() -> Outcome:
+            old = flags.value
+            ring = state.hflags & HF_CPL
+            if (ring if ring > 1 else self.inner) > old >> _IOPL_SHIFT & 3:
+                raise GuestFault(r.GP, 0)
+            state.rip = state.rip + 1 & mask
+            if not on:
+                flags.value = old & _NOT_IF
+                return _DONE
+            flags.value = old | _IF
+            return _DONE if old & _IF else _SHADOW
+
+        return change
 
     def skip(self, length: int, mask: int) -> None:
         """Move RIP past an instruction."""
