@@ -20,8 +20,8 @@ from vmm.cpu.processor import choose_engine
 
 ENGINES = ("accelerated", "portable")
 KINDS = ("blind", "generated")
-QUICK = {"blind": 40, "generated": 60}  # nearly every blind one runs into its time-out
-WITH_APIC = 30
+QUICK = {"blind": 25, "generated": 40}  # nearly every blind one runs into its time-out
+WITH_APIC = 15
 UNDER_TECHNIQUES = 12
 MONITORED = sorted(name for name in FULL_TECHNIQUES if name != "bare")
 ALL = {"accelerated": 1000, "portable": 200}
@@ -46,6 +46,7 @@ def survive(engine: str, sources: list[str], setup: str = "host") -> None:
     assert sum(ends.values()) == len(sources)
 
 
+@pytest.mark.quick("accelerated-host", "portable-virtual")
 @pytest.mark.parametrize("clock", ["host", "virtual"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_guests_that_once_took_the_monitor_down_do_so_no_more(engine: str, clock: str) -> None:

@@ -74,7 +74,7 @@ def passed_tests(drives: dict[str, tuple[DriveConfig, ...]], firmware: Firmware,
     return re.findall(r"^(\w+): PASS", output.decode("latin-1").replace("\r", ""), re.MULTILINE)
 
 
-@pytest.mark.quick("cd-ours", "vhd-seabios")
+@pytest.mark.quick("cd-ours")
 def test_its_functional_tests_pass(medium: Medium, firmware: Firmware, tmp_path: Path) -> None:
     drives = medium(tmp_path, grub.test_script(grub.QUICK_TESTS))
     assert sorted(passed_tests(drives, firmware, BOOT_S)) == sorted(grub.QUICK_TESTS)
@@ -117,7 +117,7 @@ def test_it_boots_snare_by_multiboot(medium: Medium, firmware: Firmware, tmp_pat
     assert array(output) == ARRAY
 
 
-@pytest.mark.quick("vhd-ours")
+@pytest.mark.verify
 def test_it_boots_linux(medium: Medium, firmware: Firmware, linux_i386: LinuxGuest, tmp_path: Path) -> None:
     kernel, initramfs = tmp_path / "vmlinuz", tmp_path / "initrd.img"
     kernel.write_bytes(linux_i386.kernel.read_bytes())

@@ -48,7 +48,7 @@ def machine_with(kernel: Path, firmware: Firmware, **fields: object) -> Iterator
 # -- GNU Mach
 
 
-@pytest.mark.quick("accelerated-ours", "accelerated-seabios")
+@pytest.mark.quick("accelerated-ours")
 @pytest.mark.parametrize("with_bios", [False, True], ids=["ours", "seabios"])
 def test_gnu_mach_finds_our_disk_and_then_nothing_to_start(
     with_bios: bool, engine: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -70,6 +70,7 @@ def test_gnu_mach_finds_our_disk_and_then_nothing_to_start(
 # -- memtest86+
 
 
+@pytest.mark.long("seabios-16")
 @pytest.mark.parametrize("entry", ["16", "32"])
 def test_memtest_starts_its_tests(entry: str, firmware: Firmware) -> None:
     options = {"entry": entry, "append": "console=ttyS0,115200", "memory_bytes": 16 * MIB}
@@ -105,6 +106,7 @@ def has_run_five_tests(screen: str) -> bool:
 # -- iPXE
 
 
+@pytest.mark.quick("seabios")
 def test_ipxe_reaches_its_prompt(firmware: Firmware, accelerated: str) -> None:
     kernel = unpacked("ipxe", "all") / "boot/ipxe.lkrn"
     with machine_with(kernel, firmware, engine=accelerated) as machine:
@@ -234,6 +236,7 @@ def test_multiboot_kernel_finds_what_the_specification_promises(
         assert answers(machine, MULTIBOOT) == MULTIBOOT
 
 
+@pytest.mark.long("portable-seabios-None", "portable-seabios-2000:0100")
 @pytest.mark.parametrize("address", [None, "2000:0100"])
 def test_flat_binary_finds_what_a_boot_sector_finds(
     address: str | None, tmp_path: Path, engine: str, firmware: Firmware

@@ -133,8 +133,8 @@ def at_length(kind: str, bus: str) -> object:
 @pytest.mark.parametrize(
     ("kind", "bus", "kills"),
     [
-        ("grandchild", IDE, 5),
-        ("grandchild", SCSI, 5),
+        ("grandchild", IDE, 2),
+        ("grandchild", SCSI, 2),
         *(at_length(kind, IDE) for kind in KINDS),
         at_length("undo", SCSI),
     ],

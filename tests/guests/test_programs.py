@@ -275,7 +275,12 @@ def answers_of(
     return found, printed
 
 
-@pytest.mark.long("portable-polling-ours", "portable-polling-seabios", "portable-drivers-seabios")
+@pytest.mark.long(
+    "accelerated-polling-seabios",
+    "portable-polling-ours",
+    "portable-polling-seabios",
+    "portable-drivers-seabios",
+)
 @pytest.mark.parametrize(("name", "firmware"), CASES, indirect=["firmware"])
 def test_program_finds_what_the_manuals_promise(
     name: str, tmp_path: Path, engine: str, firmware: dict[str, str]

@@ -55,6 +55,7 @@ def test_memory_services_by_meminfo(firmware: tuple[str | Path, ...], tmp_path: 
         check_memory(text)
 
 
+@pytest.mark.long("seabios-1200", "seabios-2880")
 @pytest.mark.parametrize("kib", [1200, 1440, 2880])
 def test_el_torito_floppy_boots(kib: int, firmware: tuple[str | Path, ...], tmp_path: Path) -> None:
     floppy = loaders.syslinux_floppy(tmp_path, kib, "meminfo")
