@@ -91,14 +91,6 @@ def test_patching_shows_no_difference_from_bare(linux_i386: LinuxGuest, time: in
     assert technique.blocks_by_ring[1] == session.exits["scan.block"].count > 10_000
     assert technique.blocks_by_ring[0] == 0
     assert 100 < technique.patched_sites <= MOST_SITES
-
-
-@pytest.mark.verify
-@pytest.mark.timeout(BOOT_S)
-def test_patching_boots_within_its_budget(linux_i386: LinuxGuest) -> None:
-    session = run_mode(linux_i386, "translation-patch", "boot")
-    print(session.table())
-    check(session)
     assert session.exits["shadow.fill"].count <= MOST_FILLS
 
 
