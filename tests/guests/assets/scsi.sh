@@ -7,7 +7,7 @@
 #   tags     eight readers a disk at once, each by O_DIRECT; then each alone
 #   cd       the file `given` of the CD
 #   absent   a scan of id 5, where nothing answers
-#   bad      sector 4096 of the first disk cannot be read; its neighbours can
+#   bad      sector 258000 of the first disk, where no file is, cannot be read; its neighbours can
 #   hang     a command that the disk never answers: the driver aborts it, and tries it again
 #   complaints   what the kernel complained of: nothing
 
@@ -52,11 +52,12 @@ find_host() {
 }
 
 attach_job() {
-    dmesg | grep -o 'aic7870: .*SCBs' && say "attach: host $host of $driver"
+    dmesg | grep -o 'aic7870: .*SCBs'
+    say "attach: host $host of $driver"
     for device in /sys/bus/scsi/devices/"$host":*; do
         [ -f "$device/type" ] || continue
         for block in "$device"/block/*; do
-            say "device ${device##*/}: ${block##*/}, type $(cat "$device/type")," \
+            say "device ${device##*/}: type $(cat "$device/type")," \
                 "$(cat "/sys/block/${block##*/}/size") sectors, depth $(cat "$device/queue_depth")"
         done
     done
@@ -100,7 +101,7 @@ small_job() {
 files_job() {
     write_data >/tmp/data
     for disk in $disks; do
-        { write_and_compare "$disk" /tmp/data data && echo "$disk" >>/tmp/whole; } &
+        { write_and_compare "$disk" /tmp/data data || say "files: $disk failed at step $?"; } &
     done
     wait
     rm /tmp/data
@@ -149,18 +150,18 @@ absent_job() {
 
 bad_job() {
     dmesg -c >/dev/null
-    read_sector 4096 && fail "bad: could be read"
+    read_sector 258000 && fail "bad: could be read"
     dmesg | grep -e 'Sense Key' -e 'Add. Sense' | head -n 2 | sed 's/.*\(Sense Key\|Add. Sense\)/\1/; s/ \[current\].*//' |
         while read -r line; do say "bad: $line"; done
-    read_sector 4095 && read_sector 4097 || fail "bad: neighbours"
+    read_sector 257999 && read_sector 258001 || fail "bad: neighbours"
     say "bad: neighbours can be read"
 }
 
 hang_job() {
     dmesg -c >/dev/null
     echo 5 >"/sys/block/$first/device/timeout"
-    read_sector 64000 || { dmesg; fail "hang: not recovered"; }
-    read_sector 64001 || fail "hang: disk"
+    read_sector 259000 || { dmesg; fail "hang: not recovered"; }
+    read_sector 259001 || fail "hang: disk"
     say "hang: $(dmesg | grep -c 'Attempting to queue an ABORT') aborted," \
         "$(dmesg | grep -c 'Abort.*Completed') completed"
 }

@@ -28,8 +28,8 @@ DISKS: Final = (0, 1)
 CD: Final = 2
 
 # What scsi.sh reads of the first disk
-BAD_SECTOR: Final = 4096
-HUNG_SECTOR: Final = 64000
+BAD_SECTOR: Final = 258000  # where no file is
+HUNG_SECTOR: Final = 259000
 READ_10: Final = 0x28
 
 SEQINT: Final = 0x01

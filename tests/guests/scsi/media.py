@@ -32,9 +32,9 @@ def attached(driver: str, depth: int, cd_depth: int, disc_image: Path) -> list[s
     return [
         *["aic7870: Single Channel A, SCSI Id=7, 16/253 SCBs"] * (driver == "aic7xxx"),
         f"TRAPLINE-SCSI attach: host 2 of {driver}",
-        f"TRAPLINE-SCSI device 2:0:0:0: sda, {disk}",
-        f"TRAPLINE-SCSI device 2:0:1:0: sdb, {disk}",
-        f"TRAPLINE-SCSI device 2:0:2:0: sr0, {cd}",
+        f"TRAPLINE-SCSI device 2:0:0:0: {disk}",
+        f"TRAPLINE-SCSI device 2:0:1:0: {disk}",
+        f"TRAPLINE-SCSI device 2:0:2:0: {cd}",
     ]
 
 

@@ -45,10 +45,11 @@ def test_the_drivers_of_debian_use_both_interfaces(
         assert host.save().by_page == legacy
     assert re.search(r"scsi host\d: Virtio SCSI HBA", output)
     said = [line for line in output.split("\n") if line.startswith("TRAPLINE-")]
-    assert said[1].endswith(f": sda, type 0, {media.DISK_MIB * 2048} sectors, depth 128")
-    assert ": sr0, type 5, " in said[2]
-    assert said[3].startswith("TRAPLINE-SCSI small: 2 times ")
-    assert said[4:] == [
+    assert said[1].endswith(" of virtio_scsi")
+    assert said[2].endswith(f": type 0, {media.DISK_MIB * 2048} sectors, depth 128")
+    assert ": type 5, " in said[3]
+    assert said[4].startswith("TRAPLINE-SCSI small: 2 times ")
+    assert said[5:] == [
         "TRAPLINE-SCSI tags: 8 parts the same",
         "TRAPLINE-SCSI cd: from the CD",
         "TRAPLINE-SCSI absent: nobody at 5",
