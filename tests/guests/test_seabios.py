@@ -46,6 +46,7 @@ def test_boot_program_passes_from_a_dynamic_vhd(
     run_self_test(disk, *firmware, "--engine", accelerated)
 
 
+@pytest.mark.verify
 def test_boot_program_passes_on_the_portable_engine(firmware: tuple[str | Path, ...], tmp_path: Path) -> None:
     disk = tmp_path / "selftest.vhd"
     build.make_vhd(disk)

@@ -46,6 +46,7 @@ def check_memory(text: str) -> None:
     assert "0000000000100000x 0000000003f00000x 0000000004000000x 1 [-] usable" in text
 
 
+@pytest.mark.quick("ours")
 def test_memory_services_by_meminfo(firmware: tuple[str | Path, ...], tmp_path: Path) -> None:
     disc = loaders.isolinux_disc(tmp_path, ("meminfo",), "  COM32 meminfo.c32")
     text = shown(firmware, "--cd", disc, "--memory", "64M")
@@ -64,6 +65,7 @@ def test_el_torito_floppy_boots(kib: int, firmware: tuple[str | Path, ...], tmp_
     assert "INT 12h: 639K (0x9fc00)" in text
 
 
+@pytest.mark.quick("ours")
 def test_el_torito_hard_disk_boots(firmware: tuple[str | Path, ...], tmp_path: Path) -> None:
     disk = loaders.syslinux_disk(tmp_path, "meminfo")
     text = shown(firmware, "--cd", loaders.emulating_disc(tmp_path, disk, hard_disk=True), "--memory", "64M")
@@ -71,6 +73,7 @@ def test_el_torito_hard_disk_boots(firmware: tuple[str | Path, ...], tmp_path: P
     assert "INT 12h: 639K (0x9fc00)" in text
 
 
+@pytest.mark.quick("ours")
 def test_memdisk_takes_the_disk_service_over(firmware: tuple[str | Path, ...], tmp_path: Path) -> None:
     floppy = loaders.syslinux_floppy(tmp_path, 1440, "meminfo")
     memdisk = require_file("/usr/lib/syslinux/memdisk", "syslinux-common")
@@ -81,6 +84,7 @@ def test_memdisk_takes_the_disk_service_over(firmware: tuple[str | Path, ...], t
     assert text.count("Copyright") == 2  # ISOLINUX from the CD, SYSLINUX from the RAM disk
 
 
+@pytest.mark.quick("ours")
 def test_disk_keeps_the_geometry_it_was_partitioned_under(
     firmware: tuple[str | Path, ...], accelerated: str, tmp_path: Path
 ) -> None:
@@ -151,6 +155,7 @@ def grub_answers(options: tuple[str | Path, ...], disc: Path, disk: Path) -> lis
     return text[text.index("BEGIN") : text.index("FINISHED")].splitlines()
 
 
+@pytest.mark.verify
 def test_grub_finds_the_same_machine_under_both_firmwares(
     accelerated: str, seabios: Path, vgabios: Path, tmp_path: Path
 ) -> None:
