@@ -112,8 +112,7 @@ class ShadowPaging:
     def _turn_on(self, cr0: int) -> None:
         engine, view = self._engine, self.view
         self.pager = self._pagers[4 if view.efer & r.EFER_LME else 3]
-        for pager in self._pagers.values():  # they share the monitor's pages
-            pager.drop_all()
+        self.drop_all()
         engine.write_cr(4, self._real(4, view.cr[4]))
         engine.write_cr(3, self.pager.root)
         engine.write_cr(0, self._real(0, cr0))
@@ -125,6 +124,11 @@ class ShadowPaging:
         engine.write_cr(0, cr0)
         engine.write_cr(3, view.cr[3])
         engine.write_cr(4, view.cr[4])
+
+    def drop_all(self) -> None:
+        """Forget every entry of both pagers, which share the monitor's pages."""
+        for pager in self._pagers.values():
+            pager.drop_all()
 
     def _invlpg(self, linear: int) -> None:
         if self.view.cr[0] & r.CR0_PG:

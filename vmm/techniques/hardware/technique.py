@@ -126,6 +126,11 @@ class Hardware(Technique):
         self._paging.start()
         self.processor.intercepts.replace(self.controls, self._paging.needs)
 
+    def a20_changed(self) -> None:
+        """Shadow entries lead to other memory; nested ones are masked by the processor."""
+        if self.shadow is not None:
+            self.shadow.drop_all()
+
     # -- the controls
 
     @property
