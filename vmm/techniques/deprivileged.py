@@ -257,9 +257,8 @@ class Deprivileged(Technique):
         if state.exception_is_int:
             self._software_int(vector, began)
         elif vector == r.PF_FAULT and MONITOR_LINEAR <= state.cr[2] < MONITOR_END:
-            self._emulate(
-                code, began, vector, state.error_code
-            )  # the load of a code segment marks it accessed
+            # The load of a code segment as data marks it accessed
+            self._emulate(code, began, vector, state.error_code)
         elif vector == r.PF_FAULT:
             state.rip &= MASK_32  # a short jump below 0: QEMU cuts it to 32 bits outside long mode only
             self.on_page_fault(state.cr[2] & MASK_32, state.error_code, began)

@@ -61,10 +61,9 @@ class Emulations:
         if len(code) < instruction.length:  # it goes on in the next page
             whole = read_code(vcpu, vcpu.code_address(), MAX_LENGTH)
         name = instruction_name(whole, bits)
-        if whole[:1] in _CHANGES_IF:
-            carry_out = vcpu.if_changer(_CHANGES_IF[whole[:1]], RIP_MASKS[bits])
-        else:
-            carry_out = bind(vcpu, technique.services, handler, instruction)
+        on = _CHANGES_IF.get(whole[:1])
+        changer = None if on is None else vcpu.if_changer(on, RIP_MASKS[bits])
+        carry_out = changer or bind(vcpu, technique.services, handler, instruction)
         row = technique.emulation_row(name, whole)
         emulation = self._complete(carry_out, technique.follow_up(name), row)
         if whole is code:

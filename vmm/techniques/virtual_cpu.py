@@ -158,8 +158,8 @@ class VirtualCpu:
         flags.value = old | _IF if on else old & _NOT_IF
         return old & _IF
 
-    def if_changer(self, on: bool, mask: int) -> Callable[[], Outcome]:
-        """Return what carries out CLI or STI and wraps RIP by `mask`: `change_if` without a call."""
+    def if_changer(self, on: bool, mask: int) -> Callable[[], Outcome] | None:
+        """Return what carries out CLI or STI, RIP wrapped by `mask`; None: by `change_if` only."""
         state, flags = self.state, self.flags
 
         def change() -> Outcome:

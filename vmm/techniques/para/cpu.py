@@ -36,6 +36,9 @@ class ParaCpu(VirtualCpu):
             self.page.masked = not on
         return was
 
+    def if_changer(self, on: bool, mask: int) -> None:
+        """None: with events, CLI and STI change the shared page too."""
+
     @property
     def rflags(self) -> int:
         """RFLAGS as the guest should see them."""
