@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the real guests, prepared once a session.
+"""For all tests: the real guests, prepared once a session, and the settings of Hypothesis.
 
 A test that lets `oracles.MissingError` through, by itself or by a fixture, is skipped or failed as
 `oracles.missing` says.
@@ -10,11 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.guests.assets.initramfs import LinuxGuest, linux_guest
 from tests.oracles import MissingError, missing, require_file
 from vmm.cpu.accel import LIBRARY
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No example fails because the host is busy; those of `make test` are always the same."""
+    hypothesis.settings.register_profile(
+        "trapline",
+        deadline=None,
+        derandomize="not verify" in config.option.markexpr,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("trapline")
 
 
 @pytest.hookimpl(tryfirst=True)
