@@ -24,7 +24,7 @@ def run(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> None
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_history_leaves_what_was_written(machine: type[RuleBasedStateMachine]) -> None:
-    run(machine, examples=8, steps=12)
+    run(machine, examples=2, steps=12)
 
 
 @pytest.mark.verify

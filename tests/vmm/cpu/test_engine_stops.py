@@ -138,6 +138,7 @@ kernel:
     finish""")
 
 
+@pytest.mark.long("syscall-portable")
 @pytest.mark.parametrize("source", [SYSENTER, SYSCALL], ids=["sysenter", "syscall"])
 def test_a_system_call_is_never_a_no_op(engine: str, source: str) -> None:
     """Unicorn's hooks of SYSENTER, SYSCALL, CPUID and RDTSC are passed over while a stop is requested.
