@@ -80,6 +80,7 @@ class Translation:
         self._next = 0
         self._leaving = ""  # a condition on which the path ends after this instruction
         self._pc_stored = False  # S.pc is where it goes on then, else `_next`
+        self._may_have_popped = False  # it may have read STACK, by SINDIR
 
     def text(self, names: tuple[str, ...]) -> str:
         """Return the text of a function that makes the path's function."""
@@ -98,7 +99,7 @@ class Translation:
             self._executed += 1
             self._translated += 1
             self._leaving = ""
-            self._pc_stored = False
+            self._pc_stored = self._may_have_popped = False
             instruction = self._fetch(following)
             if instruction.operation >= FIRST_BRANCH:
                 following = self._branch(instruction)
@@ -164,6 +165,10 @@ class Translation:
 
     def _return(self) -> int | None:
         path = self.path
+        if self._may_have_popped:
+            path.emit(f"if {self._leaving}:")
+            path.leave("S.pop()", self._executed, MAY_HAVE_STOPPED, " ")
+            self._leaving = ""
         target = path.stack.pop()
         if isinstance(target, str):
             target = path.name(target)
@@ -275,6 +280,7 @@ class Translation:
             path.keep(reg.SINDEX, index + 1 & BYTE)
             return self._read(index)
         path.settle()
+        self._may_have_popped = True
         reader = path.name(f"R[{index}]")
         following = path.name(f"{index} + 1 & 255")
         path.emit(f"P[{reg.SINDEX}] = {following}")
