@@ -127,7 +127,7 @@ class Nexus:
                 self._split = 0
                 self._let_go(m.SAVE_DATA_POINTER)
                 return MESSAGE_IN
-            if self._fetched or task.data_in:
+            if self._fetched or (task.data_in and task.ready()):
                 return DATA_IN
             if task.data_out:
                 return DATA_OUT

@@ -52,6 +52,12 @@ class Task(Protocol):
     status: int
     """Valid while neither is left. A host error in mid-transfer ends the transfer: both become zero."""
 
+    def ready(self) -> bool:
+        """Whether there is a byte to give; if the next block cannot be read, the command ends here instead.
+
+        For a bus that shows that data come before it takes them.
+        """
+
     def give(self, limit: int) -> bytes:
         """Return the next bytes for the initiator, at most `limit`; fewer at the end or before an error.
 

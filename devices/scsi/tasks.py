@@ -63,6 +63,10 @@ class Reply:
         self.data_out = 0
         self.status = status
 
+    def ready(self) -> bool:
+        """Tell whether anything is left."""
+        return self.data_in > 0
+
     def give(self, limit: int) -> bytes:
         """Return the next bytes."""
         data, self._data = self._data[:limit], self._data[limit:]
@@ -101,6 +105,12 @@ class ReadTask:
         self.data_in = len(ahead) + blocks * self._block
         self.data_out = 0
         self.status = GOOD
+
+    def ready(self) -> bool:
+        """Tell whether there is a byte to give, or end here for a block that cannot be read."""
+        if self.data_in and self._position == len(self._ahead) and not self._fetch(1):
+            self._fail()
+        return self.data_in > 0
 
     def give(self, limit: int) -> bytes:
         """Return the next bytes; fewer before a block that cannot be read."""
@@ -164,6 +174,10 @@ class WriteTask:
         self.data_in = 0
         self.data_out = blocks * self._block - len(pending)
         self.status = GOOD
+
+    def ready(self) -> bool:
+        """Have nothing."""
+        return False
 
     def give(self, limit: int) -> bytes:
         """Have nothing."""
@@ -276,6 +290,10 @@ class ParameterTask:
         self.data_in = 0
         self.data_out = left
         self.status = GOOD
+
+    def ready(self) -> bool:
+        """Have nothing."""
+        return False
 
     def give(self, limit: int) -> bytes:
         """Have nothing."""

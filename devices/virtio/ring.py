@@ -117,6 +117,11 @@ class Virtqueue:
             self._memory.write(self.device + USED_RING + USED_BYTES * size, index.to_bytes(2, "little"))
         return heads
 
+    def leave(self, buffers: int) -> None:
+        """Leave so many of the buffers taken last, as if their notification were still to come."""
+        self.kicked = True
+        self._next_avail = self._next_avail - buffers & 0xFFFF
+
     def chain(self, head: int, features: int) -> Chain:
         """Follow the chain that starts at `head`."""
         readable: Segments = []

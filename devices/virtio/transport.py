@@ -3,8 +3,8 @@
 A transitional device: a driver that knows virtio 1.x finds its structures in the memory BAR, an older one
 its header in I/O space; both negotiate features, place queues and notify. The device behind it is
 given one buffer after the other. A notification is worked off when it is written: all buffers that are
-available, then one look at whether the driver wants an interrupt. Not modelled: MSI-X (the board
-has none: every vector reads as NO_VECTOR), notification data, queue reset.
+available, or until the device has had enough for now; then one look at whether the driver wants an interrupt.
+Not modelled: MSI-X (the board has none: every vector reads as NO_VECTOR), notification data, queue reset.
 
 Sources:
     [VIRTIO-1.1] Virtual I/O Device (VIRTIO) Version 1.1, §2.1-§2.2, §3.1, §4.1.
@@ -51,6 +51,9 @@ class VirtioDevice(Protocol):
         Raises:
             RingError: the buffer is too short for what it has to hold.
         """
+
+    def had_enough(self) -> bool:
+        """Whether to leave the buffers that are left; the device then calls `run` after a while."""
 
     def config(self) -> bytes:
         """Return the device configuration structure."""
@@ -130,7 +133,7 @@ class VirtioTransport:
     def set_master(self, enabled: bool) -> None:
         """Follow the bus master enable of COMMAND; notifications held back by it are worked off."""
         self._master = enabled
-        self._run()
+        self.run()
 
     # -- the two address spaces
 
@@ -244,7 +247,7 @@ class VirtioTransport:
             self._device.driver_reset()
             return
         self.status = value | self.status & r.DEVICE_NEEDS_RESET
-        self._run()
+        self.run()
 
     # -- queues
 
@@ -280,9 +283,9 @@ class VirtioTransport:
     def _kick(self, number: int) -> None:
         if number < len(self.queues):
             self.queues[number].kicked = True
-            self._run()
+            self.run()
 
-    def _run(self) -> None:
+    def run(self) -> None:
         """Work off the queues that were notified, if the device may run now.
 
         Legacy drivers use a queue before DRIVER_OK, [VIRTIO-1.1] §3.1.2.
@@ -299,9 +302,13 @@ class VirtioTransport:
         used: list[tuple[int, int]] = []
         reason = ""
         try:
-            for head in queue.available(self.features):
+            heads = queue.available(self.features)
+            for head in heads:
                 chain = queue.chain(head, self.features)
                 used.append((head, self._device.serve(number, chain)))
+                if len(used) < len(heads) and self._device.had_enough():
+                    queue.leave(len(heads) - len(used))
+                    break
         except RingError as error:
             reason = str(error)
         if used and queue.give_back(used, self.features):

@@ -35,6 +35,9 @@ class SmallTask:
     def data_out(self) -> int:
         return self.out
 
+    def ready(self) -> bool:
+        return self.data_in > 0
+
     def give(self, limit: int) -> bytes:
         piece = bytes(self.data[:limit])
         del self.data[:limit]
