@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from devices.backplane import DeviceState
+from devices.saved import fitting, require
 from devices.scsi import commands as op
 from devices.scsi import disk_mode, mode
 from devices.scsi.commands import be
@@ -30,11 +31,25 @@ from devices.scsi.sense import (
     WRITE_PROTECTED,
     Sense,
 )
-from devices.scsi.tasks import MOST_BYTES, CompareTask, Data, ParameterTask, ReadTask, WriteTask
+from devices.scsi.task import TaskState
+from devices.scsi.tasks import (
+    COMPARE,
+    MOST_BYTES,
+    PARAMETERS,
+    READ,
+    REPLY,
+    WRITE,
+    CompareTask,
+    Data,
+    ParameterTask,
+    ReadTask,
+    WriteTask,
+)
 from devices.scsi.unit import (
     IGNORES_ATTENTION,
     NEEDS_MEDIUM,
     Answer,
+    Attention,
     Handler,
     ScsiUnit,
     accept,
@@ -62,13 +77,15 @@ class ScsiDiskState(DeviceState, frozen=True, kw_only=True, tag="scsi-disk"):
     """Everything a snapshot must hold of a disk but its open tasks; the image is wiring."""
 
     sense: Sense
-    attention: tuple[Sense, ...]
+    attention: Attention
     write_cache: bool
     stopped: bool
 
 
 class ScsiDisk(ScsiUnit):
     """One logical unit with blocks of 512 bytes."""
+
+    kinds = frozenset((REPLY, READ, WRITE, COMPARE, PARAMETERS))
 
     def __init__(self, name: str, image: BlockImage, identity: InquiryIdentity | None = None) -> None:
         super().__init__(name)
@@ -121,9 +138,22 @@ class ScsiDisk(ScsiUnit):
         )
 
     def load(self, state: ScsiDiskState) -> None:
-        """Become `state`."""
+        """Become `state`, or raise StateError."""
+        state = fitting(self.name, state)
         self.sense, self._attention = state.sense, list(state.attention)
         self._write_cache, self._stopped = state.write_cache, state.stopped
+
+    def check(self, state: TaskState) -> None:
+        """Raise StateError unless `resume` can take up the command: its blocks are there and may be used."""
+        super().check(state)
+        require(
+            state.lba + state.blocks <= self.blocks, self.name, "a command names blocks that are not there"
+        )
+        require(
+            state.kind != WRITE or not self._image.read_only,
+            self.name,
+            "a write under way, and the disk is read-only",
+        )
 
     # --- what tasks need ---------------------------------------------------------------------
 

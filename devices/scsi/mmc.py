@@ -13,9 +13,12 @@ Sources:
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 from devices.backplane import DeviceState
+from devices.saved import fitting
 from devices.scsi import commands as op
 from devices.scsi import mmc_data as mmc
 from devices.scsi import mode
@@ -32,11 +35,12 @@ from devices.scsi.sense import (
     WAS_RESET,
     Sense,
 )
-from devices.scsi.tasks import ReadTask
+from devices.scsi.tasks import READ, REPLY, ReadTask
 from devices.scsi.unit import (
     IGNORES_ATTENTION,
     NEEDS_MEDIUM,
     Answer,
+    Attention,
     Handler,
     ScsiUnit,
     accept,
@@ -59,14 +63,16 @@ class CdRomState(DeviceState, frozen=True, kw_only=True, tag="cd-rom"):
     """Everything a snapshot must hold of a drive but its open task; the image is wiring."""
 
     sense: Sense
-    attention: tuple[Sense, ...]
-    event: int
+    attention: Attention
+    event: Annotated[int, msgspec.Meta(ge=mmc.EVENT_NONE, le=mmc.EVENT_REMOVAL)]
     tray_open: bool
     locked: bool
 
 
 class CdRom(ScsiUnit):
     """One logical unit. `image` holds the disc as 512-byte sectors; None is an empty drive."""
+
+    kinds = frozenset((REPLY, READ))
 
     def __init__(
         self, name: str, image: BlockImage | None = None, identity: InquiryIdentity | None = None
@@ -167,7 +173,8 @@ class CdRom(ScsiUnit):
         )
 
     def load(self, state: CdRomState) -> None:
-        """Become `state`; whatever disc is in stays in."""
+        """Become `state`, or raise StateError; whatever disc is in stays in."""
+        state = fitting(self.name, state)
         self.sense, self._attention = state.sense, list(state.attention)
         self._event, self._tray_open, self._locked = state.event, state.tray_open, state.locked
 
