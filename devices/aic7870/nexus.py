@@ -16,6 +16,7 @@ import msgspec
 from devices.aic7870 import faults as f
 from devices.aic7870 import messages as m
 from devices.saved import Byte, Natural, require
+from devices.scsi.commands import length_of
 from devices.scsi.task import GOOD, TASK_SET_FULL, Task, TaskState
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ IN_TASK: Final = 1
 HAS_STATUS: Final = 2
 COMPLETE: Final = 3
 
-CDB_BYTES: Final = (6, 10, 10, 6, 16, 12, 6, 6)  # by group code, [SPC-2] §4.3; others as 6
 PIO_BYTES: Final = 512  # fetched from the task at a time for a driver that acknowledges each byte
 NO_BYTE: Final = 0
 MOST_MESSAGES: Final = 8  # waiting to be sent; an initiator may hold ATN and provoke more
@@ -206,7 +206,7 @@ class Nexus:
     def wanted(self, phase: int) -> int:
         """Return how many bytes of an OUT phase the target takes before it thinks again."""
         if phase == COMMAND:
-            return (CDB_BYTES[self.cdb[0] >> 5] if self.cdb else 1) - len(self.cdb)
+            return (length_of(self.cdb[0]) if self.cdb else 1) - len(self.cdb)
         if phase == DATA_OUT and self.task is not None:
             return self._until_split(self.task.data_out)
         return 1
@@ -297,7 +297,7 @@ class Nexus:
         """Raise StateError unless a nexus with `peripheral` can become `state`, whose fields are in range."""
         name = f"id {peripheral.number}"
         require(state.target == peripheral.number, name, "a command is another target's")
-        wanted = CDB_BYTES[state.cdb[0] >> 5] if state.cdb else 1
+        wanted = length_of(state.cdb[0]) if state.cdb else 1
         left = wanted - len(state.cdb)
         require(left > 0 if state.stage == AWAITS_COMMAND else left == 0, name, "a CDB of the wrong length")
         require(not state.incoming or not m.is_complete(state.incoming), name, "a message not yet obeyed")

@@ -46,6 +46,7 @@ from devices.scsi.tasks import (
     WriteTask,
 )
 from devices.scsi.unit import (
+    BUS_COMMANDS,
     IGNORES_ATTENTION,
     NEEDS_MEDIUM,
     Answer,
@@ -53,8 +54,6 @@ from devices.scsi.unit import (
     Handler,
     ScsiUnit,
     accept,
-    reserve,
-    send_diagnostic,
 )
 from disks.errors import HOST_ERRORS
 from disks.image import SECTOR_BYTES, BlockImage
@@ -94,13 +93,12 @@ class ScsiDisk(ScsiUnit):
         self.blocks = image.size_bytes // BLOCK
         self._write_cache = True
         self._stopped = False
-        self._commands.update(self._table())
+        self._commands |= BUS_COMMANDS | self._table()
 
     def _table(self) -> dict[int, tuple[Handler, int]]:
         ready, medium = 0, NEEDS_MEDIUM
         return {
             op.TEST_UNIT_READY: (accept, medium),
-            op.REZERO_UNIT: (accept, medium),
             op.INQUIRY: (self._inquiry, IGNORES_ATTENTION),
             op.MODE_SENSE_6: (self._mode_sense, ready),
             op.MODE_SENSE_10: (self._mode_sense, ready),
@@ -108,9 +106,6 @@ class ScsiDisk(ScsiUnit):
             op.MODE_SELECT_10: (self._mode_select, ready),
             op.START_STOP_UNIT: (self._start_stop, ready),
             op.PREVENT_ALLOW_MEDIUM_REMOVAL: (accept, ready),
-            op.RESERVE_6: (reserve, ready),
-            op.RELEASE_6: (reserve, ready),
-            op.SEND_DIAGNOSTIC: (send_diagnostic, ready),
             op.READ_CAPACITY: (self._read_capacity, medium),
             op.SERVICE_ACTION_IN_16: (self._read_capacity_16, medium),
             op.READ_DEFECT_DATA_10: (_read_defects_10, medium),

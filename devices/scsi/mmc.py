@@ -37,6 +37,7 @@ from devices.scsi.sense import (
 )
 from devices.scsi.tasks import READ, REPLY, ReadTask
 from devices.scsi.unit import (
+    BUS_COMMANDS,
     IGNORES_ATTENTION,
     NEEDS_MEDIUM,
     Answer,
@@ -44,8 +45,6 @@ from devices.scsi.unit import (
     Handler,
     ScsiUnit,
     accept,
-    reserve,
-    send_diagnostic,
 )
 from disks.errors import DiskError
 from disks.image import SECTOR_BYTES, BlockImage
@@ -84,9 +83,9 @@ class CdRom(ScsiUnit):
         self._event = mmc.EVENT_NONE
         self._locked = False
         self._is_atapi = self._identity.response_format == FORMAT_ATAPI
-        self._commands.update(self._table())
+        self._commands |= self._table()
         if not self._is_atapi:
-            self._commands.update(self._scsi_2_table())
+            self._commands |= BUS_COMMANDS | self._scsi_2_table()
 
     def _table(self) -> dict[int, tuple[Handler, int]]:
         ready, medium, always = 0, NEEDS_MEDIUM, IGNORES_ATTENTION
@@ -114,12 +113,8 @@ class CdRom(ScsiUnit):
     def _scsi_2_table(self) -> dict[int, tuple[Handler, int]]:
         """Return what drives had before there was MMC, and ATAPI does not: [SCSI-2] table 230."""
         return {
-            op.REZERO_UNIT: (accept, NEEDS_MEDIUM),
             op.READ_6: (self._read, NEEDS_MEDIUM),
             op.SEEK_6: (self._seek, NEEDS_MEDIUM),
-            op.RESERVE_6: (reserve, 0),
-            op.RELEASE_6: (reserve, 0),
-            op.SEND_DIAGNOSTIC: (send_diagnostic, 0),
         }
 
     # --- host side ---------------------------------------------------------------------------

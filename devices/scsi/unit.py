@@ -16,7 +16,16 @@ from typing import Annotated, Final
 import msgspec
 
 from devices.saved import fitting, require
-from devices.scsi.commands import LONGEST_CDB, REQUEST_SENSE, be, length_of
+from devices.scsi.commands import (
+    LONGEST_CDB,
+    RELEASE_6,
+    REQUEST_SENSE,
+    RESERVE_6,
+    REZERO_UNIT,
+    SEND_DIAGNOSTIC,
+    be,
+    length_of,
+)
 from devices.scsi.sense import (
     INVALID_FIELD,
     INVALID_OPCODE,
@@ -194,11 +203,20 @@ def accept(cdb: bytes) -> Answer:
     return b""
 
 
-def reserve(cdb: bytes) -> Answer:
+def _reserve(cdb: bytes) -> Answer:
     """RESERVE and RELEASE for the one initiator there is; for a third party or extents no."""
     return INVALID_FIELD if cdb[1] & THIRD_PARTY else b""
 
 
-def send_diagnostic(cdb: bytes) -> Answer:
+def _send_diagnostic(cdb: bytes) -> Answer:
     """Pass the self test; there are no diagnostics that take parameters."""
     return INVALID_FIELD if be(cdb[3:5]) else b""
+
+
+BUS_COMMANDS: Final[dict[int, tuple[Handler, int]]] = {
+    REZERO_UNIT: (accept, NEEDS_MEDIUM),
+    RESERVE_6: (_reserve, 0),
+    RELEASE_6: (_reserve, 0),
+    SEND_DIAGNOSTIC: (_send_diagnostic, 0),
+}
+"""What units have on any bus but ATAPI's."""
