@@ -25,11 +25,13 @@ from devices.aic7870.nexus import (
     BUS_FREE,
     DISCONNECTED,
     HOLDING,
+    PHASES,
     Nexus,
     NexusState,
 )
 from devices.aic7870.peripheral import Peripheral, PeripheralState
 from devices.backplane import Clock, Timer
+from devices.saved import Byte, Natural, require
 
 ARBITRATION_NS: Final = 5_000  # bus settle, bus free and arbitration delay, with room to see a bus free
 DISCONNECT_NS: Final = 100_000  # how long a target that let go of the bus thinks
@@ -67,10 +69,10 @@ class BusState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The bus and its devices."""
 
     nexus: NexusState | None
-    phase: int
+    phase: Byte
     request: bool
     attention: bool
-    deadline_ns: int | None
+    deadline_ns: Natural | None
     peripherals: dict[int, PeripheralState]
 
 
@@ -241,15 +243,27 @@ class ScsiBus:
             peripherals={number: device.save() for number, device in self.peripherals.items()},
         )
 
-    def load(self, state: BusState) -> None:
-        """Become `state`. Devices that are not there any more, and their commands, are left out."""
+    def check(self, state: BusState) -> None:
+        """Raise StateError unless the bus can become `state`, whose fields are in their ranges."""
+        require(state.phase in PHASES, self.name, "a phase that there is not")
+        same = state.peripherals.keys() == self.peripherals.keys()
+        require(same, self.name, "there are other devices on the bus")
         for number, peripheral in self.peripherals.items():
-            if number in state.peripherals:
-                peripheral.load(state.peripherals[number])
+            peripheral.check(state.peripherals[number])
+        nexus = state.nexus
+        if nexus is None:
+            free = not (state.phase or state.request or state.attention)
+            require(free, self.name, "lines of a bus that nobody has")
+        else:
+            require(nexus.target in self.peripherals, self.name, "a command of a device that is not there")
+            Nexus.check(self.peripherals[nexus.target], nexus)
+
+    def load(self, state: BusState) -> None:
+        """Become `state`, which has been checked."""
+        for number, peripheral in self.peripherals.items():
+            peripheral.load(state.peripherals[number])
         saved = state.nexus
-        self.nexus = None
-        if saved is not None and saved.target in self.peripherals:
-            self.nexus = self.peripherals[saved.target].restored(saved)
+        self.nexus = None if saved is None else self.peripherals[saved.target].restored(saved)
         self.phase, self.request, self.attention = state.phase, state.request, state.attention
         self._wait_until(state.deadline_ns)
 

@@ -23,6 +23,7 @@ from devices.aic7870.bus import ScsiBus
 from devices.aic7870.interrupts import Interrupts
 from devices.aic7870.nexus import DATA_IN, DATA_OUT
 from devices.aic7870.register_file import COUNT_BITS, Keeping, RegisterFile
+from devices.saved import Byte
 
 OWN_ID: Final = 0x0F  # of SCSIID
 TARGET_SHIFT: Final = 4
@@ -40,10 +41,10 @@ DISCARD_AT_ONCE: Final = 256  # pieces; the rest at the next access of the chip
 class CellState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is not in the register file."""
 
-    status0: int
-    status1: int
-    expected: int
-    data: int
+    status0: Byte
+    status1: Byte
+    expected: Byte
+    data: Byte
     latched: bool
     acknowledging: bool
 

@@ -12,7 +12,7 @@ Sources:
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -58,7 +58,7 @@ HADDR: Final = r.HADDR // 4  # double word of the register file
 class DataPathState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is not in the register file."""
 
-    fifo: bytes
+    fifo: Annotated[bytes, msgspec.Meta(max_length=FIFO_BYTES)]
     flushing: bool
     master: bool
 
@@ -295,5 +295,5 @@ class DataPath:
 
     def load(self, state: DataPathState) -> None:
         """Become `state`; nothing moves until the guest or a target does something."""
-        self._fifo = deque(state.fifo[:FIFO_BYTES])
+        self._fifo = deque(state.fifo)
         self._flushing, self._master = state.flushing, state.master

@@ -15,7 +15,7 @@ Sources:
 from __future__ import annotations
 
 import sys
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
@@ -27,10 +27,11 @@ from devices.aic7870.instruction import (
     ADDRESS_WIDTH,
     CALL,
     FIRST_BRANCH,
+    PROGRAM_BYTES,
     STACK_BITS,
     STACK_DEPTH,
     WORD_BYTES,
-    WORDS,
+    Address,
     Instruction,
     decode,
 )
@@ -39,6 +40,7 @@ from devices.aic7870.register_file import RegisterFile
 from devices.aic7870.sequencer_ports import SequencerPorts
 from devices.aic7870.translation import MAY_HAVE_STOPPED, WENT_BACK
 from devices.backplane import Tracer
+from devices.saved import Bit, Byte, Word
 
 HOT: Final = 8  # times by the same place before it is compiled
 RUN_LIMIT: Final = 20_000  # instructions in one go; a command of 256 scatter/gather elements takes 13,000
@@ -70,28 +72,25 @@ class SequencerWatcher(Protocol):
     """Somebody who looks on at the monitor's side. Nothing of it is the guest's to see."""
 
     def before(self, sequencer: Sequencer) -> bool:
-        """Look at the instruction about to be executed; False holds the sequencer where it is.
-
-        The next run asks again.
-        """
+        """Look at the instruction about to be executed; False holds the sequencer until a run asks again."""
 
 
 class SequencerState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The sequencer's registers and program. `stack` begins with the newest address."""
 
-    program: bytes
-    seqctl: int
-    byte: int
-    pc: int
-    stack: tuple[int, int, int, int]
+    program: Annotated[bytes, msgspec.Meta(min_length=PROGRAM_BYTES, max_length=PROGRAM_BYTES)]
+    seqctl: Byte
+    byte: Annotated[int, msgspec.Meta(ge=0, lt=WORD_BYTES)]
+    pc: Address
+    stack: tuple[Address, Address, Address, Address]
     stack_high: bool
-    accum: int
-    sindex: int
-    dindex: int
+    accum: Byte
+    sindex: Byte
+    dindex: Byte
     zero: bool
-    carry: int
-    function1: int
-    breakpoint: int
+    carry: Bit
+    function1: Byte
+    breakpoint: Word
 
 
 class Sequencer:
@@ -144,7 +143,7 @@ class Sequencer:
         self.registers = registers
         self.watcher: SequencerWatcher | None = None
         self.hot = HOT
-        self.program = bytearray(WORDS * WORD_BYTES)
+        self.program = bytearray(PROGRAM_BYTES)
         self._control = control
         self._compiler = Compiler(self, registers, block_ends)
         self._fetched: dict[int, Instruction] = {}

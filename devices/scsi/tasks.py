@@ -19,6 +19,7 @@ from disks.errors import HOST_ERRORS
 
 AHEAD_BYTES: Final = 0x2_0000  # fetched at once for an initiator that takes little at a time
 MOST_BYTES: Final = 0x10_0000  # fetched at once for one that takes much
+MOST_AHEAD: Final = MOST_BYTES + 0x1000  # with the block that it ends in
 STORE_BYTES: Final = 0x2_0000  # gathered before it is stored
 
 REPLY: Final = "reply"

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 from devices.backplane import Clock, DeviceState, GuestMemory, IrqLine, Timer, Tracer
+from devices.saved import Natural, fitting
 from devices.scsi import commands as op
 from devices.scsi.commands import length_of
 from devices.scsi.disk import BLOCK, BYTCHK, FUA
@@ -105,10 +108,10 @@ class VirtioScsiState(DeviceState, frozen=True, kw_only=True):
     """The transport and what the driver set in the device configuration."""
 
     transport: VirtioTransportState
-    sense_size: int
-    cdb_size: int
-    worked: int
-    goes_on_ns: int | None
+    sense_size: Annotated[int, msgspec.Meta(ge=0, le=MOST_SENSE_SIZE)]
+    cdb_size: Annotated[int, msgspec.Meta(ge=0, le=MOST_CDB_SIZE)]
+    worked: Natural
+    goes_on_ns: Natural | None
 
 
 class VirtioScsi:
@@ -328,7 +331,9 @@ class VirtioScsi:
         )
 
     def load(self, state: VirtioScsiState) -> None:
-        """Become `state`."""
+        """Become `state`, or raise StateError."""
+        state = fitting(self.name, state)
+        self.transport.check(state.transport)
         self._sense_size, self._cdb_size = state.sense_size, state.cdb_size
         self.transport.load(state.transport)
         self._worked = state.worked

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
+
+import msgspec
 
 from devices.backplane import DeviceState, GuestMemory, IrqLine, PortBank, Tracer
+from devices.saved import Byte, DoubleWord, Word, require
 from devices.virtio import registers as r
 from devices.virtio.events import VirtioBroken
 from devices.virtio.ring import Chain, RingError, Virtqueue, VirtqueueState
@@ -27,6 +30,7 @@ _LEGACY: Final = struct.Struct("<IIIHHHBB")
 _LOW: Final = 0xFFFF_FFFF
 RING_FEATURES: Final = r.VIRTIO_F_INDIRECT_DESC | r.VIRTIO_F_EVENT_IDX
 
+Features = Annotated[int, msgspec.Meta(ge=0)]
 Field = tuple[int, int, Callable[[int], None]]
 """A register that can be written: first byte, bytes, what takes the value."""
 
@@ -72,13 +76,13 @@ class VirtioDevice(Protocol):
 class VirtioTransportState(DeviceState, frozen=True, kw_only=True):
     """Registers and queues."""
 
-    status: int
-    isr: int
-    features: int
-    driver_features: int
-    device_feature_select: int
-    driver_feature_select: int
-    queue_select: int
+    status: Byte
+    isr: Byte
+    features: Features
+    driver_features: Features
+    device_feature_select: DoubleWord
+    driver_feature_select: DoubleWord
+    queue_select: Word
     by_page: bool
     master: bool
     queues: tuple[VirtqueueState, ...]
@@ -351,8 +355,14 @@ class VirtioTransport:
             queues=tuple(queue.save() for queue in self.queues),
         )
 
+    def check(self, state: VirtioTransportState) -> None:
+        """Raise StateError unless the transport can become `state`, whose fields are in their ranges."""
+        require(len(state.queues) == len(self.queues), self.name, f"it has {len(state.queues)} queues")
+        for queue, saved in zip(self.queues, state.queues, strict=True):
+            queue.check(saved)
+
     def load(self, state: VirtioTransportState) -> None:
-        """Become `state` and drive INTx to match; no queue is looked at."""
+        """Become `state`, which has been checked, and drive INTx to match; no queue is looked at."""
         self.status, self._isr = state.status, state.isr
         self.features, self._driver_features = state.features, state.driver_features
         self._device_feature_select = state.device_feature_select

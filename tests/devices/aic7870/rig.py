@@ -81,6 +81,9 @@ class SmallTarget:
         self.refusals.append((lun, sense))
         return SmallTask(TaskState(kind="none", status=CHECK_CONDITION), self)
 
+    def check(self, lun: int, state: TaskState) -> None:
+        """Take any."""
+
     def resume(self, lun: int, state: TaskState) -> Task:
         return SmallTask(state, self)
 

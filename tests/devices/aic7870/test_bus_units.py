@@ -11,6 +11,7 @@ from devices.aic7870 import messages as m
 from devices.aic7870 import registers as r
 from devices.aic7870.chip import Aic7870
 from devices.aic7870.nexus import COMMAND, DATA_IN, MESSAGE_IN, MESSAGE_OUT, STATUS
+from devices.saved import StateError
 from devices.scsi.disk import ScsiDisk
 from devices.scsi.inquiry import cd_identity
 from devices.scsi.mmc import CdRom
@@ -161,11 +162,11 @@ def test_a_tag_that_comes_when_the_command_is_under_way_is_rejected() -> None:
     assert rig.take() == m.MESSAGE_REJECT
 
 
-def test_a_chip_loaded_where_the_target_is_missing_has_a_free_bus() -> None:
+def test_a_chip_saved_with_other_devices_on_its_bus_is_refused() -> None:
     rig, _ = rig_with()
     assert rig.select(0)
     state = rig.chip.save()
     rig.chip = chip_with(rig, {})
-    rig.chip.load(state)
+    with pytest.raises(StateError, match=r"scsi0: .* other devices on the bus"):
+        rig.chip.load(state)
     assert rig.read(r.SCSISIGI) == 0
-    assert rig.status1(r.BUSFREE | r.REQINIT) == r.BUSFREE
