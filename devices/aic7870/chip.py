@@ -317,6 +317,7 @@ class Aic7870:
         self._wait_until(state.goes_on_ns)
         if state.bus.nexus is not None and self.bus.nexus is None:  # its target is not there any more
             self.bus.release()
+            self.cell.update()
 
 
 def _ignore(value: int) -> None:
