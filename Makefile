@@ -7,7 +7,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMPS := $(VENV)/.stamps
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
-PACKAGE := pyproject.toml hatch_build.py $(wildcard vmm/cpu/accel.c)
+PACKAGE := pyproject.toml hatch_build.py $(wildcard vmm/cpu/accelerator/*.[ch])
 # A compiler that came after the install: build the accelerator now
 UNBUILT := $(if $(wildcard vmm/cpu/_accel.so),,$(if $(shell command -v cc || command -v gcc || command -v clang),again))
 SNARE := $(VENV)/snare.vhd

@@ -1,58 +1,65 @@
-"""The life of one READ(10) in an AIC-7870, phase by phase, from a trace of the firmware Debian downloads.
+"""The life of one READ(10) in an AIC-7870, phase by phase, from the trace of a booting Debian.
 
 `docs/refresh_transcripts.py --lives` writes it to docs/reference/devices/_generated, for the page of the
-chip to include. A small driver does with the chip what Linux's does (`tests/devices/aic7870/mini_driver.py`);
-the instructions, what they find and what comes of them are the firmware's and the chip's.
+chip to include. The run is that of `trapline sequencer --trace-command read10`: Debian's kernel with its
+unmodified aic7xxx on the machine, an empty disk at id 0. The first READ(10) is the kernel's own, which looks
+for a partition table. The clock runs with the guest, so each run shows the same.
 """
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Final
 
-from devices.aic7870.watching import CommandWatch, Step, program_of
-from devices.backplane import TraceEvent
+from devices.aic7870.watching import Step
+from vmm.cli.sequencer_child import Seen, SequencerJob, run
 from vmm.cli.sequencer_lines import HEAD, program_lines, step_text
+from vmm.config import MachineConfig
+from vmm.scsi_config import ScsiAdapter, ScsiDrive
 
 FOLDER: Final = Path(__file__).with_name("reference") / "devices" / "_generated"
 PARTS: Final = ("queue", "message-out", "command", "data-in", "status", "message-in", "bus-free")
 READ_10: Final = 0x28
-LBA: Final = 2048
-SECTORS: Final = 2
-
-
-class _Tap:
-    """Gives the chip's events to the watch, once there is one."""
-
-    watch: CommandWatch | None = None
-
-    def emit(self, event: TraceEvent) -> None:
-        """Take one."""
-        if self.watch is not None:
-            self.watch.emit(event)
+DISK_BYTES: Final = 64 << 20
+MEMORY_BYTES: Final = 256 << 20
+TIMEOUT_S: Final = 3000  # a busy host gives a boot a tenth of a processor
 
 
 def snippets() -> dict[str, str]:
-    """Return the trace by part, a line an instruction.
+    """Boot Debian; return the trace by part, a line an instruction.
 
     Raises:
-        tests.oracles.MissingError: the firmware cannot be had.
+        tests.oracles.MissingError: Debian's kernel cannot be had.
     """
-    from tests.devices.aic7870.firmware import firmware
-    from tests.devices.aic7870.mini_driver import BUFFER, MiniDriver, Scb, read10
-
-    tap = _Tap()
-    rig = MiniDriver(firmware(), tracer=tap)
-    rig.start()
-    rig.ready()
-    tap.watch = watch = CommandWatch(rig.chip, READ_10)
-    rig.chip.sequencer.watcher = watch
-    rig.run(Scb(read10(LBA, SECTORS), [(BUFFER, SECTORS * 512)]))
-    program = program_lines(program_of(rig.chip))
+    seen = _boot()
+    if seen.fault or not seen.status:
+        raise SystemExit(f"no READ(10) was seen: {seen.fault or seen.ended}")
+    program = program_lines(seen.program)
     parts: dict[str, list[str]] = {}
-    for step in watch.steps:
+    for step in seen.steps:
         parts.setdefault(_part(step, parts), [HEAD]).append(step_text(step, program[step.pc].text))
     return {name: "\n".join(lines) + "\n" for name, lines in parts.items()}
+
+
+def _boot() -> Seen:
+    from tests.guests.assets.initramfs import linux_guest
+
+    guest = linux_guest("i386")
+    with tempfile.NamedTemporaryFile(prefix="trapline-", suffix=".img") as disk:
+        disk.truncate(DISK_BYTES)
+        config = MachineConfig(
+            kernel=str(guest.kernel),
+            initrd=(str(guest.initramfs),),
+            append=guest.command_line("scsi"),
+            memory_bytes=MEMORY_BYTES,
+            engine="accelerated",
+            clock="virtual",
+            scsi_adapters=(ScsiAdapter("aic7870"),),
+            scsi_hd=(ScsiDrive(path=disk.name),),
+            snapshot=True,
+        )
+        return run(SequencerJob(config, 0, TIMEOUT_S, trace=True, operation=READ_10))
 
 
 def _part(step: Step, parts: dict[str, list[str]]) -> str:

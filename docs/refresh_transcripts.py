@@ -53,7 +53,7 @@ PICTURES: Final = {
     "--screenshot installer.png; test $? -eq 4",
 }
 OF_PIP: Final = "WARNING: "  # about the host's package index, of no interest to a reader
-TIMEOUT_S: Final = 300
+TIMEOUT_S: Final = 1800  # of four boots, on a host that is busy
 COLUMNS: Final = 100
 
 

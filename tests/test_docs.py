@@ -225,12 +225,34 @@ def test_every_life_is_in_a_chapter() -> None:
             assert f"_generated/{technique}-{name}.txt" in chapters
 
 
-@pytest.mark.oracle
-def test_the_life_of_a_read_is_what_its_trace_shows() -> None:
+@pytest.mark.guest
+@pytest.mark.verify
+@pytest.mark.timeout(firmware_life.TIMEOUT_S + 300)
+def test_the_life_of_a_read_is_what_its_trace_shows(accelerated: str) -> None:
+    del accelerated  # Debian under the accelerated engine is what it is of
     snippets = firmware_life.snippets()
     assert tuple(snippets) == firmware_life.PARTS
     for name, text in snippets.items():
         assert (firmware_life.FOLDER / f"read10-{name}.txt").read_text() == text, name
+
+
+@pytest.mark.oracle
+def test_the_life_of_a_read_is_of_the_program_that_debian_downloads() -> None:
+    """Each line is an instruction of it, where one may be that follows the line before."""
+    from tests.devices.aic7870.firmware import firmware
+    from vmm.cli.sequencer_lines import HEAD, program_lines
+
+    program = program_lines(firmware().words)
+    before: int | None = None
+    for name in firmware_life.PARTS:
+        head, *lines = (firmware_life.FOLDER / f"read10-{name}.txt").read_text().splitlines()
+        assert head == HEAD
+        for line in lines:
+            at, text = int(line[:3], 16), line[5:43].rstrip().removesuffix("..")
+            assert program[at].text.startswith(text), line
+            if before is not None and not re.search(r"\b(ret|j\w+|call)\b", program[before].text):
+                assert at == before + 1, line
+            before = at
 
 
 def test_every_part_of_the_life_of_a_read_is_on_the_page() -> None:

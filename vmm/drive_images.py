@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
+from uuid import UUID
 
 from disks.image import BlockImage
 from disks.open import ImageFormat, open_image
@@ -26,10 +27,11 @@ from vmm.scsi_config import ScsiDrive
 
 
 class OpenDrive(NamedTuple):
-    """The image of a drive; each of `warnings` begins with a path."""
+    """The image of a drive; each of `warnings` begins with a path. `unique_id` is that of a VHD."""
 
     image: BlockImage
     warnings: tuple[str, ...]
+    unique_id: UUID | None = None
 
 
 def parent_rules(machine: MachineConfig) -> ParentRules:
@@ -60,7 +62,7 @@ def open_drive(drive: ImageConfig, machine: MachineConfig, *, raw: bool = False)
     except BaseException:
         image.close()
         raise
-    return OpenDrive(SnapshotImage(image) if snapshot else image, warnings)
+    return OpenDrive(SnapshotImage(image) if snapshot else image, warnings, _unique_id(image))
 
 
 def look_at(path: Path | str, drive: ImageConfig, machine: MachineConfig) -> None:
@@ -93,7 +95,11 @@ def _with_undo_disk(
     if image_format is ImageFormat.RAW:
         raise without_undo(Path(drive.path))
     image = open_undo(Path(drive.path), sync, rules)
-    return OpenDrive(image, _warnings(image))
+    return OpenDrive(image, _warnings(image), _unique_id(image.parent))
+
+
+def _unique_id(image: BlockImage | None) -> UUID | None:
+    return image.footer.unique_id if isinstance(image, FixedVhd | SparseVhd) else None
 
 
 def _warnings(image: BlockImage) -> tuple[str, ...]:

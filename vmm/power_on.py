@@ -13,8 +13,9 @@ from devices.apic.local import LocalApic
 from devices.floppy.drive import FloppyDrive
 from devices.ide.atapi import AtapiDrive
 from devices.ide.disk import AtaDisk
+from devices.ide.identify import DriveIdentity
 from devices.scsi.disk import ScsiDisk
-from devices.scsi.inquiry import cd_identity
+from devices.scsi.inquiry import cd_identity, disk_identity
 from devices.scsi.mmc import CdRom
 from devices.scsi.target import ScsiTarget, Unit
 from devices.scsi.task import FIRST_LUN
@@ -23,7 +24,8 @@ from disks.image import BlockImage
 from vmm.config import DriveConfig, MachineConfig
 from vmm.cpu.processor import ProcessorOptions
 from vmm.drive_config import ImageConfig
-from vmm.drive_images import open_drive
+from vmm.drive_images import OpenDrive, open_drive
+from vmm.drive_serials import DiskFile, serial_numbers
 from vmm.errors import ConfigError
 from vmm.firmware.host import BootDrive, DriveKind, ScsiPlace
 from vmm.firmware.scsi_rom import scsi_rom
@@ -84,25 +86,36 @@ class Drives:
 
     def _open(self, config: MachineConfig) -> None:
         for number, drive in enumerate(config.floppy):
-            image = self._take(drive, config, raw=True)
+            image = self._take(drive, config, raw=True).image
             unit = FloppyDrive(image)
             self.floppies.append(unit)
             self.boot.append(BootDrive(number, "floppy", image, unit=unit))
-        for number, drive in enumerate(sorted(config.hd, key=_place)):
-            image = self._take(drive, config)
-            disk = AtaDisk(f"hd{_place(drive)}", image)
-            self.by_place[_place(drive)] = disk
-            self.boot.append(BootDrive(FIRST_HARD_DISK + number, "hd", image, place=_place(drive)))
-        for scsi in sorted(config.scsi_hd, key=_target):
-            image = self._take(scsi, config)
-            self._attach(scsi, "hd", image, ScsiDisk(scsi_name(scsi), image))
+        self._open_hard_disks(config)
         for number, drive in enumerate(sorted(config.cd, key=_place)):
-            image = self._take(msgspec.structs.replace(drive, read_only=True), config, raw=True)
-            self.by_place[_place(drive)] = AtapiDrive(f"cd{_place(drive)}", image)
+            image = self._take(msgspec.structs.replace(drive, read_only=True), config, raw=True).image
+            self.by_place[_place(drive)] = AtapiDrive(f"cd{_place(drive)}", image, cd_drive(_place(drive)))
             self.boot.append(BootDrive(FIRST_CD + number, "cd", image, place=_place(drive)))
         for scsi in sorted(config.scsi_cd, key=_target):
-            image = self._take(msgspec.structs.replace(scsi, read_only=True), config, raw=True)
+            image = self._take(msgspec.structs.replace(scsi, read_only=True), config, raw=True).image
             self._attach(scsi, "cd", image, CdRom(scsi_name(scsi), image, cd_identity()))
+
+    def _open_hard_disks(self, config: MachineConfig) -> None:
+        """Open them all, then give each the serial number that it has beside the others."""
+        ide, scsi = sorted(config.hd, key=_place), sorted(config.scsi_hd, key=_target)
+        opened = [self._take(drive, config) for drive in (*ide, *scsi)]
+        files = [
+            DiskFile(Path(drive.path), found.unique_id)
+            for drive, found in zip((*ide, *scsi), opened, strict=True)
+        ]
+        numbered = zip([found.image for found in opened], serial_numbers(files), strict=True)
+        for number, drive in enumerate(ide):
+            image, serial = next(numbered)
+            place = _place(drive)
+            self.by_place[place] = AtaDisk(f"hd{place}", image, DriveIdentity(serial=serial))
+            self.boot.append(BootDrive(FIRST_HARD_DISK + number, "hd", image, place=place))
+        for target in scsi:
+            image, serial = next(numbered)
+            self._attach(target, "hd", image, ScsiDisk(scsi_name(target), image, disk_identity(serial)))
 
     def _attach(self, drive: ScsiDrive, kind: DriveKind, image: BlockImage, unit: Unit) -> None:
         """Put a unit on its adapter; of the first adapter the firmware has it too, by the same image."""
@@ -115,11 +128,11 @@ class Drives:
             place = ScsiPlace(SCSI_SLOTS[drive.adapter], drive.target)
             self.boot.append(BootDrive(first + len(self.images_of(kind)), kind, image, scsi=place))
 
-    def _take(self, drive: ImageConfig, config: MachineConfig, *, raw: bool = False) -> BlockImage:
+    def _take(self, drive: ImageConfig, config: MachineConfig, *, raw: bool = False) -> OpenDrive:
         opened = open_drive(drive, config, raw=raw)
         self.images.append(opened.image)
         self.warnings += opened.warnings
-        return opened.image
+        return opened
 
     def images_of(self, kind: DriveKind) -> list[BlockImage]:
         """Return the images of one kind of drive, in the order of their numbers."""
@@ -153,12 +166,17 @@ def _place(drive: DriveConfig) -> int:
     return drive.index
 
 
+def cd_drive(place: int) -> DriveIdentity:
+    """Return the identity of an ATAPI drive, which is not that of the disc in it."""
+    return DriveIdentity("TRAPLINE CD-ROM", f"TL{place:05}")
+
+
 def _target(drive: ScsiDrive) -> tuple[int, int]:
     return drive.adapter, drive.target
 
 
 def scsi_name(drive: ScsiDrive) -> str:
-    """Return what a unit is called in traces and, of a disk, as its serial number."""
+    """Return what a unit is called in traces."""
     return f"scsi{drive.adapter}.{drive.target}"
 
 

@@ -25,11 +25,13 @@ from devices.aic7870.nexus import (
     BUS_FREE,
     DISCONNECTED,
     HOLDING,
+    PHASES,
     Nexus,
     NexusState,
 )
 from devices.aic7870.peripheral import Peripheral, PeripheralState
 from devices.backplane import Clock, Timer
+from devices.saved import Byte, Natural, require
 
 ARBITRATION_NS: Final = 5_000  # bus settle, bus free and arbitration delay, with room to see a bus free
 DISCONNECT_NS: Final = 100_000  # how long a target that let go of the bus thinks
@@ -67,10 +69,10 @@ class BusState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The bus and its devices."""
 
     nexus: NexusState | None
-    phase: int
+    phase: Byte
     request: bool
     attention: bool
-    deadline_ns: int | None
+    deadline_ns: Natural | None
     peripherals: dict[int, PeripheralState]
 
 
@@ -114,7 +116,7 @@ class ScsiBus:
         if phase >= 0:
             changed = phase != self.phase or not self.request
             self.phase, self.request = phase, True
-            if changed and self.on_phase is not None:
+            if self.on_phase is not None and changed:
                 self.on_phase()
             self.initiator.requested()
         elif phase == HOLDING:
@@ -151,12 +153,17 @@ class ScsiBus:
         return 0 if self.nexus is None else self.nexus.wanted(self.phase)
 
     def give(self, limit: int) -> bytes:
-        """Take up to `limit` bytes of data; the target goes on."""
-        if self.nexus is None:
+        """Take up to `limit` bytes of data; the target goes on.
+
+        REQ is not told anew while it does so with data: who takes slices does not wait for it.
+        """
+        nexus = self.nexus
+        if nexus is None:
             return b""
-        self.request = False
-        data = self.nexus.give(limit)
-        self.go_on()
+        data = nexus.give(limit)
+        if self.attention or not nexus.has_more:
+            self.request = False
+            self.go_on()
         return data
 
     def release(self) -> None:
@@ -241,15 +248,27 @@ class ScsiBus:
             peripherals={number: device.save() for number, device in self.peripherals.items()},
         )
 
-    def load(self, state: BusState) -> None:
-        """Become `state`. Devices that are not there any more, and their commands, are left out."""
+    def check(self, state: BusState) -> None:
+        """Raise StateError unless the bus can become `state`, whose fields are in their ranges."""
+        require(state.phase in PHASES, self.name, "a phase that there is not")
+        same = state.peripherals.keys() == self.peripherals.keys()
+        require(same, self.name, "there are other devices on the bus")
         for number, peripheral in self.peripherals.items():
-            if number in state.peripherals:
-                peripheral.load(state.peripherals[number])
+            peripheral.check(state.peripherals[number])
+        nexus = state.nexus
+        if nexus is None:
+            free = not (state.phase or state.request or state.attention)
+            require(free, self.name, "lines of a bus that nobody has")
+        else:
+            require(nexus.target in self.peripherals, self.name, "a command of a device that is not there")
+            Nexus.check(self.peripherals[nexus.target], nexus)
+
+    def load(self, state: BusState) -> None:
+        """Become `state`, which has been checked."""
+        for number, peripheral in self.peripherals.items():
+            peripheral.load(state.peripherals[number])
         saved = state.nexus
-        self.nexus = None
-        if saved is not None and saved.target in self.peripherals:
-            self.nexus = self.peripherals[saved.target].restored(saved)
+        self.nexus = None if saved is None else self.peripherals[saved.target].restored(saved)
         self.phase, self.request, self.attention = state.phase, state.request, state.attention
         self._wait_until(state.deadline_ns)
 

@@ -40,6 +40,7 @@ from devices.backplane import (
     Timer,
     Tracer,
 )
+from devices.saved import Natural, fitting
 from devices.scsi.events import ScsiStatus, command_event
 from devices.scsi.task import CHECK_CONDITION
 
@@ -84,9 +85,9 @@ class Aic7870State(DeviceState, frozen=True, kw_only=True):
     scb: ScbState
     straps: StrapsState
     bus: BusState
-    instructions: int
-    long_runs: int
-    goes_on_ns: int | None
+    instructions: Natural
+    long_runs: Natural
+    goes_on_ns: Natural | None
 
 
 class Aic7870:
@@ -303,7 +304,10 @@ class Aic7870:
         )
 
     def load(self, state: Aic7870State) -> None:
-        """Become `state`, drive the interrupt and set the deadlines; nothing runs yet."""
+        """Become `state`, drive the interrupt, set the deadlines; nothing runs yet. Or raise StateError."""
+        state = fitting(self.name, state)
+        self.bus.check(state.bus)
+        self.straps.seeprom.check(state.straps.seeprom)
         self.registers.plain[:] = state.registers
         self.registers.epoch += 1
         self.scb.load(state.scb)
@@ -315,8 +319,6 @@ class Aic7870:
         self.interrupts.load(state.interrupts)
         self.instructions, self._long_runs = state.instructions, state.long_runs
         self._wait_until(state.goes_on_ns)
-        if state.bus.nexus is not None and self.bus.nexus is None:  # its target is not there any more
-            self.bus.release()
 
 
 def _ignore(value: int) -> None:

@@ -9,12 +9,16 @@ Sources:
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
 
 WORDS: Final = 512
 WORD_BYTES: Final = 4
+PROGRAM_BYTES: Final = WORDS * WORD_BYTES
 WORD_BITS: Final = 0x1FFF_FFFF
 ADDRESS_BITS: Final = 0x1FF
+Address = Annotated[int, msgspec.Meta(ge=0, le=ADDRESS_BITS)]
 ADDRESS_WIDTH: Final = 9
 STACK_DEPTH: Final = 4
 STACK_BITS: Final = (1 << ADDRESS_WIDTH * STACK_DEPTH) - 1
@@ -53,6 +57,7 @@ MNEMONICS: Final = {
 """The rest is illegal; 6 moves blocks on the AIC-7895 and later."""
 
 FIRST_BRANCH: Final = JMP
+CONDITIONAL: Final = frozenset((JC, JNC, JNE, JNZ, JE, JZ))
 
 # ROL's immediate: how far to the left, and which bits to clear afterwards
 ROL_COUNT: Final = 0x07

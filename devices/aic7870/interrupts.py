@@ -17,6 +17,7 @@ import msgspec
 from devices.aic7870 import registers as r
 from devices.aic7870.register_file import RegisterFile
 from devices.backplane import IrqLine
+from devices.saved import Byte
 
 HCNTRL_AT_RESET: Final = r.PAUSE | r.CHIPRST
 
@@ -24,10 +25,10 @@ HCNTRL_AT_RESET: Final = r.PAUSE | r.CHIPRST
 class InterruptState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is not in the register file; INTSTAT is."""
 
-    hcntrl: int
+    hcntrl: Byte
     stopped: bool
     scsi: bool
-    error: int
+    error: Byte
 
 
 class Interrupts:

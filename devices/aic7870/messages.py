@@ -40,6 +40,9 @@ MOST_OFFSET: Final = 15
 WIDE_BUS: Final = 1  # transfer width exponent: 2^1 bytes
 
 
+LONGEST_SENT: Final = 5  # by a target: SDTR
+
+
 def is_complete(message: bytes | bytearray) -> bool:
     """Tell whether the bytes that came so far are a whole message."""
     code = message[0]

@@ -9,12 +9,14 @@ Sources:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
 from devices.aic7870 import faults as f
 from devices.aic7870 import messages as m
+from devices.saved import Byte, Natural, require
+from devices.scsi.commands import length_of
 from devices.scsi.task import GOOD, TASK_SET_FULL, Task, TaskState
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ COMMAND: Final = 0x80
 MESSAGE_OUT: Final = 0xA0
 STATUS: Final = 0xC0
 MESSAGE_IN: Final = 0xE0
+PHASES: Final = (DATA_OUT, DATA_IN, COMMAND, MESSAGE_OUT, STATUS, MESSAGE_IN)
 
 # What a target may do instead of asking for a phase
 BUS_FREE: Final = -1
@@ -40,35 +43,37 @@ IN_TASK: Final = 1
 HAS_STATUS: Final = 2
 COMPLETE: Final = 3
 
-CDB_BYTES: Final = (6, 10, 10, 6, 16, 12, 6, 6)  # by group code, [SPC-2] §4.3; others as 6
 PIO_BYTES: Final = 512  # fetched from the task at a time for a driver that acknowledges each byte
 NO_BYTE: Final = 0
 MOST_MESSAGES: Final = 8  # waiting to be sent; an initiator may hold ATN and provoke more
 
 
+Message = Annotated[bytes, msgspec.Meta(min_length=1, max_length=m.LONGEST_SENT)]
+
+
 class NexusState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A nexus at any moment."""
 
-    target: int
-    lun: int
+    target: Byte
+    lun: Annotated[int, msgspec.Meta(ge=0, le=m.IDENTIFY_LUN)]
     identified: bool
-    tag: tuple[int, int] | None
+    tag: tuple[Annotated[int, msgspec.Meta(ge=m.SIMPLE_QUEUE_TAG, le=m.ORDERED_QUEUE_TAG)], Byte] | None
     may_disconnect: bool
     hung: bool
-    stage: int
-    ends: int
+    stage: Annotated[int, msgspec.Meta(ge=AWAITS_COMMAND, le=COMPLETE)]
+    ends: Annotated[int, msgspec.Meta(ge=ABANDONED, le=0)]
     cdb: bytes
     incoming: bytes
-    outgoing: tuple[bytes, ...]
-    position: int
-    last_sent: bytes
-    fetched: bytes
+    outgoing: Annotated[tuple[Message, ...], msgspec.Meta(max_length=MOST_MESSAGES)]
+    position: Byte
+    last_sent: Annotated[bytes, msgspec.Meta(max_length=m.LONGEST_SENT)]
+    fetched: Annotated[bytes, msgspec.Meta(max_length=PIO_BYTES)]
     task: TaskState | None
-    status: int
-    moved: int
-    split: int
-    ready_ns: int
-    started: tuple[int, int]
+    status: Byte
+    moved: Natural
+    split: Natural
+    ready_ns: Natural
+    started: tuple[Natural, Natural]
 
 
 class Nexus:
@@ -86,6 +91,7 @@ class Nexus:
         self.task: Task | None = None
         self.status = GOOD
         self.moved = 0  # bytes of data so far
+        self.has_more = False
         self.ready_ns = 0  # when a disconnected nexus wants the bus
         self.started = (0, 0)  # time and instructions at the start, for traces
         self._ends = 0  # BUS_FREE, DISCONNECTED: what follows the outgoing messages; ABANDONED
@@ -127,7 +133,7 @@ class Nexus:
                 self._split = 0
                 self._let_go(m.SAVE_DATA_POINTER)
                 return MESSAGE_IN
-            if self._fetched or task.data_in:
+            if self._fetched or (task.data_in and task.ready()):
                 return DATA_IN
             if task.data_out:
                 return DATA_OUT
@@ -201,21 +207,25 @@ class Nexus:
     def wanted(self, phase: int) -> int:
         """Return how many bytes of an OUT phase the target takes before it thinks again."""
         if phase == COMMAND:
-            return (CDB_BYTES[self.cdb[0] >> 5] if self.cdb else 1) - len(self.cdb)
+            return (length_of(self.cdb[0]) if self.cdb else 1) - len(self.cdb)
         if phase == DATA_OUT and self.task is not None:
             return self._until_split(self.task.data_out)
         return 1
 
     def give(self, limit: int) -> bytes:
-        """Return the next data for the initiator."""
-        data = self._fetched[:limit]
-        if data:
-            self._fetched = self._fetched[limit:]
-        elif self.task is not None:
-            data = self.task.give(self._until_split(limit))
-        if not data and self.task is not None:
-            self.stage, self.status = HAS_STATUS, self.task.status
+        """Return the next data for the initiator; afterwards `has_more` tells whether data come next."""
+        task = self.task
+        if task is None:
+            self.has_more = False
+            return b""
+        if self._fetched:
+            data, self._fetched = self._fetched[:limit], self._fetched[limit:]
+        else:
+            data = task.give(self._until_split(limit) if self._split else limit)
+        if not data:
+            self.stage, self.status = HAS_STATUS, task.status
         self.moved += len(data)
+        self.has_more = task.data_in > 0 and not self._split
         return data
 
     def _until_split(self, limit: int) -> int:
@@ -286,6 +296,20 @@ class Nexus:
         self._fetched, self._split, self.moved, self.stage = b"", 0, 0, IN_TASK
 
     # --- snapshots -----------------------------------------------------------------------------
+
+    @staticmethod
+    def check(peripheral: Peripheral, state: NexusState) -> None:
+        """Raise StateError unless a nexus with `peripheral` can become `state`, whose fields are in range."""
+        name = f"id {peripheral.number}"
+        require(state.target == peripheral.number, name, "a command is another target's")
+        wanted = length_of(state.cdb[0]) if state.cdb else 1
+        left = wanted - len(state.cdb)
+        require(left > 0 if state.stage == AWAITS_COMMAND else left == 0, name, "a CDB of the wrong length")
+        require(not state.incoming or not m.is_complete(state.incoming), name, "a message not yet obeyed")
+        sending = len(state.outgoing[0]) if state.outgoing else 1
+        require(state.position < sending, name, "a place past the end of a message")
+        if state.task is not None:
+            peripheral.target.check(state.lun, state.task)
 
     def save(self) -> NexusState:
         """Return everything; the task saves itself."""

@@ -8,13 +8,14 @@ Sources:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
 from devices.aic7870 import faults as f
 from devices.aic7870 import messages as m
 from devices.aic7870.nexus import Nexus, NexusState
+from devices.saved import Byte
 from devices.scsi.sense import OVERLAPPED, Sense
 from devices.scsi.task import Task, TaskState
 
@@ -28,6 +29,9 @@ class Target(Protocol):
 
     def start(self, lun: int, cdb: bytes) -> Task:
         """Begin a command."""
+
+    def check(self, lun: int, state: TaskState) -> None:
+        """Raise StateError unless `resume` can take up the command that `state` was saved from."""
 
     def resume(self, lun: int, state: TaskState) -> Task:
         """Take up a command that a snapshot held."""
@@ -48,9 +52,9 @@ class Target(Protocol):
 class PeripheralState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A device's agreements and disconnected commands, oldest first."""
 
-    synchronous: tuple[int, int]
-    width: int
-    disconnected: tuple[NexusState, ...]
+    synchronous: tuple[Byte, Byte]
+    width: Annotated[int, msgspec.Meta(ge=NARROW, le=m.WIDE_BUS)]
+    disconnected: Annotated[tuple[NexusState, ...], msgspec.Meta(max_length=MOST_TASKS)]
 
 
 class Peripheral:
@@ -141,8 +145,13 @@ class Peripheral:
             disconnected=tuple(nexus.save() for nexus in self.disconnected),
         )
 
+    def check(self, state: PeripheralState) -> None:
+        """Raise StateError unless the device can become `state`, whose fields are in their ranges."""
+        for nexus in state.disconnected:
+            Nexus.check(self, nexus)
+
     def load(self, state: PeripheralState) -> None:
-        """Become `state`."""
+        """Become `state`, which has been checked."""
         self.synchronous, self.width = state.synchronous, state.width
         self.disconnected[:] = [self.restored(saved) for saved in state.disconnected]
 

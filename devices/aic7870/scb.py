@@ -29,8 +29,8 @@ class ScbState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """All pages, the current one as it is in the window, and the queues."""
 
     pages: Annotated[bytes, msgspec.Meta(min_length=PAGES * PAGE_BYTES, max_length=PAGES * PAGE_BYTES)]
-    queue_in: bytes
-    queue_out: bytes
+    queue_in: Annotated[bytes, msgspec.Meta(max_length=QUEUE_DEPTH)]
+    queue_out: Annotated[bytes, msgspec.Meta(max_length=QUEUE_DEPTH)]
 
 
 class ScbMemory:
@@ -120,5 +120,4 @@ class ScbMemory:
         self._pages = [
             state.pages[PAGE_BYTES * number : PAGE_BYTES * (number + 1)] for number in range(PAGES)
         ]
-        self._in = deque(state.queue_in[:QUEUE_DEPTH])
-        self._out = deque(state.queue_out[:QUEUE_DEPTH])
+        self._in, self._out = deque(state.queue_in), deque(state.queue_out)

@@ -14,6 +14,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from devices.saved import Bit, Word, require
+
 WORDS: Final = 64
 WORD_BITS: Final = 16
 WORD_MASK: Final = 0xFFFF
@@ -57,14 +59,14 @@ def default_words(wide: bool = False) -> tuple[int, ...]:
 class SeepromState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The words, and how far an operation has come."""
 
-    words: Annotated[tuple[int, ...], msgspec.Meta(min_length=WORDS, max_length=WORDS)]
+    words: Annotated[tuple[Word, ...], msgspec.Meta(min_length=WORDS, max_length=WORDS)]
     writable: bool
-    stage: int
-    shift: int
-    bits: int
-    address: int
+    stage: Annotated[int, msgspec.Meta(ge=IDLE, le=DONE)]
+    shift: Word
+    bits: Annotated[int, msgspec.Meta(ge=0, le=WORD_BITS)]
+    address: Annotated[int, msgspec.Meta(ge=0, lt=WORDS)]
     every: bool
-    output: int
+    output: Bit
     clock: bool
 
 
@@ -164,9 +166,16 @@ class Seeprom:
             clock=self._clock,
         )
 
+    def check(self, state: SeepromState) -> None:
+        """Raise StateError unless the chip can become `state`, whose fields are in their ranges."""
+        most = {COMMAND: COMMAND_BITS - 1, INPUT: WORD_BITS - 1}.get(state.stage, WORD_BITS)
+        gathered = state.stage in (COMMAND, INPUT)
+        fits = state.bits <= most and not (gathered and state.shift >> state.bits)
+        require(fits, "EEPROM", "more bits than belong to an operation")
+
     def load(self, state: SeepromState) -> None:
-        """Become `state`."""
+        """Become `state`, which has been checked."""
         self.words, self._writable = list(state.words), state.writable
-        self._stage = min(state.stage, DONE)
+        self._stage = state.stage
         self._shift, self._bits, self._address = state.shift, state.bits, state.address
         self._every, self.output, self._clock = state.every, state.output, state.clock

@@ -16,6 +16,7 @@ import msgspec
 from devices.aic7870 import registers as r
 from devices.aic7870.register_file import RegisterFile
 from devices.aic7870.seeprom import Seeprom, SeepromState, default_words
+from devices.saved import Byte
 
 NO_CABLES: Final = 0xC0  # both banks: cable sense lines high, BIOS present
 SEECTL_WRITABLE: Final = r.EXTARBREQ | r.SEEMS | r.SEECS | r.SEECK | r.SEEDO
@@ -24,7 +25,7 @@ SEECTL_WRITABLE: Final = r.EXTARBREQ | r.SEEMS | r.SEECS | r.SEECK | r.SEEDO
 class StrapsState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """BRDCTL and the EEPROM; SEECTL and SBLKCTL lie in the register file."""
 
-    board: int
+    board: Byte
     seeprom: SeepromState
 
 
@@ -81,5 +82,5 @@ class Straps:
 
     def load(self, state: StrapsState) -> None:
         """Become `state`."""
-        self._board = state.board & 0xFF
+        self._board = state.board
         self.seeprom.load(state.seeprom)

@@ -118,6 +118,8 @@ class AtapiDrive(IdeDrive):
 
     def load(self, state: AtapiDriveState) -> None:
         """Become `state`; the channel drives the interrupt."""
+        if state.task is not None:
+            self.unit.check(state.task)
         self._load_transfer(state.transfer)
         self.unit.load(state.unit)
         self._task = None if state.task is None else self.unit.resume(state.task)

@@ -69,8 +69,9 @@ NAMES[READ_CAPACITY] = "READ CAPACITY 10"
 
 READ_CAPACITY_16: Final = 0x10  # service action of 9Eh
 LONGEST_CDB: Final = 16
-LENGTHS: Final = (6, 10, 10, 12, 16, 12, 10, 10)
-"""Bytes of a CDB by its group code; of the vendor's groups 6 and 7 as 10."""
+LENGTHS: Final = (6, 10, 10, 6, 16, 12, 6, 6)
+"""Bytes of a CDB by its group code, [SPC-2] §4.3. Of the reserved group and the vendor's as few as there may
+be: a target on a parallel bus that wanted more than its initiator has would wait for ever."""
 
 SIX_BYTE_LBA: Final = 0x1F_FFFF
 SIX_BYTE_MOST: Final = 256  # what a transfer length of 0 means

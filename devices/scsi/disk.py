@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from devices.backplane import DeviceState
+from devices.saved import fitting, require
 from devices.scsi import commands as op
 from devices.scsi import disk_mode, mode
 from devices.scsi.commands import be
@@ -30,16 +31,29 @@ from devices.scsi.sense import (
     WRITE_PROTECTED,
     Sense,
 )
-from devices.scsi.tasks import MOST_BYTES, CompareTask, Data, ParameterTask, ReadTask, WriteTask
+from devices.scsi.task import TaskState
+from devices.scsi.tasks import (
+    COMPARE,
+    MOST_BYTES,
+    PARAMETERS,
+    READ,
+    REPLY,
+    WRITE,
+    CompareTask,
+    Data,
+    ParameterTask,
+    ReadTask,
+    WriteTask,
+)
 from devices.scsi.unit import (
+    BUS_COMMANDS,
     IGNORES_ATTENTION,
     NEEDS_MEDIUM,
     Answer,
+    Attention,
     Handler,
     ScsiUnit,
     accept,
-    reserve,
-    send_diagnostic,
 )
 from disks.errors import HOST_ERRORS
 from disks.image import SECTOR_BYTES, BlockImage
@@ -62,13 +76,15 @@ class ScsiDiskState(DeviceState, frozen=True, kw_only=True, tag="scsi-disk"):
     """Everything a snapshot must hold of a disk but its open tasks; the image is wiring."""
 
     sense: Sense
-    attention: tuple[Sense, ...]
+    attention: Attention
     write_cache: bool
     stopped: bool
 
 
 class ScsiDisk(ScsiUnit):
     """One logical unit with blocks of 512 bytes."""
+
+    kinds = frozenset((REPLY, READ, WRITE, COMPARE, PARAMETERS))
 
     def __init__(self, name: str, image: BlockImage, identity: InquiryIdentity | None = None) -> None:
         super().__init__(name)
@@ -77,13 +93,12 @@ class ScsiDisk(ScsiUnit):
         self.blocks = image.size_bytes // BLOCK
         self._write_cache = True
         self._stopped = False
-        self._commands.update(self._table())
+        self._commands |= BUS_COMMANDS | self._table()
 
     def _table(self) -> dict[int, tuple[Handler, int]]:
         ready, medium = 0, NEEDS_MEDIUM
         return {
             op.TEST_UNIT_READY: (accept, medium),
-            op.REZERO_UNIT: (accept, medium),
             op.INQUIRY: (self._inquiry, IGNORES_ATTENTION),
             op.MODE_SENSE_6: (self._mode_sense, ready),
             op.MODE_SENSE_10: (self._mode_sense, ready),
@@ -91,9 +106,6 @@ class ScsiDisk(ScsiUnit):
             op.MODE_SELECT_10: (self._mode_select, ready),
             op.START_STOP_UNIT: (self._start_stop, ready),
             op.PREVENT_ALLOW_MEDIUM_REMOVAL: (accept, ready),
-            op.RESERVE_6: (reserve, ready),
-            op.RELEASE_6: (reserve, ready),
-            op.SEND_DIAGNOSTIC: (send_diagnostic, ready),
             op.READ_CAPACITY: (self._read_capacity, medium),
             op.SERVICE_ACTION_IN_16: (self._read_capacity_16, medium),
             op.READ_DEFECT_DATA_10: (_read_defects_10, medium),
@@ -121,9 +133,22 @@ class ScsiDisk(ScsiUnit):
         )
 
     def load(self, state: ScsiDiskState) -> None:
-        """Become `state`."""
+        """Become `state`, or raise StateError."""
+        state = fitting(self.name, state)
         self.sense, self._attention = state.sense, list(state.attention)
         self._write_cache, self._stopped = state.write_cache, state.stopped
+
+    def check(self, state: TaskState) -> None:
+        """Raise StateError unless `resume` can take up the command: its blocks are there and may be used."""
+        super().check(state)
+        require(
+            state.lba + state.blocks <= self.blocks, self.name, "a command names blocks that are not there"
+        )
+        require(
+            state.kind != WRITE or not self._image.read_only,
+            self.name,
+            "a write under way, and the disk is read-only",
+        )
 
     # --- what tasks need ---------------------------------------------------------------------
 

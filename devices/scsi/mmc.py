@@ -13,9 +13,12 @@ Sources:
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 from devices.backplane import DeviceState
+from devices.saved import fitting
 from devices.scsi import commands as op
 from devices.scsi import mmc_data as mmc
 from devices.scsi import mode
@@ -32,16 +35,16 @@ from devices.scsi.sense import (
     WAS_RESET,
     Sense,
 )
-from devices.scsi.tasks import ReadTask
+from devices.scsi.tasks import READ, REPLY, ReadTask
 from devices.scsi.unit import (
+    BUS_COMMANDS,
     IGNORES_ATTENTION,
     NEEDS_MEDIUM,
     Answer,
+    Attention,
     Handler,
     ScsiUnit,
     accept,
-    reserve,
-    send_diagnostic,
 )
 from disks.errors import DiskError
 from disks.image import SECTOR_BYTES, BlockImage
@@ -59,14 +62,16 @@ class CdRomState(DeviceState, frozen=True, kw_only=True, tag="cd-rom"):
     """Everything a snapshot must hold of a drive but its open task; the image is wiring."""
 
     sense: Sense
-    attention: tuple[Sense, ...]
-    event: int
+    attention: Attention
+    event: Annotated[int, msgspec.Meta(ge=mmc.EVENT_NONE, le=mmc.EVENT_REMOVAL)]
     tray_open: bool
     locked: bool
 
 
 class CdRom(ScsiUnit):
     """One logical unit. `image` holds the disc as 512-byte sectors; None is an empty drive."""
+
+    kinds = frozenset((REPLY, READ))
 
     def __init__(
         self, name: str, image: BlockImage | None = None, identity: InquiryIdentity | None = None
@@ -78,9 +83,9 @@ class CdRom(ScsiUnit):
         self._event = mmc.EVENT_NONE
         self._locked = False
         self._is_atapi = self._identity.response_format == FORMAT_ATAPI
-        self._commands.update(self._table())
+        self._commands |= self._table()
         if not self._is_atapi:
-            self._commands.update(self._scsi_2_table())
+            self._commands |= BUS_COMMANDS | self._scsi_2_table()
 
     def _table(self) -> dict[int, tuple[Handler, int]]:
         ready, medium, always = 0, NEEDS_MEDIUM, IGNORES_ATTENTION
@@ -108,12 +113,8 @@ class CdRom(ScsiUnit):
     def _scsi_2_table(self) -> dict[int, tuple[Handler, int]]:
         """Return what drives had before there was MMC, and ATAPI does not: [SCSI-2] table 230."""
         return {
-            op.REZERO_UNIT: (accept, NEEDS_MEDIUM),
             op.READ_6: (self._read, NEEDS_MEDIUM),
             op.SEEK_6: (self._seek, NEEDS_MEDIUM),
-            op.RESERVE_6: (reserve, 0),
-            op.RELEASE_6: (reserve, 0),
-            op.SEND_DIAGNOSTIC: (send_diagnostic, 0),
         }
 
     # --- host side ---------------------------------------------------------------------------
@@ -167,7 +168,8 @@ class CdRom(ScsiUnit):
         )
 
     def load(self, state: CdRomState) -> None:
-        """Become `state`; whatever disc is in stays in."""
+        """Become `state`, or raise StateError; whatever disc is in stays in."""
+        state = fitting(self.name, state)
         self.sense, self._attention = state.sense, list(state.attention)
         self._event, self._tray_open, self._locked = state.event, state.tray_open, state.locked
 

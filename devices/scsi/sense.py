@@ -8,7 +8,11 @@ Sources:
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+
+from devices.saved import Byte, Natural
 
 CURRENT_ERROR: Final = 0x70  # response code, [SPC-2] §7.20.3
 VALID: Final = 0x80
@@ -19,10 +23,10 @@ ADDITIONAL_BYTES: Final = FIXED_BYTES - 8
 class Sense(NamedTuple):
     """Sense key, additional sense code and its qualifier; the block at fault where there is one."""
 
-    key: int
-    code: int
-    qualifier: int = 0
-    information: int | None = None
+    key: Annotated[int, msgspec.Meta(ge=0, le=0x0F)]
+    code: Byte
+    qualifier: Byte = 0
+    information: Natural | None = None
 
     def at(self, lba: int) -> Sense:
         """Return the same with the block it happened at."""

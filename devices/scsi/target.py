@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from devices.backplane import DeviceState
+from devices.saved import fitting, require
 from devices.scsi.commands import INQUIRY, LONGEST_CDB, REPORT_LUNS, be
 from devices.scsi.disk import ScsiDisk, ScsiDiskState
 from devices.scsi.inquiry import CMDDT, EVPD, NO_DEVICE, InquiryIdentity, standard
@@ -37,6 +38,9 @@ class ScsiTargetState(DeviceState, frozen=True, kw_only=True):
     absent_sense: Sense
 
 
+STATES: Final = {ScsiDisk: ScsiDiskState, CdRom: CdRomState}
+
+
 class ScsiTarget:
     """Units by LUN."""
 
@@ -55,8 +59,12 @@ class ScsiTarget:
         """Return a command that a unit did not get, for a reason that is the transport's."""
         return self._unit(lun).failed(sense)
 
+    def check(self, lun: int, state: TaskState) -> None:
+        """Raise StateError unless `resume` can take up the command that `state` was saved from."""
+        self._unit(lun).check(state)
+
     def resume(self, lun: int, state: TaskState) -> Task:
-        """Return the command that `state` was saved from."""
+        """Return the command that `state` was saved from; `check` has found nothing."""
         return self._unit(lun).resume(state)
 
     def sense_data(self, lun: int) -> bytes:
@@ -84,7 +92,11 @@ class ScsiTarget:
         return ScsiTargetState(units=units, absent_sense=self._absent.sense)
 
     def load(self, state: ScsiTargetState) -> None:
-        """Become `state`, which is of a target with the same units."""
+        """Become `state`, which is of a target with the same units, or raise StateError."""
+        state = fitting(self.name, state)
+        kinds = {lun: STATES[type(unit)] for lun, unit in self.units.items()}
+        saved_kinds = {lun: type(saved) for lun, saved in state.units.items()}
+        require(kinds == saved_kinds, self.name, "it has other logical units")
         self._absent.sense = state.absent_sense
         for lun, saved in state.units.items():
             match self.units[lun], saved:
@@ -92,8 +104,6 @@ class ScsiTarget:
                     disk.load(saved)
                 case (CdRom() as drive, CdRomState()):
                     drive.load(saved)
-                case unit, _:
-                    raise TypeError(f"{unit.name}: a state of another kind of unit")
 
     def _unit(self, lun: int) -> ScsiUnit:
         return self.units.get(lun, self._absent)

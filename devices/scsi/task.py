@@ -13,6 +13,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from devices.saved import Byte, Natural
+
 GOOD: Final = 0x00  # [SAM-2] table 22
 CHECK_CONDITION: Final = 0x02
 BUSY: Final = 0x08
@@ -28,15 +30,15 @@ class TaskState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Which of `devices.scsi.tasks` it is."""
 
     cdb: bytes = b""
-    status: int = GOOD
+    status: Byte = GOOD
     data: bytes = b""
     """Fetched from the image and not given yet, or taken and not stored yet."""
 
-    left: int = 0
+    left: Natural = 0
     """Bytes still wanted from the initiator."""
 
-    lba: int = 0
-    blocks: int = 0
+    lba: Natural = 0
+    blocks: Natural = 0
     """What is still to be read or written, from `lba` on."""
 
 
@@ -51,6 +53,12 @@ class Task(Protocol):
 
     status: int
     """Valid while neither is left. A host error in mid-transfer ends the transfer: both become zero."""
+
+    def ready(self) -> bool:
+        """Whether there is a byte to give; if the next block cannot be read, the command ends here instead.
+
+        For a bus that shows that data come before it takes them.
+        """
 
     def give(self, limit: int) -> bytes:
         """Return the next bytes for the initiator, at most `limit`; fewer at the end or before an error.

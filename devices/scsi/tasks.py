@@ -19,6 +19,7 @@ from disks.errors import HOST_ERRORS
 
 AHEAD_BYTES: Final = 0x2_0000  # fetched at once for an initiator that takes little at a time
 MOST_BYTES: Final = 0x10_0000  # fetched at once for one that takes much
+MOST_AHEAD: Final = MOST_BYTES + 0x1000  # with the block that it ends in
 STORE_BYTES: Final = 0x2_0000  # gathered before it is stored
 
 REPLY: Final = "reply"
@@ -63,6 +64,10 @@ class Reply:
         self.data_out = 0
         self.status = status
 
+    def ready(self) -> bool:
+        """Tell whether anything is left."""
+        return self.data_in > 0
+
     def give(self, limit: int) -> bytes:
         """Return the next bytes."""
         data, self._data = self._data[:limit], self._data[limit:]
@@ -102,8 +107,19 @@ class ReadTask:
         self.data_out = 0
         self.status = GOOD
 
+    def ready(self) -> bool:
+        """Tell whether there is a byte to give, or end here for a block that cannot be read."""
+        if self.data_in and self._position == len(self._ahead) and not self._fetch(1):
+            self._fail()
+        return self.data_in > 0
+
     def give(self, limit: int) -> bytes:
         """Return the next bytes; fewer before a block that cannot be read."""
+        begin = self._position
+        if 0 < limit <= min(self.data_in, len(self._ahead) - begin):
+            self._position += limit
+            self.data_in -= limit
+            return self._ahead[begin : begin + limit]
         pieces: list[bytes] = []
         wanted = limit = min(limit, self.data_in)
         while wanted > 0:
@@ -164,6 +180,10 @@ class WriteTask:
         self.data_in = 0
         self.data_out = blocks * self._block - len(pending)
         self.status = GOOD
+
+    def ready(self) -> bool:
+        """Have nothing."""
+        return False
 
     def give(self, limit: int) -> bytes:
         """Have nothing."""
@@ -276,6 +296,10 @@ class ParameterTask:
         self.data_in = 0
         self.data_out = left
         self.status = GOOD
+
+    def ready(self) -> bool:
+        """Have nothing."""
+        return False
 
     def give(self, limit: int) -> bytes:
         """Have nothing."""

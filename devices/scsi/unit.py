@@ -11,9 +11,21 @@ Sources:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
-from devices.scsi.commands import LONGEST_CDB, REQUEST_SENSE, be, length_of
+import msgspec
+
+from devices.saved import fitting, require
+from devices.scsi.commands import (
+    LONGEST_CDB,
+    RELEASE_6,
+    REQUEST_SENSE,
+    RESERVE_6,
+    REZERO_UNIT,
+    SEND_DIAGNOSTIC,
+    be,
+    length_of,
+)
 from devices.scsi.sense import (
     INVALID_FIELD,
     INVALID_OPCODE,
@@ -26,8 +38,11 @@ from devices.scsi.sense import (
 from devices.scsi.task import CHECK_CONDITION, Task, TaskState
 from devices.scsi.tasks import (
     COMPARE,
+    MOST_AHEAD,
     PARAMETERS,
     READ,
+    REPLY,
+    STORE_BYTES,
     WRITE,
     CompareTask,
     Data,
@@ -43,16 +58,25 @@ IGNORES_ATTENTION: Final = 0x2
 
 NACA: Final = 0x04  # control byte, [SAM-2] §5.1.2
 LINK: Final = 0x01
+MOST_PARAMETERS: Final = 0x1_0000  # bytes of a list or a reply, whose lengths have two bytes
 THIRD_PARTY: Final = 0x11  # RESERVE and RELEASE byte 1, with the bit for extents
 
 Answer = bytes | Sense | Task
 """Of a command: the data at once, why there is none, or what moves it."""
 
+Attention = Annotated[tuple[Sense, ...], msgspec.Meta(max_length=8)]
+"""Unit attentions that wait, in a saved state."""
+
 Handler = Callable[[bytes], Answer]
 
 
 class ScsiUnit:
-    """The common half of a logical unit. Subclasses fill `_commands` and answer for their blocks."""
+    """The common half of a logical unit. Subclasses fill `_commands` and answer for their blocks.
+
+    `kinds` are those of the commands that it can have under way.
+    """
+
+    kinds = frozenset((REPLY,))
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -101,8 +125,25 @@ class ScsiUnit:
         sense, self.sense = self.sense, NO_SENSE
         return b"" if sense == NO_SENSE else fixed_sense(sense)
 
+    def check(self, state: TaskState) -> None:
+        """Raise StateError unless `resume` can take up the command that `state` was saved from."""
+        fitting(self.name, state)
+        held = len(state.data)
+        require(state.kind in self.kinds, self.name, f"it has no command of the kind {state.kind!r}")
+        if state.kind in (REPLY, PARAMETERS):
+            require(held + state.left <= MOST_PARAMETERS, self.name, "a list longer than a CDB can name")
+        if state.kind != REPLY:
+            require(len(state.cdb) == LONGEST_CDB, self.name, "a CDB of another length")
+        if state.kind == PARAMETERS:
+            require(state.cdb[0] in self._commands, self.name, "a command that there is not")
+        elif state.kind == READ:
+            require(held <= MOST_AHEAD, self.name, "more data than are fetched ahead")
+        elif state.kind != REPLY:
+            wanted = state.blocks * self.block_bytes(state.cdb)
+            require(held <= min(wanted, STORE_BYTES), self.name, "more data than the command names")
+
     def resume(self, state: TaskState) -> Task:
-        """Return the command that `state` was saved from."""
+        """Return the command that `state` was saved from; `check` has found nothing."""
         task: Task
         if state.kind == READ:
             task = ReadTask(self, state.cdb, state.lba, state.blocks, state.data)
@@ -162,11 +203,20 @@ def accept(cdb: bytes) -> Answer:
     return b""
 
 
-def reserve(cdb: bytes) -> Answer:
+def _reserve(cdb: bytes) -> Answer:
     """RESERVE and RELEASE for the one initiator there is; for a third party or extents no."""
     return INVALID_FIELD if cdb[1] & THIRD_PARTY else b""
 
 
-def send_diagnostic(cdb: bytes) -> Answer:
+def _send_diagnostic(cdb: bytes) -> Answer:
     """Pass the self test; there are no diagnostics that take parameters."""
     return INVALID_FIELD if be(cdb[3:5]) else b""
+
+
+BUS_COMMANDS: Final[dict[int, tuple[Handler, int]]] = {
+    REZERO_UNIT: (accept, NEEDS_MEDIUM),
+    RESERVE_6: (_reserve, 0),
+    RELEASE_6: (_reserve, 0),
+    SEND_DIAGNOSTIC: (_send_diagnostic, 0),
+}
+"""What units have on any bus but ATAPI's."""

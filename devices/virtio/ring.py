@@ -12,11 +12,12 @@ Sources:
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from devices.backplane import GuestMemory
+from devices.saved import Word, require
 from devices.virtio.registers import VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC
 
 # Descriptor: address, length, flags, next, [VIRTIO-1.1] §2.6.5
@@ -38,6 +39,8 @@ MOST_CHAIN_BYTES: Final = 1 << 32  # [VIRTIO-1.1] §2.6.5
 LEGACY_ALIGN: Final = 0x1000  # [VIRTIO-1.1] §4.1.5.1.3.1
 PFN_SHIFT: Final = 12
 
+ADDRESS_BITS: Final = 64
+Address = Annotated[int, msgspec.Meta(ge=0)]
 Segments = list[tuple[int, int]]
 """Runs of guest memory: address and length."""
 
@@ -57,13 +60,13 @@ class Chain(NamedTuple):
 class VirtqueueState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One queue; the rings themselves are guest memory."""
 
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=1, le=0x8000)]
     enabled: bool
-    desc: int
-    driver: int
-    device: int
-    next_avail: int
-    next_used: int
+    desc: Address
+    driver: Address
+    device: Address
+    next_avail: Word
+    next_used: Word
     kicked: bool
 
 
@@ -116,6 +119,11 @@ class Virtqueue:
         if features & VIRTIO_F_EVENT_IDX:  # tell of the next buffer, §2.6.10
             self._memory.write(self.device + USED_RING + USED_BYTES * size, index.to_bytes(2, "little"))
         return heads
+
+    def leave(self, buffers: int) -> None:
+        """Leave so many of the buffers taken last, as if their notification were still to come."""
+        self.kicked = True
+        self._next_avail = self._next_avail - buffers & 0xFFFF
 
     def chain(self, head: int, features: int) -> Chain:
         """Follow the chain that starts at `head`."""
@@ -188,8 +196,15 @@ class Virtqueue:
             kicked=self.kicked,
         )
 
+    def check(self, state: VirtqueueState) -> None:
+        """Raise StateError unless the queue can become `state`, whose fields are in their ranges."""
+        size = state.size
+        require(size <= self.max_size and not size & size - 1, "queue", f"a queue of {size} buffers")
+        last = max(state.desc, state.driver, state.device)
+        require(last >> ADDRESS_BITS == 0, "queue", "an address beyond 64 bits")
+
     def load(self, state: VirtqueueState) -> None:
-        """Become `state`."""
+        """Become `state`, which has been checked."""
         self.size, self.enabled, self.kicked = state.size, state.enabled, state.kicked
         self.desc, self.driver, self.device = state.desc, state.driver, state.device
         self._next_avail, self._next_used = state.next_avail, state.next_used

@@ -1,10 +1,10 @@
 """virtio-scsi: a SCSI host whose transport is virtqueues.
 
-A request is a CDB with buffers, and is over when the notification that brought it has been worked off: data
-moves in slices between guest memory and the command. So no task is ever found by a task
-management function, nothing is reordered by task attributes, and a snapshot holds no request. Not modelled:
-bidirectional commands (VIRTIO_SCSI_F_INOUT), hot-plug, parameter change events and
-protection information: none is offered, and the event queue's buffers are kept.
+A request is a CDB with buffers, and is over once it has been taken from the ring: data moves in slices
+between guest memory and the command. Requests that are much work together are taken a few at a time.
+So no task is ever found by a task management function, nothing is reordered by task attributes, and a
+snapshot holds no request. Not modelled: bidirectional commands (VIRTIO_SCSI_F_INOUT), hot-plug, parameter
+change events and protection information: none is offered, and the event queue's buffers are kept.
 
 Sources:
     [VIRTIO-1.1] Virtual I/O Device (VIRTIO) Version 1.1, §5.6 SCSI host device.
@@ -15,10 +15,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
 
-from devices.backplane import Clock, DeviceState, GuestMemory, IrqLine, Tracer
+import msgspec
+
+from devices.backplane import Clock, DeviceState, GuestMemory, IrqLine, Timer, Tracer
+from devices.saved import Natural, fitting
+from devices.scsi import commands as op
 from devices.scsi.commands import length_of
+from devices.scsi.disk import BLOCK, BYTCHK, FUA
 from devices.scsi.events import ScsiStatus, command_event
 from devices.scsi.target import ScsiTarget
 from devices.scsi.task import CHECK_CONDITION, FIRST_LUN, Task
@@ -48,6 +53,21 @@ MAX_TARGET: Final = 15
 MAX_LUN: Final = 255
 
 SLICE_BYTES: Final = 0x4_0000
+AT_ONCE_BYTES: Final = 32 << 20  # work for one notification, as bytes of the medium
+FLUSH_BYTES: Final = 4 << 20  # what it counts that a command makes things durable
+GO_ON_NS: Final = 1_000_000  # until the rest of the requests
+
+FLUSHING: Final = frozenset(
+    (
+        op.SYNCHRONIZE_CACHE_10,
+        op.SYNCHRONIZE_CACHE_16,
+        op.START_STOP_UNIT,
+        op.MODE_SELECT_6,
+        op.MODE_SELECT_10,
+    )
+)
+WRITING: Final = frozenset((op.WRITE_10, op.WRITE_12, op.WRITE_16))  # the short one has no FUA
+VERIFYING: Final = frozenset((op.VERIFY_10, op.VERIFY_12, op.VERIFY_16))
 
 # Request: lun, id, task_attr, prio, crn; then the CDB, [VIRTIO-1.1] §5.6.6.1
 HEADER_BYTES: Final = 19
@@ -88,8 +108,10 @@ class VirtioScsiState(DeviceState, frozen=True, kw_only=True):
     """The transport and what the driver set in the device configuration."""
 
     transport: VirtioTransportState
-    sense_size: int
-    cdb_size: int
+    sense_size: Annotated[int, msgspec.Meta(ge=0, le=MOST_SENSE_SIZE)]
+    cdb_size: Annotated[int, msgspec.Meta(ge=0, le=MOST_CDB_SIZE)]
+    worked: Natural
+    goes_on_ns: Natural | None
 
 
 class VirtioScsi:
@@ -110,6 +132,9 @@ class VirtioScsi:
         self.name = name
         self._memory, self._clock, self._targets, self._tracer = memory, clock, targets, tracer
         self._well_known = WellKnownTarget(targets)
+        self._worked = 0  # bytes, since there was enough for one notification
+        self._goes_on_ns: int | None = None
+        self._timer: Timer | None = None
         self._sense_size, self._cdb_size = DEFAULT_SENSE_SIZE, DEFAULT_CDB_SIZE
         self.transport = VirtioTransport(name, memory, irq, self, tracer)
 
@@ -121,6 +146,8 @@ class VirtioScsi:
     def driver_reset(self) -> None:
         """Forget what the driver set, and reset the targets."""
         self._sense_size, self._cdb_size = DEFAULT_SENSE_SIZE, DEFAULT_CDB_SIZE
+        self._worked = 0
+        self._wait_until(None)
         for target in self._targets.values():
             target.reset()
 
@@ -160,6 +187,25 @@ class VirtioScsi:
         """Carry out a control request or a command."""
         return self._control(chain) if queue == CONTROL_QUEUE else self._command(chain)
 
+    def had_enough(self) -> bool:
+        """Tell whether requests have been much work. The rest of them is for later: the machine goes on."""
+        if self._worked < AT_ONCE_BYTES:
+            return False
+        self._worked = 0
+        self._wait_until(self._clock.now_ns() + GO_ON_NS)
+        return True
+
+    def _wait_until(self, deadline_ns: int | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._goes_on_ns, self._timer = deadline_ns, None
+        if deadline_ns is not None:
+            self._timer = self._clock.at(deadline_ns, self._go_on, f"{self.name} requests")
+
+    def _go_on(self) -> None:
+        self._goes_on_ns, self._timer = None, None
+        self.transport.run()
+
     def _command(self, chain: Chain) -> int:
         """Carry out a command; return the bytes of its response and its data."""
         memory = self._memory
@@ -181,6 +227,7 @@ class VirtioScsi:
             if code == S_OK:
                 moved = self._move(task, data_in, data_out)
                 status = task.status
+                self._worked += moved + _unseen_work(cdb)
             else:
                 target.abort(lun)
             if status == CHECK_CONDITION:
@@ -276,13 +323,31 @@ class VirtioScsi:
     def save(self) -> VirtioScsiState:
         """Return the state; that of the targets is theirs."""
         return VirtioScsiState(
-            transport=self.transport.save(), sense_size=self._sense_size, cdb_size=self._cdb_size
+            transport=self.transport.save(),
+            sense_size=self._sense_size,
+            cdb_size=self._cdb_size,
+            worked=self._worked,
+            goes_on_ns=self._goes_on_ns,
         )
 
     def load(self, state: VirtioScsiState) -> None:
-        """Become `state`."""
+        """Become `state`, or raise StateError."""
+        state = fitting(self.name, state)
+        self.transport.check(state.transport)
         self._sense_size, self._cdb_size = state.sense_size, state.cdb_size
         self.transport.load(state.transport)
+        self._worked = state.worked
+        self._wait_until(state.goes_on_ns)
+
+
+def _unseen_work(cdb: bytes) -> int:
+    """Return what a command does to the medium, in bytes, beside moving data: it may verify or flush."""
+    opcode = cdb[0] if cdb else op.TEST_UNIT_READY
+    if opcode in FLUSHING or (opcode in WRITING and cdb[1:2] and cdb[1] & FUA):
+        return FLUSH_BYTES
+    if opcode in VERIFYING and not (cdb[1:2] and cdb[1] & BYTCHK):
+        return op.addressed(cdb.ljust(op.LONGEST_CDB, b"\0"))[1] * BLOCK
+    return 0
 
 
 def _unfit(task: Task, room_in: int, room_out: int) -> int:

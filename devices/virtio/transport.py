@@ -3,8 +3,8 @@
 A transitional device: a driver that knows virtio 1.x finds its structures in the memory BAR, an older one
 its header in I/O space; both negotiate features, place queues and notify. The device behind it is
 given one buffer after the other. A notification is worked off when it is written: all buffers that are
-available, then one look at whether the driver wants an interrupt. Not modelled: MSI-X (the board
-has none: every vector reads as NO_VECTOR), notification data, queue reset.
+available, or until the device has had enough for now; then one look at whether the driver wants an interrupt.
+Not modelled: MSI-X (the board has none: every vector reads as NO_VECTOR), notification data, queue reset.
 
 Sources:
     [VIRTIO-1.1] Virtual I/O Device (VIRTIO) Version 1.1, §2.1-§2.2, §3.1, §4.1.
@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
+
+import msgspec
 
 from devices.backplane import DeviceState, GuestMemory, IrqLine, PortBank, Tracer
+from devices.saved import Byte, DoubleWord, Word, require
 from devices.virtio import registers as r
 from devices.virtio.events import VirtioBroken
 from devices.virtio.ring import Chain, RingError, Virtqueue, VirtqueueState
@@ -27,6 +30,7 @@ _LEGACY: Final = struct.Struct("<IIIHHHBB")
 _LOW: Final = 0xFFFF_FFFF
 RING_FEATURES: Final = r.VIRTIO_F_INDIRECT_DESC | r.VIRTIO_F_EVENT_IDX
 
+Features = Annotated[int, msgspec.Meta(ge=0)]
 Field = tuple[int, int, Callable[[int], None]]
 """A register that can be written: first byte, bytes, what takes the value."""
 
@@ -52,6 +56,9 @@ class VirtioDevice(Protocol):
             RingError: the buffer is too short for what it has to hold.
         """
 
+    def had_enough(self) -> bool:
+        """Whether to leave the buffers that are left; the device then calls `run` after a while."""
+
     def config(self) -> bytes:
         """Return the device configuration structure."""
 
@@ -69,13 +76,13 @@ class VirtioDevice(Protocol):
 class VirtioTransportState(DeviceState, frozen=True, kw_only=True):
     """Registers and queues."""
 
-    status: int
-    isr: int
-    features: int
-    driver_features: int
-    device_feature_select: int
-    driver_feature_select: int
-    queue_select: int
+    status: Byte
+    isr: Byte
+    features: Features
+    driver_features: Features
+    device_feature_select: DoubleWord
+    driver_feature_select: DoubleWord
+    queue_select: Word
     by_page: bool
     master: bool
     queues: tuple[VirtqueueState, ...]
@@ -130,7 +137,7 @@ class VirtioTransport:
     def set_master(self, enabled: bool) -> None:
         """Follow the bus master enable of COMMAND; notifications held back by it are worked off."""
         self._master = enabled
-        self._run()
+        self.run()
 
     # -- the two address spaces
 
@@ -244,7 +251,7 @@ class VirtioTransport:
             self._device.driver_reset()
             return
         self.status = value | self.status & r.DEVICE_NEEDS_RESET
-        self._run()
+        self.run()
 
     # -- queues
 
@@ -280,9 +287,9 @@ class VirtioTransport:
     def _kick(self, number: int) -> None:
         if number < len(self.queues):
             self.queues[number].kicked = True
-            self._run()
+            self.run()
 
-    def _run(self) -> None:
+    def run(self) -> None:
         """Work off the queues that were notified, if the device may run now.
 
         Legacy drivers use a queue before DRIVER_OK, [VIRTIO-1.1] §3.1.2.
@@ -299,9 +306,13 @@ class VirtioTransport:
         used: list[tuple[int, int]] = []
         reason = ""
         try:
-            for head in queue.available(self.features):
+            heads = queue.available(self.features)
+            for head in heads:
                 chain = queue.chain(head, self.features)
                 used.append((head, self._device.serve(number, chain)))
+                if len(used) < len(heads) and self._device.had_enough():
+                    queue.leave(len(heads) - len(used))
+                    break
         except RingError as error:
             reason = str(error)
         if used and queue.give_back(used, self.features):
@@ -344,8 +355,14 @@ class VirtioTransport:
             queues=tuple(queue.save() for queue in self.queues),
         )
 
+    def check(self, state: VirtioTransportState) -> None:
+        """Raise StateError unless the transport can become `state`, whose fields are in their ranges."""
+        require(len(state.queues) == len(self.queues), self.name, f"it has {len(state.queues)} queues")
+        for queue, saved in zip(self.queues, state.queues, strict=True):
+            queue.check(saved)
+
     def load(self, state: VirtioTransportState) -> None:
-        """Become `state` and drive INTx to match; no queue is looked at."""
+        """Become `state`, which has been checked, and drive INTx to match; no queue is looked at."""
         self.status, self._isr = state.status, state.isr
         self.features, self._driver_features = state.features, state.driver_features
         self._device_feature_select = state.device_feature_select

@@ -130,8 +130,9 @@ class Rig:
         self.unit, self.second, self.other = Unit(), Unit(), Unit()
         self.targets = {0: Target({0: self.unit, 1: self.second}), 3: Target({0: self.other})}
         self.events = Events()
-        clock = MachineClock(ManualTime())
-        self.host = VirtioScsi("virtio", self.memory, clock, self.irq, self.targets, self.events)
+        self.time = ManualTime()
+        self.clock = MachineClock(self.time)
+        self.host = VirtioScsi("virtio", self.memory, self.clock, self.irq, self.targets, self.events)
         self.moves: list[tuple[int | None, int | None]] = []
 
         def on_move(old: int | None, new: int | None) -> None:

@@ -35,6 +35,9 @@ class SmallTask:
     def data_out(self) -> int:
         return self.out
 
+    def ready(self) -> bool:
+        return self.data_in > 0
+
     def give(self, limit: int) -> bytes:
         piece = bytes(self.data[:limit])
         del self.data[:limit]
@@ -77,6 +80,9 @@ class SmallTarget:
     def refuse(self, lun: int, sense: Sense) -> Task:
         self.refusals.append((lun, sense))
         return SmallTask(TaskState(kind="none", status=CHECK_CONDITION), self)
+
+    def check(self, lun: int, state: TaskState) -> None:
+        """Take any."""
 
     def resume(self, lun: int, state: TaskState) -> Task:
         return SmallTask(state, self)

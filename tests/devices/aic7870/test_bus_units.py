@@ -10,15 +10,17 @@ from devices.aic7870 import faults as f
 from devices.aic7870 import messages as m
 from devices.aic7870 import registers as r
 from devices.aic7870.chip import Aic7870
-from devices.aic7870.nexus import COMMAND, STATUS
+from devices.aic7870.nexus import COMMAND, DATA_IN, MESSAGE_IN, MESSAGE_OUT, STATUS
+from devices.saved import StateError
 from devices.scsi.disk import ScsiDisk
 from devices.scsi.inquiry import cd_identity
 from devices.scsi.mmc import CdRom
-from devices.scsi.sense import NO_SENSE, OUT_OF_RANGE, OVERLAPPED, WRITE_ERROR, Sense
+from devices.scsi.sense import NO_SENSE, OUT_OF_RANGE, OVERLAPPED, UNRECOVERED_READ, WRITE_ERROR, Sense
 from devices.scsi.target import ScsiTarget
 from devices.scsi.task import CHECK_CONDITION, GOOD
-from tests.devices.aic7870.rig import Rig
+from tests.devices.aic7870.rig import Rig, read10
 from tests.devices.ide_rig import MemoryImage
+from tests.devices.ide_rig import pattern as sector
 
 IDENTIFY = m.IDENTIFY
 TAGGED = bytes((m.IDENTIFY | m.IDENTIFY_DISCONNECT, m.SIMPLE_QUEUE_TAG, 9))
@@ -62,6 +64,31 @@ def test_a_write_that_fails_gets_its_status_before_it_lets_go_of_the_bus() -> No
     result = rig.command(WRITE_512, 0x1000, 512 * 512, messages=TAGGED)
     assert (result.status, result.messages) == (CHECK_CONDITION, b"\x04\x80\x20\x09\0")
     assert sense_of(target) == WRITE_ERROR.at(WORN)
+
+
+def test_a_first_block_that_cannot_be_read_is_told_without_a_data_phase() -> None:
+    """[SCSI-2] §6.1.7.1: a target asks for the DATA IN phase when it has data to send."""
+    rig, target = rig_with()
+    result = rig.command(read10(2, WORN), 0x1000, 1024)
+    assert (result.status, result.left) == (CHECK_CONDITION, 1024)
+    assert result.phases == [MESSAGE_OUT, COMMAND, STATUS, MESSAGE_IN]
+    assert sense_of(target) == UNRECOVERED_READ.at(WORN)
+
+
+@pytest.mark.parametrize("good", [0, 1, 300])
+def test_byte_by_byte_a_bad_block_offers_no_byte(good: int) -> None:
+    """Blocks before it come whole; 300 are more than a unit fetches ahead."""
+    rig, target = rig_with()
+    assert rig.select(0)
+    rig.send(IDENTIFY)
+    rig.send(*read10(good + 1, WORN - good))
+    taken = bytearray()
+    while rig.phase == DATA_IN:
+        taken.append(rig.take())
+    assert taken == b"".join(sector(at) for at in range(WORN - good, WORN))
+    assert rig.phase == STATUS
+    assert rig.take() == CHECK_CONDITION
+    assert sense_of(target) == UNRECOVERED_READ.at(WORN)
 
 
 def test_a_command_that_fails_at_once_does_not_disconnect_first() -> None:
@@ -135,11 +162,11 @@ def test_a_tag_that_comes_when_the_command_is_under_way_is_rejected() -> None:
     assert rig.take() == m.MESSAGE_REJECT
 
 
-def test_a_chip_loaded_where_the_target_is_missing_has_a_free_bus() -> None:
+def test_a_chip_saved_with_other_devices_on_its_bus_is_refused() -> None:
     rig, _ = rig_with()
     assert rig.select(0)
     state = rig.chip.save()
     rig.chip = chip_with(rig, {})
-    rig.chip.load(state)
+    with pytest.raises(StateError, match=r"scsi0: .* other devices on the bus"):
+        rig.chip.load(state)
     assert rig.read(r.SCSISIGI) == 0
-    assert rig.status1(r.BUSFREE | r.REQINIT) == r.BUSFREE

@@ -39,6 +39,12 @@ def test_a_cdb_in_words(cdb: str, expected: tuple[str, int | None, int]) -> None
 def test_the_group_code_gives_the_length() -> None:
     """[SPC-2] §4.3.1."""
     assert [length_of(opcode) for opcode in (0x00, 0x28, 0x5A, 0x88, 0xA8)] == [6, 10, 10, 16, 12]
+    assert [length_of(opcode) for opcode in (0x60, 0x7F, 0xC0, 0xFF)] == [
+        6,
+        6,
+        6,
+        6,
+    ]  # reserved, the vendor's
 
 
 def test_every_command_that_names_blocks_has_a_name() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from devices.saved import StateError
 from devices.scsi import commands as s
 from devices.scsi.disk import ScsiDisk
 from devices.scsi.inquiry import cd_identity
@@ -119,5 +120,5 @@ def test_a_target_goes_on_where_it_was_saved(target: ScsiTarget) -> None:
 
 
 def test_a_state_of_other_units_is_refused(target: ScsiTarget) -> None:
-    with pytest.raises(TypeError, match="another kind"):
+    with pytest.raises(StateError, match="other logical units"):
         ScsiTarget({0: CdRom("sr0"), 3: CdRom("sr1")}).load(target.save())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import msgspec
 import pytest
 
 from devices.virtio import registers as r
@@ -60,7 +61,7 @@ def test_the_index_wraps_at_65536() -> None:
     queues[REQUEST] = type(queues[REQUEST])(**{**fields, "next_avail": 0xFFFE, "next_used": 0xFFFE})
     transport = {name: getattr(state.transport, name) for name in state.transport.__struct_fields__}
     moved = type(state.transport)(**{**transport, "queues": tuple(queues)})
-    rig.host.load(type(state)(transport=moved, sense_size=96, cdb_size=32))
+    rig.host.load(msgspec.structs.replace(state, transport=moved))
     queue.word(queue.avail + 2, 0xFFFE)
     queue.word(queue.used + 2, 0xFFFE)
     queue.seen = 0xFFFE

@@ -6,9 +6,13 @@ import struct
 
 import pytest
 
+from devices.scsi import commands as op
+from devices.scsi.disk import ScsiDisk
 from devices.scsi.events import ScsiCommand, ScsiStatus
+from devices.scsi.target import ScsiTarget
 from devices.virtio import registers as r
 from devices.virtio import scsi
+from tests.devices.ide_rig import MemoryImage
 from tests.devices.virtio_rig import BLOCK, BUFFERS_AT, LUN0, REQUEST, SENSE, Rig, Step
 
 TEST_UNIT_READY = bytes(6)
@@ -302,3 +306,97 @@ def test_commands_are_traced(rig: Rig) -> None:
     assert (command.adapter, command.target, command.lun, command.name) == ("virtio", 0, 0, "READ 10")
     assert command.cdb == rw(0x28, 5, 2)
     assert (command.lba, command.blocks, status.data_bytes, status.status) == (5, 2, 1024, 0)
+
+
+# -- much work at once
+
+
+class CountingImage(MemoryImage):
+    """A disk of zeros that counts the bytes read."""
+
+    bytes_read = 0
+
+    def read(self, lba: int, sectors: int) -> bytes:
+        self.bytes_read += sectors * BLOCK
+        return bytes(sectors * BLOCK)
+
+
+def with_disk(rig: Rig, sectors: int) -> CountingImage:
+    """Put a real disk at target 0, which has said that it was reset."""
+    image = CountingImage(sectors)
+    disk = ScsiDisk("disk", image)
+    disk.start(TEST_UNIT_READY)
+    rig.targets[0] = ScsiTarget({0: disk})  # type: ignore[assignment]
+    return image
+
+
+def offer(rig: Rig, count: int, cdb: bytes, room: int = 0) -> None:
+    """Make the same command available so often, without a notification."""
+    header = LUN0 + bytes(11) + cdb.ljust(32, b"\0")
+    rig.memory.data[BUFFERS_AT : BUFFERS_AT + len(header)] = header
+    data = [(BUFFERS_AT + 0x2000, room)] if room else []
+    for _ in range(count):
+        rig.queues[REQUEST].add([(BUFFERS_AT, len(header))], [(BUFFERS_AT + 0x1000, 108), *data])
+
+
+def finished_at_once(rig: Rig) -> list[int]:
+    """Let time pass until nothing comes any more; return how many requests ended at each time."""
+    ended = [len(rig.queues[REQUEST].take_used())]
+    while ended[-1]:
+        rig.time.value_ns += scsi.GO_ON_NS
+        rig.clock.run_due()
+        ended.append(len(rig.queues[REQUEST].take_used()))
+    return ended[:-1]
+
+
+def test_a_notification_of_much_work_is_worked_off_a_piece_at_a_time(rig: Rig) -> None:
+    blocks = scsi.AT_ONCE_BYTES // BLOCK // 2
+    image = with_disk(rig, blocks)
+    offer(rig, 7, rw(op.VERIFY_10, 0, blocks))
+    rig.kick()
+    assert image.bytes_read == scsi.AT_ONCE_BYTES
+    assert rig.isr() == r.ISR_QUEUE
+    assert finished_at_once(rig) == [2, 2, 2, 1]
+    assert image.bytes_read == 7 * blocks * BLOCK
+
+
+def test_flushes_are_work(rig: Rig) -> None:
+    image = with_disk(rig, 64)
+    offer(rig, 12, bytes((op.SYNCHRONIZE_CACHE_10,)).ljust(10, b"\0"))
+    rig.kick()
+    assert image.flushes == scsi.AT_ONCE_BYTES // scsi.FLUSH_BYTES
+    assert finished_at_once(rig) == [8, 4]
+
+
+def test_another_notification_goes_on_at_once_with_what_was_left(rig: Rig) -> None:
+    blocks = scsi.AT_ONCE_BYTES // BLOCK // 2
+    with_disk(rig, blocks)
+    offer(rig, 3, rw(op.VERIFY_10, 0, blocks))
+    rig.kick()
+    offer(rig, 1, TEST_UNIT_READY)
+    rig.kick()
+    assert finished_at_once(rig) == [4]
+
+
+def test_what_was_left_is_in_the_state(rig: Rig) -> None:
+    blocks = scsi.AT_ONCE_BYTES // BLOCK // 2
+    with_disk(rig, blocks)
+    offer(rig, 3, rw(op.VERIFY_10, 0, blocks))
+    rig.kick()
+    twin = Rig(rig.memory)
+    image = with_disk(twin, blocks)
+    twin.host.load(rig.host.save())
+    twin.queues, twin.modern = rig.queues, rig.modern
+    assert finished_at_once(twin) == [2, 1]
+    assert image.bytes_read == blocks * BLOCK
+
+
+def test_a_reset_forgets_what_was_left(rig: Rig) -> None:
+    blocks = scsi.AT_ONCE_BYTES // BLOCK // 2
+    image = with_disk(rig, blocks)
+    offer(rig, 3, rw(op.VERIFY_10, 0, blocks))
+    rig.kick()
+    rig.host.reset()
+    rig.time.value_ns += scsi.GO_ON_NS
+    rig.clock.run_due()
+    assert image.bytes_read == scsi.AT_ONCE_BYTES

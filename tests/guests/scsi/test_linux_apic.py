@@ -9,17 +9,15 @@ import pytest
 from devices.apic.messages import MASKED
 from tests.guests.assets import bootdisk
 from tests.guests.assets.initramfs import HALTED, LinuxGuest
-from vmm.config import MachineConfig
+from tests.guests.scsi import media
+from tests.guests.scsi.machines import RUN_S, config_of
 from vmm.machine import Machine
-from vmm.scsi_config import AdapterKind, ScsiAdapter, ScsiDrive
+from vmm.scsi_config import AdapterKind
 
 pytestmark = [pytest.mark.guest, pytest.mark.verify]
 
-DISK_MIB = 128
 JOBS = "attach,small,complaints"
 PCI_PINS = range(16, 20)
-RUN_S = 3000  # a busy host gives a guest a tenth of a processor
-DRIVERS = {"aic7870": "aic7xxx", "virtio": "virtio_scsi"}
 
 
 @pytest.mark.timeout(RUN_S + 300)
@@ -27,18 +25,8 @@ DRIVERS = {"aic7870": "aic7xxx", "virtio": "virtio_scsi"}
 def test_a_driver_of_debian_gets_its_interrupts_from_the_io_apic(
     linux_i386: LinuxGuest, accelerated: str, tmp_path: Path, kind: AdapterKind
 ) -> None:
-    disk = bootdisk.empty_vhd(tmp_path / "disk.vhd", DISK_MIB)
-    options = f"trapline.driver={DRIVERS[kind]} trapline.jobs={JOBS}"
-    config = MachineConfig(
-        kernel=str(linux_i386.kernel),
-        initrd=(str(linux_i386.initramfs),),
-        append=f"{linux_i386.command_line('scsi', apic=True)} {options}",
-        memory_bytes=256 << 20,
-        engine=accelerated,  # type: ignore[arg-type]
-        apic=True,
-        scsi_adapters=(ScsiAdapter(kind),),
-        scsi_hd=(ScsiDrive(path=str(disk)),),
-    )
+    disk = bootdisk.empty_vhd(tmp_path / "disk.vhd", media.DISK_MIB)
+    config = config_of(linux_i386, kind, JOBS, [disk], apic=True)
     with Machine(config) as machine:
         result = machine.run(HALTED, RUN_S)
         output = machine.serial_output().decode("latin-1").replace("\r", "")

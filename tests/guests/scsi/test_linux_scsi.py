@@ -14,16 +14,15 @@ from tests.guests.assets import bootdisk
 from tests.guests.assets.initramfs import LinuxGuest
 from tests.guests.scsi import media
 from tests.guests.scsi.card import HUNG_SECTOR, READ_10
+from tests.guests.scsi.machines import DRIVERS, RUN_S, config_of
 from tests.oracles import run_tool
-from vmm.config import MachineConfig
 from vmm.machine import Machine
-from vmm.scsi_config import ScsiAdapter, ScsiDrive
+from vmm.scsi_config import AdapterKind
 
 pytestmark = pytest.mark.guest
 
 QUICK_S = 700
-RUN_S = 3000  # a busy host gives a guest a tenth of a processor
-DRIVERS = {"aic7870": "aic7xxx", "virtio": "virtio_scsi"}
+CLOCK = "virtual"  # a guest that gets a tenth of a processor would only hear its timer
 DEPTHS = {"aic7870": (8, 2), "virtio": (128, 128)}  # of the queues of disks and CD
 
 
@@ -45,22 +44,6 @@ def disks(tmp_path: Path) -> list[Path]:
     return [make_child(tmp_path / f"child{number}.vhd", parent) for number, parent in enumerate(parents)]
 
 
-def config_of(guest: LinuxGuest, kind: str, jobs: str, disks: list[Path], cd: Path) -> MachineConfig:
-    """A machine with the disks and the CD on an adapter, whose kernel does the jobs."""
-    command_line = guest.command_line("scsi")
-    return MachineConfig(
-        kernel=str(guest.kernel),
-        initrd=(str(guest.initramfs),),
-        append=f"{command_line} trapline.jobs={jobs} trapline.driver={DRIVERS[kind]}",
-        memory_bytes=256 << 20,
-        engine="accelerated",
-        clock="virtual",  # a guest that gets a tenth of a processor would only hear its timer
-        scsi_adapters=(ScsiAdapter(kind),),  # type: ignore[arg-type]
-        scsi_hd=tuple(ScsiDrive(path=str(disk)) for disk in disks),
-        scsi_cd=(ScsiDrive(path=str(cd), read_only=True),),
-    )
-
-
 def run_jobs(machine: Machine, limit_s: float) -> list[str]:
     """Run to the guest's end; return what it said."""
     result = machine.run(timeout_s=limit_s)
@@ -73,7 +56,7 @@ def test_the_driver_of_debian_finds_two_disks_and_a_cd_and_uses_them(
     linux_i386: LinuxGuest, accelerated: str, disks: list[Path], tmp_path: Path
 ) -> None:
     disc = media.disc(tmp_path)
-    with Machine(config_of(linux_i386, "aic7870", "attach,small,cd", disks, disc)) as machine:
+    with Machine(config_of(linux_i386, "aic7870", "attach,small,cd", disks, disc, clock=CLOCK)) as machine:
         said = run_jobs(machine, QUICK_S)
     assert said[1:6] == attached("aic7870", disc)
     assert said[6].startswith("TRAPLINE-SCSI small: 2 times ")
@@ -84,11 +67,11 @@ def test_the_driver_of_debian_finds_two_disks_and_a_cd_and_uses_them(
 @pytest.mark.timeout(RUN_S + 300)
 @pytest.mark.parametrize("kind", ["aic7870", "virtio"])
 def test_64_mib_go_to_each_of_two_disks_at_once_and_come_back(
-    guest: LinuxGuest, kind: str, accelerated: str, disks: list[Path], tmp_path: Path
+    guest: LinuxGuest, kind: AdapterKind, accelerated: str, disks: list[Path], tmp_path: Path
 ) -> None:
     disc = media.disc(tmp_path)
     jobs = "attach,cd,files,tags,complaints,absent"
-    with Machine(config_of(guest, kind, jobs, disks, disc)) as machine:
+    with Machine(config_of(guest, kind, jobs, disks, disc, clock=CLOCK)) as machine:
         if kind == "aic7870":
             for number in (0, 1):
                 chip_of(machine).bus.peripherals[number].policy = faults.MID_DATA
@@ -111,7 +94,8 @@ def test_64_mib_go_to_each_of_two_disks_at_once_and_come_back(
 def test_the_driver_aborts_a_command_that_hangs_and_goes_on(
     linux_i386: LinuxGuest, accelerated: str, disks: list[Path], tmp_path: Path
 ) -> None:
-    config = config_of(linux_i386, "aic7870", "attach,hang", disks, media.disc(tmp_path))
+    disc = media.disc(tmp_path)
+    config = config_of(linux_i386, "aic7870", "attach,hang", disks, disc, clock=CLOCK)
     with Machine(config) as machine:
         hang = Fault(faults.HANG, operation=READ_10, lba=HUNG_SECTOR)
         chip_of(machine).bus.peripherals[0].faults.append(hang)
@@ -120,7 +104,7 @@ def test_the_driver_aborts_a_command_that_hangs_and_goes_on(
     assert said[-2:] == ["TRAPLINE-SCSI hang: 1 aborted, 1 completed", "TRAPLINE-SCSI done"]
 
 
-def attached(kind: str, disc: Path) -> list[str]:
+def attached(kind: AdapterKind, disc: Path) -> list[str]:
     return media.attached(DRIVERS[kind], *DEPTHS[kind], disc)
 
 

@@ -10,14 +10,12 @@ import pytest
 from tests.guests.assets import bootdisk
 from tests.guests.assets.initramfs import HALTED, LinuxGuest
 from tests.guests.scsi import media
-from vmm.config import MachineConfig
+from tests.guests.scsi.machines import RUN_S, config_of
 from vmm.machine import Machine
-from vmm.scsi_config import ScsiAdapter, ScsiDrive
 
 pytestmark = [pytest.mark.guest, pytest.mark.verify]
 
 JOBS = "attach,small,tags,cd,absent,complaints"
-RUN_S = 3000  # a busy host gives a guest a tenth of a processor
 
 
 @pytest.mark.timeout(RUN_S + 300)
@@ -26,17 +24,8 @@ def test_the_drivers_of_debian_use_both_interfaces(
     linux_i386: LinuxGuest, accelerated: str, tmp_path: Path, legacy: bool
 ) -> None:
     disk = bootdisk.empty_vhd(tmp_path / "disk.vhd", media.DISK_MIB)
-    options = f"trapline.driver=virtio_scsi trapline.jobs={JOBS} virtio_pci.force_legacy={int(legacy)}"
-    config = MachineConfig(
-        kernel=str(linux_i386.kernel),
-        initrd=(str(linux_i386.initramfs),),
-        append=f"{linux_i386.command_line('scsi')} {options}",
-        memory_bytes=256 << 20,
-        engine=accelerated,  # type: ignore[arg-type]
-        scsi_adapters=(ScsiAdapter("virtio"),),
-        scsi_hd=(ScsiDrive(path=str(disk)),),
-        scsi_cd=(ScsiDrive(path=str(media.disc(tmp_path)), read_only=True),),
-    )
+    words = f"virtio_pci.force_legacy={int(legacy)}"
+    config = config_of(linux_i386, "virtio", JOBS, [disk], media.disc(tmp_path), words=words)
     with Machine(config) as machine:
         result = machine.run(HALTED, RUN_S)
         output = machine.serial_output().decode("latin-1").replace("\r", "")

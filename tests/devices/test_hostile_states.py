@@ -1,0 +1,220 @@
+"""Saved states of the SCSI devices that do not fit: refused before anything changes, or harmless for ever."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from devices.aic7870 import faults as f
+from devices.aic7870 import messages as m
+from devices.aic7870 import registers as r
+from devices.aic7870.chip import Aic7870
+from devices.saved import StateError
+from devices.scsi.disk import ScsiDisk
+from devices.scsi.inquiry import cd_identity
+from devices.scsi.mmc import CdRom
+from devices.scsi.target import ScsiTarget
+from devices.scsi.task import GOOD
+from devices.virtio import scsi
+from tests.devices.aic7870 import test_chip_fuzz
+from tests.devices.aic7870.rig import Rig, read10, write10
+from tests.devices.ide_rig import MemoryImage
+from tests.devices.mutations import mutated
+from tests.devices.virtio import test_fuzz as virtio_fuzz
+from tests.devices.virtio_rig import LUN0
+from tests.devices.virtio_rig import Rig as VirtioRig
+
+BLOCKS = 1024
+BAD = 700
+AGAIN = 12  # states are made of one moment
+MODE_SELECT = bytes((0x15, 0x10, 0, 0, 24, 0))
+COMPARE = bytes((0x2F, 2, 0, 0, 0, 9, 0, 0, 3, 0))
+CDBS = (read10(2), read10(40, BAD - 20), write10(3), write10(90), MODE_SELECT, COMPARE, bytes(6))
+
+
+def targets() -> dict[int, ScsiTarget]:
+    """A target with a disk that has a bad block and with a CD-ROM, and one with a disk that is read-only."""
+    image = MemoryImage(BLOCKS)
+    image.bad.add(BAD)
+    disc = CdRom("cd", MemoryImage(BLOCKS), cd_identity())
+    found = {
+        0: ScsiTarget({0: ScsiDisk("disk", image), 1: disc}),
+        3: ScsiTarget({0: ScsiDisk("other", MemoryImage(BLOCKS, read_only=True))}),
+    }
+    for target in found.values():
+        for lun in target.units:
+            target.start(lun, bytes(6))
+    return found
+
+
+def refused(device: Any, bad: Any) -> bool:  # noqa: ANN401 - any device
+    """Load a state; return whether it was refused, and if so see that nothing has changed."""
+    before = device.save()
+    try:
+        device.load(bad)
+    except StateError:
+        assert device.save() == before
+        return True
+    return False
+
+
+# -- the AIC-7870
+
+
+def chip_rig(chance: random.Random) -> Rig:
+    rig = Rig()
+    rig.memory.data[: 1 << 16] = chance.randbytes(1 << 16)
+    rig.chip = Aic7870("scsi0", rig.memory, rig.clock, rig.line, targets(), rig.events)
+    rig.chip.set_master(True)
+    rig.write(r.HCNTRL, r.PAUSE)
+    rig.write(r.SXFRCTL1, 0x20 | r.ENSTIMER)
+    return rig
+
+
+def into_a_command(rig: Rig, chance: random.Random) -> None:
+    """Leave a chip somewhere in a command, or after it has let go of one or two."""
+    for peripheral in rig.chip.bus.peripherals.values():
+        peripheral.policy = chance.choice(f.DISCONNECT_POLICIES)
+    for tag in range(chance.randrange(1, 4)):
+        if rig.status1(r.BUSFREE) == 0 and rig.chip.bus.nexus is not None:
+            break
+        if not rig.select(chance.choice((0, 0, 3))):
+            break
+        messages = (m.IDENTIFY | m.IDENTIFY_DISCONNECT | chance.choice((0, 0, 1)), m.SIMPLE_QUEUE_TAG, tag)
+        rig.send(*messages[: chance.choice((1, 3))])
+        if rig.phase == 0x80:
+            rig.send(*chance.choice(CDBS)[: chance.choice((3, 16, 16, 16))], last=False)
+        while chance.random() < 0.8 and rig.phase == 0xE0 and rig.status1(r.REQINIT):
+            rig.take()
+    for _ in range(chance.randrange(30)):
+        test_chip_fuzz.step(rig, chance)
+
+
+def chip_goes_on(rig: Rig, chance: random.Random) -> None:
+    """Accesses of all kinds, time, and a driver that starts afresh."""
+    for _ in range(40):
+        test_chip_fuzz.step(rig, chance)
+    rig.advance(5_000_000)
+    rig.chip.set_master(True)
+    rig.write(r.HCNTRL, r.CHIPRST)
+    rig.write(r.HCNTRL, r.PAUSE)
+    rig.write(r.SXFRCTL1, r.ENSTIMER)
+    rig.write(r.SCSISEQ, r.SCSIRSTO)
+    rig.write(r.SCSISEQ, 0)
+    assert rig.command(bytes((0x12, 0, 0, 0, 36, 0)), 0x1000, 36).status == GOOD
+
+
+def chip_trial(seed: int) -> tuple[int, int]:
+    """Change the state of one moment in several ways; return how many were refused, and how many were not."""
+    chance = random.Random(seed)
+    rig = chip_rig(chance)
+    into_a_command(rig, chance)
+    moment = rig.chip.save()
+    counted = [0, 0]
+    for _ in range(AGAIN):
+        there = chip_rig(chance)
+        there.advance(rig.time.value_ns)
+        assert not refused(there.chip, moment)
+        if refused(there.chip, mutated(moment, chance)):
+            counted[0] += 1
+        else:
+            counted[1] += 1
+            chip_goes_on(there, chance)
+    return counted[0], counted[1]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_chip_refuses_what_does_not_fit_and_lives_with_the_rest(seed: int) -> None:
+    chip_trial(seed)
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("seed", range(1000, 1010))
+def test_a_chip_and_many_hostile_states(seed: int) -> None:
+    found = [chip_trial(seed * 1000 + number) for number in range(40)]
+    assert min(map(sum, zip(*found, strict=True))) > AGAIN  # both happen
+
+
+# -- commands under way
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_command_that_is_taken_up_moves_its_data(seed: int) -> None:
+    chance = random.Random(seed)
+    target = targets()[chance.choice((0, 0, 3))]
+    lun = chance.choice((0, 0, 1, 5))
+    task = target.start(lun, chance.choice(CDBS))
+    task.take(bytes(chance.choice((0, 4, 700))))
+    task.give(chance.choice((0, 1, 700)))
+    moment = task.save()
+    for _ in range(40):
+        state = mutated(moment, chance)
+        try:
+            target.check(lun, state)
+        except StateError:
+            continue
+        again = target.resume(lun, state)
+        for _ in range(400):
+            again.give(4096)
+            again.take(bytes(4096))
+        assert isinstance(again.status, int)
+        target.check(lun, again.save())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_units_refuse_what_does_not_fit(seed: int) -> None:
+    chance = random.Random(seed)
+    target = targets()[0]
+    target.start(chance.randrange(2), chance.choice((b"\xee", bytes(6), MODE_SELECT)))
+    moment = target.save()
+    for _ in range(20):
+        if not refused(target, mutated(moment, chance)):
+            for lun in range(3):
+                for cdb in (bytes((3, 0, 0, 0, 18, 0)), bytes((0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8, 0)), *CDBS):
+                    target.start(lun, cdb)
+                target.pending_sense(lun)
+
+
+# -- virtio-scsi
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_virtio_host_refuses_what_does_not_fit_and_lives_with_the_rest(seed: int) -> None:
+    chance = random.Random(seed)
+    rig = virtio_fuzz.bench(chance)
+    for _ in range(chance.randrange(5)):
+        virtio_fuzz.ask(rig, chance)
+        rig.kick()
+    moment = rig.host.save()
+    for _ in range(20):
+        if refused(rig.host, mutated(moment, chance)):
+            continue
+        for _ in range(10):
+            virtio_fuzz.ask(rig, chance)
+            rig.kick(chance.randrange(4))
+            rig.mem.read(chance.randrange(0x38), 4)
+            rig.io.read(chance.randrange(0x14), 4)
+            rig.time.value_ns += scsi.GO_ON_NS
+            rig.clock.run_due()
+        rig.memory.data[0x1_0000:0x4_0000] = bytes(0x3_0000)
+        rig.host.reset()
+        rig.host.transport.set_master(True)
+        rig.modern = True
+        assert rig.start(virtio_fuzz.ALL).run(bytes(6), lun=LUN0).response == scsi.S_OK
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("size", 1 << 14), ("size", 0), ("size", 3), ("desc", 1 << 64), ("next_avail", 0x1_0000), ("kicked", 1)],
+)
+def test_a_queue_that_cannot_be_is_told_in_one_line(field: str, value: int) -> None:
+    rig = VirtioRig().start()
+    state = rig.host.save()
+    queues = list(state.transport.queues)
+    queues[2] = msgspec.structs.replace(queues[2], **{field: value})
+    transport = msgspec.structs.replace(state.transport, queues=tuple(queues))
+    with pytest.raises(StateError, match=r"^(virtio|queue): the saved state [^\n]+$"):
+        rig.host.load(msgspec.structs.replace(state, transport=transport))
