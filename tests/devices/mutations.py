@@ -19,8 +19,10 @@ FEW = 4  # entries of a long tuple that are looked at one by one
 
 
 def mutated(state: Any, chance: random.Random) -> Any:  # noqa: ANN401 - any state
-    """Return `state` with something in it changed."""
-    return _replaced(state, chance.choice(list(_places(state, ()))), chance)
+    """Return `state` with something in it changed, or several things."""
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        state = _replaced(state, chance.choice(list(_places(state, ()))), chance)
+    return state
 
 
 def _places(value: Any, path: Path) -> Iterator[Path]:  # noqa: ANN401

@@ -17,7 +17,8 @@ from devices.scsi.disk import ScsiDisk
 from devices.scsi.inquiry import cd_identity
 from devices.scsi.mmc import CdRom
 from devices.scsi.target import ScsiTarget
-from devices.scsi.task import GOOD
+from devices.scsi.task import GOOD, TaskState
+from devices.scsi.tasks import COMPARE, PARAMETERS, READ, REPLY, WRITE
 from devices.virtio import scsi
 from tests.devices.aic7870 import test_chip_fuzz
 from tests.devices.aic7870.rig import Rig, read10, write10
@@ -31,8 +32,9 @@ BLOCKS = 1024
 BAD = 700
 AGAIN = 12  # states are made of one moment
 MODE_SELECT = bytes((0x15, 0x10, 0, 0, 24, 0))
-COMPARE = bytes((0x2F, 2, 0, 0, 0, 9, 0, 0, 3, 0))
-CDBS = (read10(2), read10(40, BAD - 20), write10(3), write10(90), MODE_SELECT, COMPARE, bytes(6))
+VERIFY = bytes((0x2F, 2, 0, 0, 0, 9, 0, 0, 3, 0))
+CDB = read10(1).ljust(16, b"\0")
+CDBS = (read10(2), read10(40, BAD - 20), write10(3), write10(90), MODE_SELECT, VERIFY, bytes(6))
 
 
 def targets() -> dict[int, ScsiTarget]:
@@ -51,7 +53,7 @@ def targets() -> dict[int, ScsiTarget]:
 
 
 def refused(device: Any, bad: Any) -> bool:  # noqa: ANN401 - any device
-    """Load a state; return whether it was refused, and if so see that nothing has changed."""
+    """Load a state into a new device; return whether it was refused. Then nothing has changed."""
     before = device.save()
     try:
         device.load(bad)
@@ -113,11 +115,11 @@ def chip_trial(seed: int) -> tuple[int, int]:
     rig = chip_rig(chance)
     into_a_command(rig, chance)
     moment = rig.chip.save()
+    assert not refused(chip_rig(chance).chip, moment)
     counted = [0, 0]
     for _ in range(AGAIN):
         there = chip_rig(chance)
         there.advance(rig.time.value_ns)
-        assert not refused(there.chip, moment)
         if refused(there.chip, mutated(moment, chance)):
             counted[0] += 1
         else:
@@ -164,13 +166,38 @@ def test_a_command_that_is_taken_up_moves_its_data(seed: int) -> None:
         target.check(lun, again.save())
 
 
+@pytest.mark.parametrize(
+    ("unit", "lun", "state"),
+    [
+        ("disk", 0, TaskState(kind=READ, cdb=CDB, lba=BLOCKS, blocks=1)),
+        ("disk", 0, TaskState(kind=COMPARE, cdb=CDB, lba=1, blocks=BLOCKS)),
+        ("disk", 0, TaskState(kind=READ, cdb=CDB[:10], lba=1, blocks=1)),
+        ("disk", 0, TaskState(kind=WRITE, cdb=CDB, lba=1, blocks=1, data=bytes(513))),
+        ("disk", 0, TaskState(kind=PARAMETERS, cdb=CDB[1:] + b"\0", left=4)),
+        ("disk", 0, TaskState(kind=PARAMETERS, cdb=CDB, left=1 << 20)),
+        ("disk", 0, TaskState(kind=REPLY, data=bytes(1 << 20))),
+        ("disk", 0, TaskState(kind="nothing")),
+        ("read-only disk", 0, TaskState(kind=WRITE, cdb=CDB, lba=1, blocks=1)),
+        ("CD-ROM", 1, TaskState(kind=WRITE, cdb=CDB, lba=1, blocks=1)),
+        ("CD-ROM", 1, TaskState(kind=PARAMETERS, cdb=CDB, left=4)),
+        ("no unit", 5, TaskState(kind=READ, cdb=CDB, lba=1, blocks=1)),
+    ],
+)
+def test_a_command_that_a_unit_cannot_have_is_refused(unit: str, lun: int, state: TaskState) -> None:
+    target = targets()[3 if unit.startswith("read-only") else 0]
+    with pytest.raises(StateError):
+        target.check(lun, state)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_units_refuse_what_does_not_fit(seed: int) -> None:
     chance = random.Random(seed)
     target = targets()[0]
     target.start(chance.randrange(2), chance.choice((b"\xee", bytes(6), MODE_SELECT)))
     moment = target.save()
+    assert not refused(targets()[0], moment)
     for _ in range(20):
+        target = targets()[0]
         if not refused(target, mutated(moment, chance)):
             for lun in range(3):
                 for cdb in (bytes((3, 0, 0, 0, 18, 0)), bytes((0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8, 0)), *CDBS):
@@ -189,7 +216,9 @@ def test_a_virtio_host_refuses_what_does_not_fit_and_lives_with_the_rest(seed: i
         virtio_fuzz.ask(rig, chance)
         rig.kick()
     moment = rig.host.save()
+    assert not refused(virtio_fuzz.bench(chance).host, moment)
     for _ in range(20):
+        rig = virtio_fuzz.bench(chance)
         if refused(rig.host, mutated(moment, chance)):
             continue
         for _ in range(10):
