@@ -23,7 +23,7 @@ from devices.virtio import scsi
 from tests.devices.aic7870 import test_chip_fuzz
 from tests.devices.aic7870.rig import Rig, read10, write10
 from tests.devices.ide_rig import MemoryImage
-from tests.devices.mutations import mutated
+from tests.devices.mutations import mutated, with_change
 from tests.devices.virtio import test_fuzz as virtio_fuzz
 from tests.devices.virtio_rig import LUN0
 from tests.devices.virtio_rig import Rig as VirtioRig
@@ -46,10 +46,16 @@ def targets() -> dict[int, ScsiTarget]:
         0: ScsiTarget({0: ScsiDisk("disk", image), 1: disc}),
         3: ScsiTarget({0: ScsiDisk("other", MemoryImage(BLOCKS, read_only=True))}),
     }
+    tell_of_reset(found)
+    return found
+
+
+def tell_of_reset(found: dict[int, ScsiTarget]) -> None:
+    """Take the unit attention that any command would get first."""
     for target in found.values():
         for lun in target.units:
             target.start(lun, bytes(6))
-    return found
+            target.sense_data(lun)
 
 
 def refused(device: Any, bad: Any) -> bool:  # noqa: ANN401 - any device
@@ -69,7 +75,9 @@ def refused(device: Any, bad: Any) -> bool:  # noqa: ANN401 - any device
 def chip_rig(chance: random.Random) -> Rig:
     rig = Rig()
     rig.memory.data[: 1 << 16] = chance.randbytes(1 << 16)
-    rig.chip = Aic7870("scsi0", rig.memory, rig.clock, rig.line, targets(), rig.events)
+    found = targets()
+    rig.chip = Aic7870("scsi0", rig.memory, rig.clock, rig.line, found, rig.events)
+    tell_of_reset(found)
     rig.chip.set_master(True)
     rig.write(r.HCNTRL, r.PAUSE)
     rig.write(r.SXFRCTL1, 0x20 | r.ENSTIMER)
@@ -138,6 +146,57 @@ def test_a_chip_refuses_what_does_not_fit_and_lives_with_the_rest(seed: int) -> 
 def test_a_chip_and_many_hostile_states(seed: int) -> None:
     found = [chip_trial(seed * 1000 + number) for number in range(40)]
     assert min(map(sum, zip(*found, strict=True))) > AGAIN  # both happen
+
+
+NEXUS = ("bus", "nexus")
+HELD = ("bus", "peripherals", 0, "disconnected", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("registers",), bytes(255)),
+        (("sequencer", "program"), bytes(2044)),
+        (("sequencer", "pc"), 512),
+        (("sequencer", "stack", 3), 512),
+        (("straps", "seeprom", "bits"), 8),  # of a command, where seven are the most before the last
+        (("straps", "seeprom", "shift"), 0x80),
+        (("data", "fifo"), bytes(257)),
+        (("scb", "queue_in"), bytes(17)),
+        (("bus", "nexus"), None),  # while the lines say that somebody is there
+        (("bus", "phase"), 0x20),
+        (("bus", "peripherals"), {}),
+        ((*NEXUS, "target"), 5),
+        ((*NEXUS, "cdb"), bytes(7)),
+        ((*NEXUS, "stage"), 1),  # in a task, with a CDB that is not whole
+        ((*NEXUS, "incoming"), b"\x80"),
+        ((*NEXUS, "position"), 1),
+        ((*NEXUS, "tag"), (0x23, 1)),
+        ((*HELD, "target"), 3),
+        ((*HELD, "cdb"), bytes(6) + b"\0"),
+        ((*HELD, "task", "lba"), BLOCKS),
+        ((*HELD, "task", "cdb"), b""),
+        ((*HELD, "lun"), 5),  # no unit, which has no READ under way
+    ],
+)
+def test_what_a_chip_cannot_be_is_refused(path: tuple[str | int, ...], value: object) -> None:
+    """A READ has let go of the bus, another is half sent, and the EEPROM has five bits of a command."""
+    rig = chip_rig(random.Random(0))
+    rig.chip.bus.peripherals[0].policy = f.BEFORE_DATA
+    rig.select(0)
+    rig.send(m.IDENTIFY | m.IDENTIFY_DISCONNECT)
+    rig.send(*read10(2), last=False)
+    assert rig.take() == m.DISCONNECT
+    rig.write(r.CLRSINT1, r.BUSFREE)
+    rig.select(3)
+    rig.send(m.IDENTIFY)
+    rig.send(*read10(2)[:3], last=False)
+    for _ in range(6):
+        for clock in (0, r.SEECK):
+            rig.write(r.SEECTL, r.SEEMS | r.SEECS | r.SEEDO | clock)
+    moment = rig.chip.save()
+    assert not refused(chip_rig(random.Random(0)).chip, moment)
+    assert refused(chip_rig(random.Random(0)).chip, with_change(moment, path, lambda old: value))
 
 
 # -- commands under way
