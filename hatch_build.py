@@ -1,4 +1,4 @@
-"""Build hook: compiles the accelerator (`vmm/cpu/accel.c`) when a C compiler is there.
+"""Build hook: compiles the accelerator (`vmm/cpu/accelerator/`) when a C compiler is there.
 
 The accelerator is optional: without a compiler, or when it fails, the install goes on and the
 portable engine is used; `trapline doctor` says which one a machine gets. Only a wheel that carries
@@ -17,9 +17,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("vmm/cpu/accel.c")
+SOURCES = Path("vmm/cpu/accelerator")
 LIBRARY = Path("vmm/cpu/_accel.so")
-FLAGS = ("-O2", "-fPIC", "-shared", "-Wall", "-pthread")
+FLAGS = ("-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-pthread")
 COMPILERS = ("cc", "gcc", "clang")
 COMPILE_TIMEOUT_S = 120
 WHY_NOT = ".txt"  # beside the library that was not built
@@ -40,14 +40,14 @@ def compile_accelerator(root: Path) -> str | None:
     The library is replaced in one step, since a running machine may have the old one mapped. One
     that no longer matches its source is removed rather than left.
     """
-    source, library = root / SOURCE, root / LIBRARY
-    if not source.is_file():
-        return f"{SOURCE} is not there"
+    sources, library = sorted((root / SOURCES).glob("*.c")), root / LIBRARY
+    if not sources:
+        return f"{SOURCES} is not there"
     compiler = find_compiler()
     if compiler is None:
         return _gone(library, "no C compiler was found on install (cc, gcc or clang, or $CC)")
     fresh = library.with_name(f"{library.name}.{os.getpid()}")
-    command = [*compiler, *FLAGS, "-o", str(fresh), str(source)]
+    command = [*compiler, *FLAGS, "-o", str(fresh), *map(str, sources)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S)
         fresh.replace(library)

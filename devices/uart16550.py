@@ -126,8 +126,8 @@ class Uart16550:
         self.ports = byte_bank(
             name,
             (
-                self._read_rbr, self._read_ier, self._read_iir, self._read_lcr,
-                self._read_mcr, self._read_lsr, self._read_msr, self._read_scratch,
+                self._read_rbr, self._read_ier, self._read_iir, lambda: self._lcr,
+                lambda: self._mcr, self._read_lsr, self._read_msr, lambda: self._scratch,
             ),
             (
                 self._write_thr, self._write_ier, self._write_fcr, self._write_lcr,
@@ -352,14 +352,8 @@ class Uart16550:
         self._trigger = TRIGGER_LEVELS[value >> FCR_TRIGGER_SHIFT] if enable else 1
         self._refill()
 
-    def _read_lcr(self) -> int:
-        return self._lcr
-
     def _write_lcr(self, value: int) -> None:
         self._lcr = value
-
-    def _read_mcr(self) -> int:
-        return self._mcr
 
     def _write_mcr(self, value: int) -> None:
         old = self._modem_status()
@@ -399,9 +393,6 @@ class Uart16550:
         new = self._modem_status()
         changed = (old ^ new) & MSR_CONNECTED
         self._modem_changes |= changed >> 4 | (MSR_TERI if old & ~new & MSR_RI else 0)
-
-    def _read_scratch(self) -> int:
-        return self._scratch
 
     def _write_scratch(self, value: int) -> None:
         self._scratch = value

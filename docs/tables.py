@@ -11,7 +11,7 @@ import ast
 import importlib
 import re
 from collections.abc import Callable, Iterator
-from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -122,14 +122,19 @@ def options(*verb: str) -> str:
 
 def parameters(*verb: str) -> list[Any]:
     """Return what the command line library knows of a verb's parameters."""
+    command = _command()
+    for name in verb:
+        command = command.commands[name]
+    return list(command.params)
+
+
+@cache
+def _command() -> Any:  # noqa: ANN401 - typer does not export its classes
     from typer.main import get_command
 
     from vmm.cli import build_app
 
-    command: Any = get_command(build_app([]))
-    for name in verb:
-        command = command.commands[name]
-    return list(command.params)
+    return get_command(build_app([]))
 
 
 def _usage(parameter: Any) -> str:  # noqa: ANN401 - typer does not export its classes
@@ -139,9 +144,8 @@ def _usage(parameter: Any) -> str:  # noqa: ANN401 - typer does not export its c
     names = ", ".join(parameter.opts)
     if parameter.is_flag:
         return names
-    annotation = parameter.type_descriptor.annotation
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return f"{names} {'|'.join(member.value for member in annotation)}"
+    if choices := getattr(parameter.type, "choices", None):
+        return f"{names} {'|'.join(choices)}"
     return f"{names} {parameter.metavar or 'TEXT'}"
 
 

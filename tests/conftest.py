@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the real guests, prepared once a session.
+"""For all tests: the real guests, prepared once a session, and the settings of Hypothesis.
 
 A test that lets `oracles.MissingError` through, by itself or by a fixture, is skipped or failed as
 `oracles.missing` says.
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.guests.assets.initramfs import LinuxGuest, linux_guest
@@ -17,9 +18,24 @@ from tests.oracles import MissingError, missing, require_file
 from vmm.cpu.accel import LIBRARY
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """No example fails because the host is busy; those of `make test` are always the same."""
+    hypothesis.settings.register_profile(
+        "trapline",
+        deadline=None,
+        derandomize="not verify" in config.option.markexpr,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("trapline")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to `make verify` what the marks `quick` and `long` say of a test's parameters."""
+    """Leave to `make verify` what the marks `quick` and `long` say of a test's parameters.
+
+    Real guests come first: what is left at the end, when one worker waits for the other, is short.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("guest") is None)
     for item in items:
         identity = item.name.partition("[")[2].removesuffix("]")
         quick, long = item.get_closest_marker("quick"), item.get_closest_marker("long")

@@ -7,6 +7,7 @@ import itertools
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -76,6 +77,7 @@ lives = load("lives")
 firmware_life = load("firmware_life")
 
 
+@cache
 def options_of(verb: tuple[str, ...]) -> set[str]:
     known = {name for parameter in tables.parameters(*verb) for name in parameter.opts}
     return known | {"--help"}

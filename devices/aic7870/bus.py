@@ -116,7 +116,7 @@ class ScsiBus:
         if phase >= 0:
             changed = phase != self.phase or not self.request
             self.phase, self.request = phase, True
-            if changed and self.on_phase is not None:
+            if self.on_phase is not None and changed:
                 self.on_phase()
             self.initiator.requested()
         elif phase == HOLDING:
@@ -153,12 +153,17 @@ class ScsiBus:
         return 0 if self.nexus is None else self.nexus.wanted(self.phase)
 
     def give(self, limit: int) -> bytes:
-        """Take up to `limit` bytes of data; the target goes on."""
-        if self.nexus is None:
+        """Take up to `limit` bytes of data; the target goes on.
+
+        REQ is not told anew while it does so with data: who takes slices does not wait for it.
+        """
+        nexus = self.nexus
+        if nexus is None:
             return b""
-        self.request = False
-        data = self.nexus.give(limit)
-        self.go_on()
+        data = nexus.give(limit)
+        if self.attention or not nexus.has_more:
+            self.request = False
+            self.go_on()
         return data
 
     def release(self) -> None:

@@ -11,10 +11,10 @@ adapter or before the same program was downloaded again, is not translated again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Set
 from functools import lru_cache
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from devices.aic7870.instruction import Instruction
 from devices.aic7870.register_file import RegisterFile
@@ -25,16 +25,12 @@ if TYPE_CHECKING:
 
 CODE_CACHE: Final = 4096
 
-
-class Block(NamedTuple):
-    """A path: `run` returns the next PC, how many instructions were executed, and why it left."""
-
-    run: Callable[[], tuple[int, int, int]]
-    longest: int
+Compiled = Callable[[], tuple[int, int, int]]
+"""A path: returns the next PC, how many instructions were executed, and why it left."""
 
 
 class Compiler:
-    """Makes blocks for one sequencer."""
+    """Makes paths for one sequencer."""
 
     __slots__ = ("_ends", "_registers", "_sequencer")
 
@@ -43,26 +39,30 @@ class Compiler:
         self._registers = registers
         self._ends = ends
 
-    def compile(self, fetch: Callable[[int], Instruction], pc: int, visited: Container[int]) -> Block:
+    def compile(self, fetch: Callable[[int], Instruction], pc: int, sides: Set[tuple[int, bool]]) -> Compiled:
         """Return the path that begins at `pc`; `fetch` gives the instruction at an address.
 
-        It goes both ways at branches to addresses that were `visited`.
+        It takes those sides of branches that are in `sides`: address, and whether it is taken there.
         """
         registers = self._registers
-        translation = Translation(registers, self._ends, fetch, visited)
+        translation = Translation(registers, self._ends, fetch, sides)
         translation.follow(pc)
-        names = {"S": self._sequencer, "F": registers, "P": registers.plain,
+        names = {"S": self._sequencer, "F": registers, "P": registers.plain, "M": registers.words,
                  "R": registers.readers, "W": registers.writers}  # fmt: skip
         for function in sorted(translation.path.functions):
             names[function] = _function(registers, function[0], int(function[1:]))
         made: dict[str, Any] = {}
         exec(_code(translation.text(tuple(names))), made)  # noqa: S102 - the text is made from numbers alone
-        return Block(made["make"](**names), translation.longest)
+        return made["make"](**names)  # type: ignore[no-any-return]
 
 
 def _function(registers: RegisterFile, kind: str, address: int) -> Callable[..., Any] | None:
     if kind == "t":
         return registers.keeping[address].then
+    if kind == "g":
+        return registers.queues[address].take
+    if kind == "p":
+        return registers.queues[address].put
     return registers.readers[address] if kind == "r" else registers.writers[address]
 
 

@@ -11,16 +11,15 @@ Sources:
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Annotated, Final
 
 import msgspec
 
 from devices.aic7870 import registers as r
 from devices.aic7870.bus import ScsiBus
-from devices.aic7870.cell import HCNT, SCSI_DMA, SHADDR, STCNT, ScsiCell
+from devices.aic7870.cell import ScsiCell
 from devices.aic7870.nexus import DATA_IN
-from devices.aic7870.register_file import COUNT_BITS, Keeping, RegisterFile
+from devices.aic7870.register_file import COUNT_BITS, Keeping, Queue, RegisterFile
 from devices.aic7870.registers import (
     DFCNTRL,
     DFDAT,
@@ -28,16 +27,24 @@ from devices.aic7870.registers import (
     DFTHRESH,
     DIRECTION,
     DSPCISTATUS,
+    ENGINES,
     FIFOEMP,
     FIFOFLUSH,
     FIFOFULL,
     FIFOQWDEMP,
     FIFORESET,
+    HADDR_WORD,
+    HCNT_WORD,
     HDMAEN,
     HDONE,
     IO_LINE,
+    REQINIT,
+    SCSI_DMA,
     SCSIEN,
+    SHADDR_WORD,
     SIMODE0,
+    SPIORDY,
+    STCNT_WORD,
 )
 from devices.backplane import GuestMemory
 
@@ -49,10 +56,9 @@ SLICES_AT_ONCE: Final = 0x2000
 """All that STCNT counts in blocks of a CD. Messages by DMA are slices of a byte, and ATN brings ever more."""
 
 DFCNTRL_KEPT: Final = 0x7C
-ENGINES: Final = SCSI_DMA | HDMAEN
+FIFO_ORDERS: Final = FIFORESET | FIFOFLUSH
+OUTWARD: Final = SCSI_DMA | DIRECTION  # with STCNT at 0 nothing comes of it
 ADDRESS_MASK: Final = 0xFFFF_FFFF
-
-HADDR: Final = r.HADDR // 4  # double word of the register file
 
 
 class DataPathState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,15 +79,17 @@ class DataPath:
         self._memory = memory
         self._bus = bus
         self._cell = cell
-        self._fifo: deque[int] = deque()
+        self._fifo = bytearray()
         self._flushing = False
         self._moving = False
         self._master = False
         cell.on_request = self.request
-        registers.writers[DFCNTRL] = self._write_dfcntrl
+        told = Keeping(DFCNTRL_KEPT, when=((SIMODE0, 0xFF),), then=cell.update, acts=ENGINES | FIFO_ORDERS)
+        registers.keep(DFCNTRL, told, self._write_dfcntrl)
         registers.readers[DFSTATUS] = self._read_dfstatus
         registers.readers[DFDAT] = self._pop_byte
         registers.writers[DFDAT] = self._push_byte
+        registers.queues[DFDAT] = Queue(self._take_several, self._put)
         for at in range(4):
             registers.keep(r.HADDR + at, Keeping(also=r.SHADDR + at))
         moving = Keeping(when=((DFCNTRL, ENGINES), (SIMODE0, 0xFF)), then=self.request)
@@ -107,31 +115,27 @@ class DataPath:
 
     def _write_dfcntrl(self, value: int) -> None:
         plain = self._plain
-        kept = value & DFCNTRL_KEPT
-        if plain[DFCNTRL] != kept:
-            plain[DFCNTRL] = kept
-            self._registers.epoch += 1
-        if value & FIFORESET:
-            self._empty()
-        if value & FIFOFLUSH and not value & DIRECTION and self._fifo:
-            self._flushing = True
+        plain[DFCNTRL] = value & DFCNTRL_KEPT
+        if value & FIFO_ORDERS:
+            if value & FIFORESET:
+                self._empty()
+            if value & FIFOFLUSH and not value & DIRECTION and self._fifo:
+                self._flushing = True
         if value & ENGINES:
             if value & SCSI_DMA:
-                self._cell.leave_pio()
+                self._cell.status0 &= ~SPIORDY  # bytes are not the driver's to take any more
             self.request()
         elif plain[SIMODE0]:
             self._cell.update()
 
     def _read_dfstatus(self) -> int:
         level = len(self._fifo)
-        value = 0 if self._words[HCNT] & COUNT_BITS else HDONE
-        if not level:
-            value |= FIFOEMP
+        value = DFTHRESH if self._reached(level) else 0
         if level < QUADWORD:
-            value |= FIFOQWDEMP
+            value |= FIFOQWDEMP if level else FIFOQWDEMP | FIFOEMP
         elif level >= FIFO_BYTES:
             value |= FIFOFULL
-        return value | DFTHRESH if self._reached(level) else value
+        return value if self._words[HCNT_WORD] & COUNT_BITS else value | HDONE
 
     def _reached(self, level: int) -> bool:
         """Tell whether the threshold is: of bytes on the way to the host, or of room for those from it."""
@@ -145,21 +149,49 @@ class DataPath:
         if not fifo:
             return 0
         self._registers.epoch += 1
-        value = fifo.popleft()
+        value = fifo.pop(0)
         if self._plain[DFCNTRL] & ENGINES:
             self.request()
         return value
 
+    def _take_several(self, count: int) -> bytearray | None:
+        """Pop `count` bytes, unless they are not there or an engine would bring more."""
+        fifo = self._fifo
+        if len(fifo) < count or self._plain[DFCNTRL] & ENGINES:
+            return None
+        data = fifo[:count]
+        del fifo[:count]
+        self._registers.epoch += count
+        return data
+
     def _push_byte(self, value: int) -> None:
-        level = len(self._fifo)
-        if level >= FIFO_BYTES:
-            return
-        self._fifo.append(value)
-        self._registers.epoch += 1
-        if self._plain[DFCNTRL] & (SCSIEN | HDMAEN):
-            level += 1
-            if not level % QUADWORD or level >= self._words[STCNT] & COUNT_BITS:
+        self._put(bytes((value,)))
+
+    def _put(self, data: bytes | bytearray) -> int:
+        """Push bytes, up to one by which the sequencer may have been stopped; return how many.
+
+        Those for which there is no room are lost. An engine that is on looks where eight bytes are full,
+        and where STCNT are there.
+        """
+        fifo, registers, control = self._fifo, self._registers, self._plain[DFCNTRL]
+        at, length = 0, len(data)
+        while at < length:
+            level = len(fifo)
+            step = min(length - at, FIFO_BYTES - level)
+            wanted = self._words[STCNT_WORD] & COUNT_BITS
+            looks = control & (SCSIEN | HDMAEN) and (wanted or control & OUTWARD != OUTWARD)
+            if looks:
+                step = min(step, QUADWORD - level % QUADWORD, max(wanted - level, 1))
+            if not step:
+                break
+            fifo += data[at : at + step]
+            registers.epoch += step
+            at += step
+            if looks and (not (level + step) % QUADWORD or level + step >= wanted):
                 self.request()
+                if registers.attention:
+                    return at
+        return length
 
     # --- movement ------------------------------------------------------------------------------
 
@@ -172,57 +204,66 @@ class DataPath:
         if self._moving:
             return
         control = self._plain[DFCNTRL]
-        moved = False
-        if control & ENGINES:
+        if control & SCSI_DMA == SCSI_DMA:
             self._moving = True
-            if control & SCSI_DMA == SCSI_DMA:
-                moved = self._move_scsi(control)
-            elif control & HDMAEN and not control & SCSIEN:
-                self._move_host(control)
+            changed = self._move_scsi(control)
             self._moving = False
-        if moved or self._plain[SIMODE0]:
+            if changed or self._plain[SIMODE0]:
+                self._cell.update()
+            return
+        if control & (SCSIEN | HDMAEN) == HDMAEN and self._master:
+            self._move_host(control)
+        if self._plain[SIMODE0]:
             self._cell.update()
 
     def _move_scsi(self, control: int) -> bool:
-        """Run both engines until one side has enough; tell whether the bus moved."""
-        bus, cell = self._bus, self._cell
+        """Run both engines until one side has enough; tell whether the cell shows something else then."""
+        bus, words, cell = self._bus, self._words, self._cell
+        expected, status = cell.expected, cell.status1
         host = control & HDMAEN != 0 and self._master
-        outward = control & DIRECTION
-        if host and not outward:
-            self._to_memory()
-        for slices in range(SLICES_AT_ONCE):
-            phase = bus.phase
-            if not bus.request or phase != cell.expected or (not outward) is not (phase & IO_LINE != 0):
-                return slices > 0
-            left = self._words[STCNT] & COUNT_BITS
-            if not left or not (self._send(left, host) if outward else self._receive(left, host)):
-                return slices > 0
-        return True
+        if control & DIRECTION:
+            if expected & IO_LINE:
+                return False
+            move = self._send
+        else:
+            if self._fifo and host:
+                self._to_memory()
+            if not expected & IO_LINE:
+                return False
+            move = self._receive
+        slices, left = 0, words[STCNT_WORD] & COUNT_BITS
+        while left and bus.request and bus.phase == expected and move(left, host):
+            slices += 1
+            if slices == SLICES_AT_ONCE:
+                break
+            left = words[STCNT_WORD] & COUNT_BITS
+        if bus.request:
+            if slices:
+                cell.status1 |= REQINIT
+            return cell.status1 != status or bus.phase != expected
+        return cell.status1 != status or slices > 0
 
     def _receive(self, left: int, host: bool) -> bool:
-        """Take a slice from the target to memory or to the FIFO; False if there is no room."""
-        bus = self._bus
-        room = self._words[HCNT] & COUNT_BITS if host else 0
-        to_memory = room > 0
-        if not to_memory:
-            room = FIFO_BYTES - len(self._fifo)
-        limit = min(left, room, SLICE_BYTES)
+        """Take a slice from the target to memory or to the FIFO; False if there is no room, or no more."""
+        bus, words = self._bus, self._words
+        room = words[HCNT_WORD] & COUNT_BITS if host else 0
+        limit = min(left, room or FIFO_BYTES - len(self._fifo), SLICE_BYTES)
         if not limit:
             return False
-        self._cell.request_taken()
         if bus.phase == DATA_IN:
             data = bus.give(limit)
         else:
             data = bytes((bus.offered(),))
             bus.acknowledge()
-        self._moved(len(data))
-        if to_memory:
-            self._memory.write(self._take_address(len(data)), data)
-        else:
-            self._fifo.extend(data)
-        if not data:
-            self._cell.update()
-        return len(data) > 0
+        length = len(data)
+        words[STCNT_WORD] -= length
+        words[SHADDR_WORD] = words[SHADDR_WORD] + length & ADDRESS_MASK
+        if not room:
+            self._fifo += data
+            self._registers.epoch += 1
+        elif length:
+            self._memory.write(self._take_address(length), data)
+        return length > 0
 
     def _send(self, left: int, host: bool) -> bool:
         """Hand a slice of the FIFO or of memory to the target; False if there is nothing."""
@@ -231,31 +272,31 @@ class DataPath:
         if self._fifo:
             data = self._take(limit)
         elif host:
-            limit = min(limit, self._words[HCNT] & COUNT_BITS)
+            limit = min(limit, self._words[HCNT_WORD] & COUNT_BITS)
             data = self._memory.read(self._take_address(limit), limit) if limit else b""
         else:
             data = b""
         if not data:
             return False
-        self._cell.request_taken()
-        self._moved(len(data))
+        words = self._words
+        words[STCNT_WORD] -= len(data)
+        words[SHADDR_WORD] = words[SHADDR_WORD] + len(data) & ADDRESS_MASK
         bus.send(data)
         return True
 
     def _move_host(self, control: int) -> None:
         """Fill the FIFO from memory, or empty it there."""
-        if not self._master:
-            return
         if not control & DIRECTION:
             self._to_memory()
             return
-        length = min(FIFO_BYTES - len(self._fifo), self._words[HCNT] & COUNT_BITS)
+        length = min(FIFO_BYTES - len(self._fifo), self._words[HCNT_WORD] & COUNT_BITS)
         if length:
-            self._fifo.extend(self._memory.read(self._take_address(length), length))
+            self._fifo += self._memory.read(self._take_address(length), length)
+            self._registers.epoch += 1
 
     def _to_memory(self) -> None:
         level = len(self._fifo)
-        length = min(level, self._words[HCNT] & COUNT_BITS)
+        length = min(level, self._words[HCNT_WORD] & COUNT_BITS)
         if length and (self._flushing or self._reached(level)):
             self._memory.write(self._take_address(length), self._take(length))
         if not self._fifo:
@@ -265,10 +306,8 @@ class DataPath:
         """Return the FIFO's next bytes."""
         fifo = self._fifo
         self._registers.epoch += 1
-        if len(fifo) > limit:
-            return bytes([fifo.popleft() for _ in range(limit)])
-        data = bytes(fifo)
-        fifo.clear()
+        data = bytes(fifo[:limit])
+        del fifo[:limit]
         return data
 
     # --- counters ------------------------------------------------------------------------------
@@ -276,18 +315,10 @@ class DataPath:
     def _take_address(self, length: int) -> int:
         """Return HADDR and move it and HCNT on by `length`."""
         words = self._words
-        address = words[HADDR]
-        words[HADDR] = address + length & ADDRESS_MASK
-        words[HCNT] -= length
-        self._registers.epoch += 1
+        address = words[HADDR_WORD]
+        words[HADDR_WORD] = address + length & ADDRESS_MASK
+        words[HCNT_WORD] -= length
         return address
-
-    def _moved(self, length: int) -> None:
-        """Count bytes that have passed the SCSI cell."""
-        words = self._words
-        words[STCNT] -= length
-        words[SHADDR] = words[SHADDR] + length & ADDRESS_MASK
-        self._registers.epoch += 1
 
     def save(self) -> DataPathState:
         """Return FIFO and enables."""
@@ -295,5 +326,5 @@ class DataPath:
 
     def load(self, state: DataPathState) -> None:
         """Become `state`; nothing moves until the guest or a target does something."""
-        self._fifo = deque(state.fifo)
+        self._fifo = bytearray(state.fifo)
         self._flushing, self._master = state.flushing, state.master

@@ -57,6 +57,7 @@ MNEMONICS: Final = {
 """The rest is illegal; 6 moves blocks on the AIC-7895 and later."""
 
 FIRST_BRANCH: Final = JMP
+CONDITIONAL: Final = frozenset((JC, JNC, JNE, JNZ, JE, JZ))
 
 # ROL's immediate: how far to the left, and which bits to clear afterwards
 ROL_COUNT: Final = 0x07

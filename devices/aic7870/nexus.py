@@ -91,6 +91,7 @@ class Nexus:
         self.task: Task | None = None
         self.status = GOOD
         self.moved = 0  # bytes of data so far
+        self.has_more = False
         self.ready_ns = 0  # when a disconnected nexus wants the bus
         self.started = (0, 0)  # time and instructions at the start, for traces
         self._ends = 0  # BUS_FREE, DISCONNECTED: what follows the outgoing messages; ABANDONED
@@ -212,15 +213,19 @@ class Nexus:
         return 1
 
     def give(self, limit: int) -> bytes:
-        """Return the next data for the initiator."""
-        data = self._fetched[:limit]
-        if data:
-            self._fetched = self._fetched[limit:]
-        elif self.task is not None:
-            data = self.task.give(self._until_split(limit))
-        if not data and self.task is not None:
-            self.stage, self.status = HAS_STATUS, self.task.status
+        """Return the next data for the initiator; afterwards `has_more` tells whether data come next."""
+        task = self.task
+        if task is None:
+            self.has_more = False
+            return b""
+        if self._fetched:
+            data, self._fetched = self._fetched[:limit], self._fetched[limit:]
+        else:
+            data = task.give(self._until_split(limit) if self._split else limit)
+        if not data:
+            self.stage, self.status = HAS_STATUS, task.status
         self.moved += len(data)
+        self.has_more = task.data_in > 0 and not self._split
         return data
 
     def _until_split(self, limit: int) -> int:

@@ -26,13 +26,27 @@ class Keeping(NamedTuple):
     """A register that keeps what is written to it, and does little more: compiled code does that in line.
 
     A write stores the bits of `mask`, at the address `also` too. Then it calls `then`, which with
-    addresses and bits in `when` is only for when such a bit is set in the plain byte there.
+    addresses and bits in `when` is only for when such a bit is set in the plain byte there. A register
+    that does much more for some bits names them in `acts`: a value with one of them is its writer's.
     """
 
     mask: int = 0xFF
     also: int | None = None
     when: tuple[tuple[int, int], ...] = ()
     then: Callable[[], None] | None = None
+    acts: int = 0
+
+
+class Queue(NamedTuple):
+    """A register that bytes are read from and written to one after the other, several at once.
+
+    `take` returns so many bytes, or None where reading them would do more than that. `put` writes bytes
+    up to the first by which the sequencer may have been stopped (`attention`), and returns how many.
+    Either is to the bit what single reads and writes are.
+    """
+
+    take: Callable[[int], bytes | bytearray | None]
+    put: Callable[[bytes | bytearray], int]
 
 
 class RegisterFile:
@@ -42,9 +56,10 @@ class RegisterFile:
     `plain`, adds to it. While it stands still, a sequencer that comes by the same place with the same
     plain bytes only waits. Whoever pauses the sequencer sets `attention`, so that it need not ask after each
     access whether it is to stop. `words` are the plain bytes as double words, for addresses and counters.
+    No function of a register changes scratch RAM.
     """
 
-    __slots__ = ("attention", "epoch", "keeping", "plain", "readers", "words", "writers")
+    __slots__ = ("attention", "epoch", "keeping", "plain", "queues", "readers", "words", "writers")
 
     def __init__(self) -> None:
         self.plain = bytearray(REGISTERS)
@@ -52,13 +67,14 @@ class RegisterFile:
         self.readers: list[ReadByte | None] = [None] * REGISTERS
         self.writers: list[WriteByte | None] = [None] * REGISTERS
         self.keeping: dict[int, Keeping] = {}
+        self.queues: dict[int, Queue] = {}
         self.epoch = 0
         self.attention = False
 
-    def keep(self, address: int, keeping: Keeping) -> None:
-        """Have a register keep what is written to it."""
+    def keep(self, address: int, keeping: Keeping, writer: WriteByte | None = None) -> None:
+        """Have a register keep what is written to it; with `acts`, `writer` does all that is said there."""
         plain = self.plain
-        mask, also, when, then = keeping
+        mask, also, when, then, _ = keeping
         other = address if also is None else also
 
         def write(value: int) -> None:
@@ -67,7 +83,7 @@ class RegisterFile:
                 then()
 
         self.keeping[address] = keeping
-        self.writers[address] = write
+        self.writers[address] = writer or write
 
     def read(self, address: int) -> int:
         """Read a byte as the sequencer does."""

@@ -150,6 +150,15 @@ QOUTFIFO: Final = 0x9D
 QOUTCNT: Final = 0x9E
 SCB: Final = 0xA0
 
+SCSI_DMA: Final = SCSIEN | SDMAEN
+ENGINES: Final = SCSI_DMA | HDMAEN
+
+# Double words of the register file
+STCNT_WORD: Final = STCNT // 4
+SHADDR_WORD: Final = SHADDR // 4
+HADDR_WORD: Final = HADDR // 4
+HCNT_WORD: Final = HCNT // 4
+
 
 class ChipRegister(NamedTuple):
     """A row: `length` registers side by side, `bits` as "80 NAME meaning" (a mask and its name)."""

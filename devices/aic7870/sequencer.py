@@ -14,23 +14,25 @@ Sources:
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Final, Protocol
 
 import msgspec
 
 from devices.aic7870 import sequencer_registers as reg
-from devices.aic7870.compiler import Block, Compiler
+from devices.aic7870.accesses import BY_HAND, MAY_HAVE_STOPPED, WENT_BACK
+from devices.aic7870.compiler import Compiled, Compiler
 from devices.aic7870.events import SequencerRunaway
 from devices.aic7870.instruction import (
     ADDRESS_BITS,
     ADDRESS_WIDTH,
     CALL,
+    CONDITIONAL,
     FIRST_BRANCH,
     PROGRAM_BYTES,
     STACK_BITS,
     STACK_DEPTH,
     WORD_BYTES,
+    WORDS,
     Address,
     Instruction,
     decode,
@@ -38,18 +40,14 @@ from devices.aic7870.instruction import (
 from devices.aic7870.interpreter import execute
 from devices.aic7870.register_file import RegisterFile
 from devices.aic7870.sequencer_ports import SequencerPorts
-from devices.aic7870.translation import MAY_HAVE_STOPPED, WENT_BACK
+from devices.aic7870.translation import LONGEST_PATH
+from devices.aic7870.waiting import Waiting
 from devices.backplane import Tracer
 from devices.saved import Bit, Byte, Word
 
 HOT: Final = 8  # times by the same place before it is compiled
 RUN_LIMIT: Final = 20_000  # instructions in one go; a command of 256 scatter/gather elements takes 13,000
-COLD: Final = Block(lambda: (0, 0, 0), sys.maxsize)  # never run, for it is too long
 NO_BREAKPOINT: Final = reg.BRKDIS << 8
-
-Key = tuple[int, int, int, bytes, bool, int, int]
-"""All that decides how the sequencer goes on: the epoch, and what has no part in it."""
-MOST_SEEN: Final = 4096  # keys kept of one run
 
 
 class SequencerControl(Protocol):
@@ -102,20 +100,18 @@ class Sequencer:
     """
 
     __slots__ = (
-        "_blocks",
         "_compiler",
         "_control",
         "_fetched",
         "_heat",
-        "_idle",
-        "_last_epoch",
-        "_last_plain",
         "_name",
         "_over",
+        "_paths",
         "_reported",
         "_running",
-        "_seen",
+        "_sides",
         "_tracer",
+        "_waiting",
         "breakpoint",
         "byte",
         "carry",
@@ -147,12 +143,12 @@ class Sequencer:
         self._control = control
         self._compiler = Compiler(self, registers, block_ends)
         self._fetched: dict[int, Instruction] = {}
-        self._blocks: dict[int, Block] = {}
-        self._heat: dict[int, int] = {}
+        self._paths: list[Compiled | None] = [None] * WORDS
+        self._heat = [0] * WORDS
+        self._sides: set[tuple[int, bool]] = set()  # on which sides of its branches it has been
         self._running = False
         self._over = False
-        self._seen: set[Key] = set()
-        self._last_epoch, self._last_plain = 0, b""
+        self._waiting = Waiting(self)
         self._name = name
         self._tracer = tracer
         self._reported = False
@@ -167,7 +163,7 @@ class Sequencer:
         self.pc = self.byte = self.return_stack = self.carry = self.function1 = 0
         self.breakpoint = NO_BREAKPOINT
         self.zero = self.stack_high = False
-        self._idle: Key | None = None
+        self._waiting.forget()
 
     @property
     def accum(self) -> int:
@@ -211,9 +207,10 @@ class Sequencer:
     def program_changed(self) -> None:
         """Forget everything that was made of the sequencer RAM."""
         self._fetched.clear()
-        self._blocks.clear()
-        self._heat.clear()
-        self._idle = None
+        self._paths[:] = [None] * WORDS
+        self._heat[:] = [0] * WORDS
+        self._sides.clear()
+        self._waiting.forget()
         self._reported = False
 
     def illegal(self) -> None:
@@ -230,13 +227,10 @@ class Sequencer:
         """
         if self._running or self._stopped():
             return 0
-        key = self._key()
-        if key == self._idle and self.watcher is None and not self.seqctl & reg.STEP:
+        if self._waiting.begin() and self.watcher is None and not self.seqctl & reg.STEP:
             return 0
         self._running = True
         self._over = self.registers.attention = False
-        self._seen = {key}
-        self._last_epoch, self._last_plain = key[0], self._without_indices()
         executed = 0
         try:
             while executed < limit and not self._over and not self._stopped():
@@ -278,21 +272,26 @@ class Sequencer:
         return executed
 
     def _run_free(self, limit: int) -> int:
-        executed = 0
-        blocks, pc = self._blocks, self.pc
+        executed, pc = 0, self.pc
+        paths, registers, waiting = self._paths, self.registers, self._waiting
+        room_for_a_path = limit - LONGEST_PATH
         while executed < limit:
-            run, longest = blocks.get(pc) or self._warm(pc)
-            if executed + longest > limit:
-                self.pc = pc
-                count, why = self._stretch(limit - executed)
-                pc = self.pc
+            run = paths[pc] or self._warm(pc)
+            if run is None or executed > room_for_a_path:
+                count, why = 0, BY_HAND
             else:
                 pc, count, why = run()
-            executed += count
-            if why:
+                executed += count
+            if why == WENT_BACK and registers.epoch != waiting.epoch:
+                waiting.epoch = registers.epoch
+            elif why:
                 self.pc = pc
+                if why & BY_HAND:
+                    count, why = self._stretch(limit - executed)
+                    executed += count
+                    pc = self.pc
                 if why & MAY_HAVE_STOPPED:
-                    self.registers.attention = False
+                    registers.attention = False
                     if self._stopped() or self._watched():
                         return executed
                 if why & WENT_BACK and self._waits():
@@ -300,13 +299,13 @@ class Sequencer:
         self.pc = pc
         return executed
 
-    def _warm(self, pc: int) -> Block:
+    def _warm(self, pc: int) -> Compiled | None:
         """Compile what the sequencer comes by often."""
-        heat = self._heat[pc] = self._heat.get(pc, 0) + 1
-        if heat <= self.hot:
-            return COLD
-        self._blocks[pc] = self._compiler.compile(self.fetch, pc, self._heat)
-        return self._blocks[pc]
+        self._heat[pc] += 1
+        if self._heat[pc] <= self.hot:
+            return None
+        self._paths[pc] = self._compiler.compile(self.fetch, pc, self._sides)
+        return self._paths[pc]
 
     def _stretch(self, limit: int) -> tuple[int, int]:
         """Execute without having compiled, as far as one instruction follows the other."""
@@ -314,6 +313,8 @@ class Sequencer:
         while True:
             address = self.pc
             went_back = self._one()
+            if self.fetch(address).operation in CONDITIONAL:
+                self._sides.add((address, self.pc != address + 1))
             executed += 1
             if executed == limit or self.pc != address + 1 or self._stopped() or self._watched():
                 return executed, MAY_HAVE_STOPPED | (WENT_BACK if went_back else 0)
@@ -328,36 +329,9 @@ class Sequencer:
         return instruction.operation >= FIRST_BRANCH or not instruction.returns
 
     def _waits(self) -> bool:
-        """Tell whether the sequencer was here before in the same state, and mark that it was here.
-
-        Where anything but the indices has changed since the last jump back, that was no waiting.
-        """
-        epoch = self.registers.epoch
-        if epoch != self._last_epoch:
-            self._last_epoch, self._last_plain = epoch, b""
-            return False
-        plain = self._without_indices()
-        if plain != self._last_plain:
-            self._last_plain = plain
-            return False
-        key = self._key()
-        if key in self._seen:
-            self._idle = key
-            self._over = True
-            return True
-        if len(self._seen) == MOST_SEEN:
-            self._seen.clear()
-        self._seen.add(key)
-        return False
-
-    def _without_indices(self) -> bytes:
-        plain = self.registers.plain
-        return bytes(plain[: reg.ACCUM] + plain[reg.DINDEX + 1 :])
-
-    def _key(self) -> Key:
-        registers = self.registers
-        plain = bytes(registers.plain)
-        return registers.epoch, self.pc, self.return_stack, plain, self.zero, self.carry, self.function1
+        """Tell whether the sequencer waits, which ends the run; it has jumped back."""
+        self._over = self._waiting.again()
+        return self._over
 
     # ------------------------------------------------------------------------ state
 
@@ -385,7 +359,7 @@ class Sequencer:
         self.program[:] = state.program
         self.seqctl = state.seqctl
         self.byte = state.byte
-        self.pc = state.pc
+        self.pc = state.pc & ADDRESS_BITS
         for address in reversed(state.stack):
             self.push(address)
         self.stack_high = state.stack_high

@@ -1,15 +1,17 @@
 """A path through a sequencer program in the making: one line or a few of Python an instruction.
 
-A conditional branch forward splits the path where the sequencer has been on both sides; elsewhere
-what is not the way on leaves it.
+A conditional branch forward splits the path where the sequencer has been on both sides; elsewhere it
+goes on where the sequencer has been, and the other side leaves it. What can be told beforehand, as the
+outcome of a test of bits that have just been cleared, costs nothing. Moves of bytes side by side are one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Set
 from typing import Final
 
 from devices.aic7870 import sequencer_registers as reg
+from devices.aic7870.accesses import ATTENTION, BY_HAND, MAY_HAVE_STOPPED, WENT_BACK, Accesses
 from devices.aic7870.instruction import (
     ADC,
     ADD,
@@ -23,7 +25,6 @@ from devices.aic7870.instruction import (
     JMP,
     JNC,
     JNE,
-    JNZ,
     JZ,
     OR,
     ROL,
@@ -33,30 +34,20 @@ from devices.aic7870.instruction import (
     rotation_carry_bit,
     rotation_mask,
 )
-from devices.aic7870.path import KEPT, Path, Value
-from devices.aic7870.register_file import REGISTERS, Keeping, RegisterFile
+from devices.aic7870.moves import LONG, Move, Moves
+from devices.aic7870.path import Value
+from devices.aic7870.register_file import RegisterFile
 
-LONGEST_PATH: Final = 48  # instructions
-MOST_INSTRUCTIONS: Final = 192  # of a path with its branches
-
-# Why a path was left
-WENT_BACK: Final = 1  # a jump to where it was or before: perhaps a loop that only waits
-MAY_HAVE_STOPPED: Final = 2  # an access that can pause, interrupt or change how to go on
+LONGEST_PATH: Final = 96  # instructions
+MOST_INSTRUCTIONS: Final = 256  # of a path with its branches
 
 OPERATORS: Final = {OR: "|", AND: "&", XOR: "^", ADD: "+", ADC: "+"}
-OWN: Final = range(reg.FIRST, reg.LAST + 1)
-HCNTRL: Final = 0x87
-ENDS: Final = frozenset(
-    (reg.SEQCTL, reg.SEQRAM, reg.SEQADDR0, reg.SEQADDR1, reg.BRKADDR0, reg.BRKADDR1, HCNTRL)
-)
-"""What may move the PC, change how the sequencer runs or reset it when it is written."""
 
-ATTENTION: Final = "F.attention"
-PLAIN: Final = Keeping()
-IGNORED_WRITES: Final = frozenset((reg.ALLONES, reg.NONE, reg.FLAGS, reg.SINDIR, reg.STACK))
+Condition = bool | tuple[str, str]
+"""Whether a branch is taken: known, or an expression and its opposite."""
 
 
-class Translation:
+class Translation(Accesses):
     """One path in the making."""
 
     def __init__(
@@ -64,22 +55,13 @@ class Translation:
         registers: RegisterFile,
         ends: frozenset[int] | None,
         fetch: Callable[[int], Instruction],
-        visited: Container[int],
+        sides: Set[tuple[int, bool]],
     ) -> None:
-        self.path = Path()
-        self.longest = 0
+        super().__init__(registers, ends)
         self._fetch = fetch
-        self._visited = visited
+        self._sides = sides
+        self._moves = Moves(registers, fetch)
         self._translated = 0
-        self._readers = registers.readers
-        self._writers = registers.writers
-        self._keeping = registers.keeping
-        self._ends = frozenset(range(REGISTERS)) if ends is None else ends
-        self._executed = 0
-        self._pc = 0
-        self._next = 0
-        self._leaving = ""  # a condition on which the path ends after this instruction
-        self._pc_stored = False  # S.pc is where it goes on then, else `_next`
 
     def text(self, names: tuple[str, ...]) -> str:
         """Return the text of a function that makes the path's function."""
@@ -93,21 +75,16 @@ class Translation:
             if self._executed == LONGEST_PATH or self._translated == MOST_INSTRUCTIONS:
                 self.path.leave(following, self._executed, 0)
                 break
-            self._pc = following
-            self._next = following + 1 & ADDRESS_BITS
-            self._executed += 1
+            self._at(following)
             self._translated += 1
-            self._leaving = ""
-            self._pc_stored = False
             instruction = self._fetch(following)
             if instruction.operation >= FIRST_BRANCH:
                 following = self._branch(instruction)
             elif instruction.operation <= ROL:
-                following = self._alu(instruction)
+                following = self._several(instruction)
             else:
                 self._illegal()
                 following = None
-        self.longest = max(self.longest, self._executed)
 
     # ------------------------------------------------------------- instructions
 
@@ -119,12 +96,14 @@ class Translation:
         self._leave_after()
 
     def _alu(self, instruction: Instruction) -> int | None:
+        self._guard_store(instruction)
         source = self._read(instruction.source)
         if instruction.operation == ROL:
             result = self._rotate(source, instruction.immediate)
         else:
             operand = instruction.immediate or self.path.value(reg.ACCUM)
             result = self._combine(instruction.operation, source, operand)
+            self._guard_acts(instruction, result)
         self.path.zero = str(result == 0) if isinstance(result, int) else f"not {result}"
         self._write(instruction.destination, result)
         if instruction.returns:
@@ -145,25 +124,32 @@ class Translation:
             path.carry = f"{total} >> 8"
             return path.name(f"{total} & 255")
         if operation == AND and operand == BYTE:
-            return source if isinstance(source, int) or source.isidentifier() else path.name(source)
+            return source
         if operation == OR and 0 in (source, operand):
             return operand if source == 0 else source
         if isinstance(source, int) and isinstance(operand, int):
             return {OR: source | operand, AND: source & operand, XOR: source ^ operand}[operation]
-        return path.name(f"{source} {OPERATORS[operation]} {operand}")
+        one, other = path.possible(source), path.possible(operand)
+        possible = one & other if operation == AND else one | other
+        return path.name(f"{source} {OPERATORS[operation]} {operand}", possible) if possible else 0
 
     def _rotate(self, source: Value, immediate: int) -> Value:
         path = self.path
-        if not isinstance(source, str) or not source.isidentifier():
+        if isinstance(source, int):
             source = path.name(str(source))
         turns = immediate & ROL_COUNT
         bit = rotation_carry_bit(immediate)
         if bit is not None:
             path.carry = f"{source} >> {bit} & 1"
-        return path.name(f"({source} << {turns} | {source} >> {8 - turns}) & {rotation_mask(immediate)}")
+        mask = rotation_mask(immediate)
+        return path.name(f"({source} << {turns} | {source} >> {8 - turns}) & {mask}", mask)
 
     def _return(self) -> int | None:
         path = self.path
+        if self._may_have_popped:
+            path.emit(f"if {self._leaving}:")
+            path.leave("S.pop()", self._executed, MAY_HAVE_STOPPED, " ")
+            self._leaving = ""
         target = path.stack.pop()
         if isinstance(target, str):
             target = path.name(target)
@@ -177,25 +163,49 @@ class Translation:
 
     def _branch(self, instruction: Instruction) -> int | None:
         source = self._read(instruction.source)
-        if instruction.operation in (JMP, CALL, JC, JNC):
-            taken = self._pass_argument(instruction, source)
-        else:
-            taken = self._test(instruction, source)
         address = instruction.address
+        back = WENT_BACK if address <= self._pc else 0
         if instruction.operation == CALL:
+            self._pass_argument(instruction, source)
             self.path.stack.push(self._next)
             return self._transfer(address, 0)
-        back = WENT_BACK if address <= self._pc else 0
-        if instruction.operation == JMP:
-            return self._transfer(address, back)
-        self.path.emit(f"if {taken}:")
-        if back or address not in self._visited:
+        if instruction.operation in (JMP, JC, JNC):
+            carry = self._pass_argument(instruction, source)
+            if instruction.operation == JMP:
+                return self._transfer(address, back)
+            opposite = f"not ({carry})"
+            taken: Condition = (carry, opposite) if instruction.operation == JC else (opposite, carry)
+        else:
+            taken = self._test(instruction, source)
+        return self._choose(instruction, taken, back)
+
+    def _choose(self, instruction: Instruction, taken: Condition, back: int) -> int | None:
+        """Go on where the sequencer has been; the path splits, or the other side leaves it."""
+        address, ahead = instruction.address, WENT_BACK if self._next <= self._pc else 0
+        if isinstance(taken, bool):
+            self._tested(instruction, taken)
+            return self._transfer(address, back) if taken else self._transfer(self._next, ahead)
+        condition, opposite = taken
+        been_there = (self._pc, True) in self._sides
+        if been_there and not back and (self._pc, False) not in self._sides:
+            self._tested(instruction, False)
+            self.path.emit(f"if {opposite}:")
+            self.path.leave(self._next, self._executed, self._why(ahead), " ")
+            self._tested(instruction, True)
+            return self._transfer(address, 0)
+        self._tested(instruction, True)
+        self.path.emit(f"if {condition}:")
+        if back or not been_there:
             self.path.leave(address, self._executed, self._why(back), " ")
         else:
             self._fork(address)
+        self._tested(instruction, False)
+        return self._transfer(self._next, ahead)
+
+    def _tested(self, instruction: Instruction, taken: bool) -> None:
+        """Set ZERO as it is where a branch was taken or was not."""
         if instruction.operation not in (JC, JNC):
-            self.path.zero = str(instruction.operation in (JNE, JNZ))
-        return self._transfer(self._next, WENT_BACK if self._next <= self._pc else 0)
+            self.path.zero = str(taken == (instruction.operation in (JE, JZ)))
 
     def _fork(self, address: int) -> None:
         """Follow the branch where it is taken; every way there ends with a return."""
@@ -221,149 +231,99 @@ class Translation:
         return f"{MAY_HAVE_STOPPED | back} if {self._leaving} else {back}" if self._leaving else back
 
     def _pass_argument(self, instruction: Instruction, source: Value) -> str:
-        """SINDEX becomes what the branch hands over; return the condition of JC and JNC."""
+        """SINDEX becomes what the branch hands over; return the carry."""
         argument = self._combine(OR, source, instruction.immediate)
         self.path.zero = str(argument == 0) if isinstance(argument, int) else f"not {argument}"
         self.path.keep(reg.SINDEX, argument)
-        carry = self.path.carry
-        return carry if instruction.operation == JC else f"not ({carry})"
+        return self.path.carry
 
-    def _test(self, instruction: Instruction, source: Value) -> str:
-        """Return the condition of JE, JNE, JZ and JNZ, and set the flag as if it holds."""
+    def _test(self, instruction: Instruction, source: Value) -> Condition:
+        """Return whether JE, JNE, JZ and JNZ are taken."""
         operand = instruction.immediate or self.path.value(reg.ACCUM)
+        if instruction.operation in (JE, JNE):
+            if isinstance(source, int) and isinstance(operand, int):
+                return (source == operand) == (instruction.operation == JE)
+            same, differs = f"{source} == {operand}", f"{source} != {operand}"
+            return (same, differs) if instruction.operation == JE else (differs, same)
+        if isinstance(source, int) and isinstance(operand, int):
+            return (source & operand == 0) == (instruction.operation == JZ)
+        if not self.path.possible(source) & self.path.possible(operand):
+            return instruction.operation == JZ
         common = f"{source}" if operand == BYTE else f"{source} & {operand}"
-        condition = {
-            JE: f"{source} == {operand}",
-            JNE: f"{source} != {operand}",
-            JZ: f"not {common}",
-            JNZ: common,
-        }[instruction.operation]
-        self.path.zero = str(instruction.operation in (JE, JZ))
-        return condition
+        return (f"not {common}", common) if instruction.operation == JZ else (common, f"not {common}")
 
-    # ----------------------------------------------------------------- accesses
+    # ---------------------------------------------------------------- several bytes
 
-    def _read(self, address: int) -> Value:
-        path = self.path
-        if address in KEPT:
-            return path.value(address)
-        if address == reg.ALLONES:
-            return BYTE
-        if address == reg.ALLZEROS:
-            return 0
-        if address == reg.FLAGS:
-            return path.name(f"({path.zero}) << 1 | ({path.carry})")
-        if address == reg.SEQADDR0:
-            return self._next & BYTE
-        if address == reg.SEQADDR1:
-            return self._next >> 8
-        if address == reg.SINDIR:
-            return self._read_indirect()
-        if self._readers[address] is None:
-            return path.name(f"P[{address}]")
-        if address == reg.STACK:
-            path.settle()
-            path.stack.forget()
-        elif address in self._ends and address not in OWN:
-            self._leaving = ATTENTION
-        return path.name(f"{path.function('r', address)}()")
+    def _several(self, instruction: Instruction) -> int | None:
+        """Translate instructions that do one thing together, or else one."""
+        room = LONGEST_PATH - self._executed + 1
+        move = self._moves.found(self._pc, self.path, room)
+        if move is not None:
+            return self._move(move)
+        if room >= LONG and self._moves.is_long_sum(self._pc, self.path):
+            return self._long_sum(instruction)
+        return self._alu(instruction)
 
-    def _read_indirect(self) -> Value:
-        path = self.path
-        index = path.value(reg.SINDEX)
-        if isinstance(index, int) and index not in OWN:
-            path.keep(reg.SINDEX, index + 1 & BYTE)
-            return self._read(index)
-        path.settle()
-        reader = path.name(f"R[{index}]")
-        following = path.name(f"{index} + 1 & 255")
-        path.emit(f"P[{reg.SINDEX}] = {following}")
-        value = path.name(f"P[{index}]")
-        path.emit(f"if {reader} is not None:")
-        path.emit(f" S.pc = {self._next}")
-        path.emit(f" {value} = {reader}()")
-        self._leaving = f"{reader} is not None"
-        path.stored(reg.SINDEX, following)
-        return value
+    def _long_sum(self, instruction: Instruction) -> int | None:
+        path, address = self.path, instruction.destination
+        word = address // LONG
+        total = path.name(f"M[{word}] + {instruction.immediate}")
+        path.emit(f"M[{word}] = {total} & 0xFFFFFFFF")
+        path.changed(address, LONG)
+        path.zero, path.carry = f"not {total} >> 24 & 255", f"{total} >> 32"
+        return self._past(LONG, self._fetch(self._pc + LONG - 1).returns)
 
-    def _write(self, address: int, value: Value) -> None:
-        path = self.path
-        if address in KEPT:
-            path.keep(address, value)
-        elif address == reg.DINDIR:
-            self._write_indirect(value)
-        elif address in IGNORED_WRITES:
-            return
-        elif self._writers[address] is None or address in self._keeping:
-            self._store(address, value, self._keeping.get(address, PLAIN))
-        elif address in ENDS:
-            self._expose()
-            path.emit(f"{path.function('w', address)}({value})")
-            self._leaving = "True"
+    def _past(self, length: int, returns: bool) -> int | None:
+        """Go on after instructions that are one."""
+        self._executed += length - 1
+        self._translated += length - 1
+        self._pc += length - 1
+        self._next = self._pc + 1 & ADDRESS_BITS
+        return self._return() if returns else self._go_on(self._next)
+
+    def _move(self, move: Move) -> int | None:
+        """Translate `length` instructions that move a byte each as one."""
+        path, last = self.path, move.length - 1
+        self._guard(self._moves.conditions(move))
+        data = f"P[{move.source}:{move.source + move.length}]"
+        if move.takes:
+            data = path.name(f"{path.function('g', move.source)}({move.length})")
+            path.emit(f"if {data} is None:")
+            path.leave(self._pc, self._executed - 1, BY_HAND, " ")
+        if move.puts:
+            self._put(move, data)
         else:
-            stops = address in self._ends and address not in OWN
-            if stops:
-                path.emit(f"S.pc = {self._next}")  # for an event that tells where the firmware was
-                self._leave_if(ATTENTION)
-            path.emit(f"{path.function('w', address)}({value})")
+            self._store_slice(move, data)
+        byte = path.name(f"{data}[{last}]") if move.takes else path.byte(move.source + last, BYTE)
+        path.zero = str(byte == 0) if isinstance(byte, int) else f"not {byte}"
+        if move.by_sindex:
+            path.keep(reg.SINDEX, move.source + move.length & BYTE)
+        if move.by_dindex:
+            path.keep(reg.DINDEX, move.destination + move.length & BYTE)
+        return self._past(move.length, move.returns)
 
-    def _write_indirect(self, value: Value) -> None:
+    def _store_slice(self, move: Move, data: str) -> None:
         path = self.path
-        index = path.value(reg.DINDEX)
-        if isinstance(index, int) and index not in OWN:
-            path.keep(reg.DINDEX, index + 1 & BYTE)
-            self._write(index, value)
-            return
-        path.settle()
-        writer = path.name(f"W[{index}]")
-        following = path.name(f"{index} + 1 & 255")
-        path.emit(f"P[{reg.DINDEX}] = {following}")
-        path.stored(reg.DINDEX, following)
-        path.emit(f"S.pc = {self._next}")
-        self._pc_stored = True
-        path.emit(f"if {writer} is not None:")
-        path.emit(f" {writer}({value})")
-        path.emit("else:")
-        path.emit(f" P[{index}] = {value}")
-        self._leave_if(f"{writer} is not None")
+        mirrors = move.mirrors(self._keeping)
+        if mirrors and not move.takes:
+            data = path.name(data)
+        path.emit(f"P[{move.destination}:{move.destination + move.length}] = {data}")
+        path.changed(move.destination, move.length)
+        for first, at, length in mirrors:
+            path.emit(f"P[{first}:{first + length}] = {data}[{at}:{at + length}]")
+            path.changed(first, length)
 
-    def _store(self, address: int, value: Value, keeping: Keeping) -> None:
-        path = self.path
-        if keeping.mask != BYTE:
-            value = value & keeping.mask if isinstance(value, int) else path.name(f"{value} & {keeping.mask}")
-        path.emit(f"P[{address}] = {value}")
-        if keeping.also is not None:
-            path.emit(f"P[{keeping.also}] = {value}")
-        if keeping.then is None:
-            return
-        indent = " " if keeping.when else ""
-        if keeping.when:
-            path.emit(f"if {' or '.join(f'P[{at}] & {bits}' for at, bits in keeping.when)}:")
-        if address in self._ends:
-            path.emit(f"{indent}S.pc = {self._next}")
-            self._leave_if(ATTENTION)
-        path.emit(f"{indent}{path.function('t', address)}()")
-
-    # -------------------------------------------------------------------- leaving
-
-    def _expose(self) -> None:
-        """Store everything, the PC too: a write follows that ends the path."""
-        self.path.settle()
-        self.path.stack.forget()
-        self.path.emit(f"S.pc = {self._next}")
-        self._pc_stored = True
-
-    def _leave_if(self, condition: str) -> None:
-        """Leave after this instruction on one condition more."""
-        if self._leaving != condition:
-            self._leaving = f"{self._leaving} or {condition}" if self._leaving else condition
-
-    def _leave_after(self, indent: str = "") -> None:
-        """Leave for what follows the instruction."""
-        why: Value = MAY_HAVE_STOPPED | (WENT_BACK if self._next <= self._pc else 0)
-        if self._pc_stored:
-            why = f"{MAY_HAVE_STOPPED | WENT_BACK} if S.pc <= {self._pc} else {MAY_HAVE_STOPPED}"
-        self.path.leave("S.pc" if self._pc_stored else self._next, self._executed, why, indent)
+    def _put(self, move: Move, data: str) -> None:
+        """Put bytes into a queue; leave after the one by which the sequencer may have been stopped."""
+        path, before = self.path, self._executed - 1
+        done = path.name(f"{path.function('p', move.destination)}({data})")
+        path.emit(f"if {ATTENTION}:")
+        stopped = path.fork()
+        stopped.zero = f"not P[{move.source - 1} + {done}]"
+        if move.by_sindex:
+            stopped.keep(reg.SINDEX, f"{move.source} + {done} & 255")
+        stopped.leave(f"{self._pc} + {done} & {ADDRESS_BITS}", f"{before} + {done}", MAY_HAVE_STOPPED, " ")
+        path.lines += stopped.lines
 
     def _go_on(self, pc: int) -> int | None:
         if pc > self._pc:

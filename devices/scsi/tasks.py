@@ -115,6 +115,11 @@ class ReadTask:
 
     def give(self, limit: int) -> bytes:
         """Return the next bytes; fewer before a block that cannot be read."""
+        begin = self._position
+        if 0 < limit <= min(self.data_in, len(self._ahead) - begin):
+            self._position += limit
+            self.data_in -= limit
+            return self._ahead[begin : begin + limit]
         pieces: list[bytes] = []
         wanted = limit = min(limit, self.data_in)
         while wanted > 0:

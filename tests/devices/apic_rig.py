@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from devices.apic import messages as m
 from devices.apic import registers as r
 from devices.apic.io import IOREDTBL, IOREGSEL, IOWIN, IoApic
 from devices.apic.local import LocalApic
@@ -10,6 +11,11 @@ from vmm.clock import MachineClock, ManualTime
 
 PIC_VECTOR = 0x08
 ENABLED = 0x1FF
+
+
+def mode(number: int) -> int:
+    """Return the delivery mode as a register or a message has it."""
+    return number << m.MODE_SHIFT
 
 
 class Rig:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 _spec = importlib.util.spec_from_file_location("device_contract", Path(__file__).with_name("contract.py"))
 assert _spec is not None
@@ -24,7 +24,7 @@ CASES = contract.cases()
 every_device = pytest.mark.parametrize(
     "factory", [case[1] for case in CASES], ids=[case[0] for case in CASES]
 )
-fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some_or_many = pytest.mark.parametrize("examples", [15, pytest.param(60, marks=pytest.mark.verify)])
 
 
 @every_device
@@ -81,8 +81,9 @@ def test_every_register_takes_every_size(factory: Factory, size: int) -> None:
 
 
 @every_device
-def test_no_guest_access_raises(factory: Factory) -> None:
-    @fuzz
+@some_or_many
+def test_no_guest_access_raises(factory: Factory, examples: int) -> None:
+    @settings(max_examples=examples)
     @given(contract.accesses())
     def run(accesses: list[Any]) -> None:
         specimen = contract.Specimen(factory)
@@ -103,8 +104,9 @@ def assert_restored_behaves_alike(factory: Factory, before: list[Any], after: li
 
 
 @every_device
-def test_a_restored_device_behaves_as_the_original(factory: Factory) -> None:
-    @fuzz
+@some_or_many
+def test_a_restored_device_behaves_as_the_original(factory: Factory, examples: int) -> None:
+    @settings(max_examples=examples)
     @given(contract.accesses(), contract.accesses())
     def run(before: list[Any], after: list[Any]) -> None:
         assert_restored_behaves_alike(factory, before, after)

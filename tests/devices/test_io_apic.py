@@ -7,14 +7,10 @@ import pytest
 from devices.apic import io
 from devices.apic import messages as m
 from devices.apic import registers as r
-from tests.devices.apic_rig import PIC_VECTOR, Rig
+from tests.devices.apic_rig import PIC_VECTOR, Rig, mode
 from vmm.clock import MachineClock
 
 PIN = 9
-
-
-def mode(number: int) -> int:
-    return number << m.MODE_SHIFT
 
 
 @pytest.fixture

@@ -6,15 +6,8 @@ import pytest
 
 from devices.apic import messages as m
 from devices.apic import registers as r
-from tests.devices.apic_rig import ENABLED, PIC_VECTOR, Rig
+from tests.devices.apic_rig import ENABLED, PIC_VECTOR, Rig, mode
 from vmm.clock import MachineClock
-
-SELF, ALL, OTHERS = 1 << 18, 2 << 18, 3 << 18
-LOGICAL, ASSERT, LEVEL = m.LOGICAL, 1 << 14, m.LEVEL
-
-
-def mode(number: int) -> int:
-    return number << m.MODE_SHIFT
 
 
 @pytest.fixture
@@ -27,7 +20,7 @@ def make_for_contract(clock: MachineClock) -> tuple[object, object, object]:
     exercises = [
         lambda: rig.request(0x41, 0x92),
         rig.local.acknowledge,
-        lambda: rig.write(r.LVT_LINT0, LEVEL | 0x33),
+        lambda: rig.write(r.LVT_LINT0, m.LEVEL | 0x33),
         lambda: rig.local.lint0.set_level(True),
         lambda: rig.write(r.LVT_TIMER, r.LVT_PERIODIC | 0x20),
         lambda: rig.write(r.INITIAL_COUNT, 50_000),
@@ -287,7 +280,7 @@ def test_lint0_masked_stops_the_8259(rig: Rig) -> None:
 
 def test_lint1_as_nmi_is_edge_triggered(rig: Rig) -> None:
     rig.local.lint1.set_level(True)
-    rig.write(r.LVT_LINT1, mode(m.NMI) | LEVEL)
+    rig.write(r.LVT_LINT1, mode(m.NMI) | m.LEVEL)
     assert rig.nmis == 0
     for level in (False, True, True):
         rig.local.lint1.set_level(level)
@@ -305,7 +298,7 @@ def test_an_edge_on_a_fixed_lint_pin_is_one_interrupt(rig: Rig) -> None:
 
 def test_a_level_on_a_fixed_lint_pin_stands_until_it_falls(rig: Rig) -> None:
     """§10.5.1: remote IRR is set when the interrupt is accepted and reset by its EOI."""
-    rig.write(r.LVT_LINT0, LEVEL | 0x35)
+    rig.write(r.LVT_LINT0, m.LEVEL | 0x35)
     rig.local.lint0.set_level(True)
     assert rig.taken() == [0x35]
     assert rig.read(r.LVT_LINT0) & m.REMOTE_IRR
@@ -323,167 +316,6 @@ def test_polarity_turns_a_lint_pin_round(rig: Rig) -> None:
     assert rig.intr.level
     rig.local.lint0.set_level(True)
     assert not rig.intr.level
-
-
-# -- the timer
-
-
-def test_one_shot_interrupts_once_when_the_count_is_used_up(rig: Rig) -> None:
-    rig.write(r.LVT_TIMER, 0x20)
-    rig.write(r.DIVIDE, 0b1011)
-    rig.write(r.INITIAL_COUNT, 1000)
-    rig.wait(999)
-    assert (rig.read(r.CURRENT_COUNT), rig.intr.level) == (1, False)
-    rig.wait(1)
-    assert rig.taken() == [0x20]
-    rig.write(r.EOI, 0)
-    rig.wait(10**9)
-    assert (rig.read(r.CURRENT_COUNT), rig.taken()) == (0, [])
-
-
-def test_periodic_starts_over_from_the_initial_count(rig: Rig) -> None:
-    rig.write(r.LVT_TIMER, r.LVT_PERIODIC | 0x20)
-    rig.write(r.INITIAL_COUNT, 50_000)  # divided by 2
-    for _ in range(3):
-        rig.wait(99_999)
-        assert not rig.intr.level
-        rig.wait(1)
-        assert rig.taken() == [0x20]
-        rig.write(r.EOI, 0)
-        assert rig.read(r.CURRENT_COUNT) == 50_000
-
-
-@pytest.mark.parametrize(
-    ("bits", "divisor"), [(0, 2), (1, 4), (2, 8), (3, 16), (8, 32), (9, 64), (10, 128), (11, 1)]
-)
-def test_divide_configuration(rig: Rig, bits: int, divisor: int) -> None:
-    """Figure 10-10."""
-    rig.write(r.DIVIDE, bits | 0x4)  # bit 2 is none of it
-    rig.write(r.INITIAL_COUNT, 100)
-    rig.wait(divisor * 40)
-    assert rig.read(r.CURRENT_COUNT) == 60
-    assert rig.read(r.DIVIDE) == bits
-
-
-def test_an_initial_count_of_0_stops_the_timer(rig: Rig) -> None:
-    rig.write(r.LVT_TIMER, 0x20)
-    rig.write(r.INITIAL_COUNT, 100)
-    rig.write(r.INITIAL_COUNT, 0)
-    rig.wait(10**6)
-    assert rig.taken() == []
-
-
-def test_a_masked_timer_counts_without_interrupting(rig: Rig) -> None:
-    rig.write(r.LVT_TIMER, m.MASKED | 0x20)
-    rig.write(r.INITIAL_COUNT, 100)
-    rig.wait(100)
-    assert rig.read(r.CURRENT_COUNT) == 50
-    rig.wait(100)
-    rig.write(r.LVT_TIMER, 0x20)
-    assert rig.taken() == []
-
-
-def test_the_count_goes_on_when_rate_or_mode_change(rig: Rig) -> None:
-    rig.write(r.INITIAL_COUNT, 1000)
-    rig.wait(200)
-    rig.write(r.DIVIDE, 11)
-    assert rig.read(r.CURRENT_COUNT) == 900
-    rig.wait(100)
-    rig.write(r.LVT_TIMER, r.LVT_PERIODIC | 0x20)
-    assert rig.read(r.CURRENT_COUNT) == 800
-    rig.wait(800)
-    assert rig.taken() == [0x20]
-    assert rig.read(r.CURRENT_COUNT) == 1000
-
-
-def test_periods_the_host_slept_through_are_lost_and_the_grid_stays(rig: Rig) -> None:
-    rig.write(r.LVT_TIMER, r.LVT_PERIODIC | 0x20)
-    rig.write(r.INITIAL_COUNT, 50_000)
-    rig.wait(1_030_000)
-    assert rig.taken() == [0x20]
-    rig.write(r.EOI, 0)
-    rig.wait(69_999)
-    assert rig.taken() == []
-    rig.wait(1)
-    assert rig.taken() == [0x20]
-
-
-def test_a_period_of_two_nanoseconds_does_not_ask_that_often(rig: Rig) -> None:
-    rig.write(r.LVT_TIMER, r.LVT_PERIODIC | 0x20)
-    rig.write(r.INITIAL_COUNT, 1)
-    taken = 0
-    for _ in range(1000):
-        rig.wait(100)
-        taken += len(rig.taken())
-        rig.write(r.EOI, 0)
-    assert 1 <= taken <= 6
-
-
-# -- interprocessor interrupts
-
-
-@pytest.mark.parametrize(
-    ("command", "destination", "arrives"),
-    [
-        (SELF, 0x77, True), (ALL, 0x77, True), (OTHERS, 0, False),
-        (0, 0, True), (0, 1, False), (0, 0xFF, True),
-        (LOGICAL, 0x04, True), (LOGICAL, 0x02, False), (LOGICAL, 0xFF, True),
-    ],
-)  # fmt: skip
-def test_destinations_of_an_ipi(rig: Rig, command: int, destination: int, arrives: bool) -> None:
-    """§10.6.1, §10.6.2: flat model, logical ID 04h."""
-    rig.write(r.LDR, 0x0400_0000)
-    rig.write(r.ICR_HIGH, destination << 24)
-    rig.write(r.ICR_LOW, command | ASSERT | 0x44)
-    assert rig.taken() == [0x44] * arrives
-
-
-@pytest.mark.parametrize(
-    ("destination", "arrives"), [(0x32, True), (0x31, False), (0x22, False), (0xF2, True)]
-)
-def test_cluster_model(rig: Rig, destination: int, arrives: bool) -> None:
-    """§10.6.2.2: the cluster has to be the same, then one of the four bits."""
-    rig.write(r.DFR, 0x0FFF_FFFF)
-    rig.write(r.LDR, 0x3200_0000)
-    rig.write(r.ICR_HIGH, destination << 24)
-    rig.write(r.ICR_LOW, LOGICAL | 0x44)
-    assert rig.taken() == [0x44] * arrives
-
-
-def test_the_id_can_be_changed(rig: Rig) -> None:
-    rig.write(r.ID, 0x0700_0000)
-    rig.write(r.ICR_HIGH, 0x0700_0000)
-    rig.write(r.ICR_LOW, 0x44)
-    assert rig.taken() == [0x44]
-
-
-def test_an_ipi_with_an_illegal_vector_is_not_sent(rig: Rig) -> None:
-    rig.request(0x0F)
-    rig.write(r.ESR, 0)
-    assert rig.read(r.ESR) == 1 << 5
-
-
-def test_the_delivery_status_is_idle_after_each_ipi(rig: Rig) -> None:
-    rig.write(r.ICR_LOW, OTHERS | 0xFFF)
-    assert rig.read(r.ICR_LOW) & 1 << 12 == 0
-
-
-@pytest.mark.parametrize("number", [m.SMI, m.INIT, m.STARTUP])
-def test_init_and_startup_for_processors_that_are_not_there(rig: Rig, number: int) -> None:
-    """What a kernel sends to wake the other processors of a table that lies."""
-    for command, destination in ((OTHERS, 0), (0, 1), (SELF, 0), (ALL, 0)):
-        rig.write(r.ICR_HIGH, destination << 24)
-        rig.write(r.ICR_LOW, command | mode(number) | ASSERT | LEVEL | 0x10)
-        rig.write(r.ICR_LOW, command | mode(number) | LEVEL | 0x10)
-    assert (rig.inits, rig.nmis, rig.taken()) == (0, 0, [])
-
-
-def test_nmi_and_init_to_itself_by_number(rig: Rig) -> None:
-    rig.write(r.ICR_LOW, mode(m.NMI))
-    rig.write(r.ICR_LOW, mode(m.INIT) | LEVEL)  # de-assert
-    assert (rig.nmis, rig.inits) == (1, 0)
-    rig.write(r.ICR_LOW, mode(m.INIT) | LEVEL | ASSERT)
-    assert rig.inits == 1
 
 
 def test_reset_forgets_all_but_the_pins(rig: Rig) -> None:

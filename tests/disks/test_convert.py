@@ -69,6 +69,17 @@ def sources(make_vhd: MakeVhd, make_chain: MakeChain, tmp_path: Path) -> dict[st
     return found | {"chain": (chain[2], contents), "raw": (raw, raw.read_bytes().ljust(7 * MIB + 512, b"\0"))}
 
 
+@pytest.mark.quick(
+    "raw-fixed",
+    "raw-dynamic",
+    "fixed-raw",
+    "fixed-chain",
+    "sparse fixed-dynamic",
+    "dynamic-raw",
+    "dynamic-fixed",
+    "dynamic-chain",
+    "dynamic 512K-dynamic",
+)
 @pytest.mark.parametrize("kind", ["raw", "fixed", "dynamic", "chain"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_kind_becomes_every_other_with_the_same_contents(

@@ -66,6 +66,12 @@ def check_against_model(path: Path, steps: list[Operation], sync: SyncPolicy) ->
         reader.close()
 
 
+@pytest.mark.quick(
+    "raw-SyncPolicy.ON_FLUSH",
+    "fixed-SyncPolicy.ON_FLUSH",
+    "dynamic-SyncPolicy.ON_FLUSH",
+    "dynamic-SyncPolicy.ALWAYS",
+)
 @pytest.mark.parametrize("sync", SyncPolicy)
 @pytest.mark.parametrize("kind", ["raw", "fixed", "dynamic"])
 def test_image_behaves_as_a_bytearray(make_vhd: MakeVhd, kind: str, sync: SyncPolicy) -> None:

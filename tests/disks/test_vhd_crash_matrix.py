@@ -95,6 +95,12 @@ def run_matrix(seed: int, *, child: bool, sync: SyncPolicy, most_subsets: int, s
     return states
 
 
+@pytest.mark.quick(
+    "0-False-SyncPolicy.ON_FLUSH",
+    "1-False-SyncPolicy.ALWAYS",
+    "2-True-SyncPolicy.ON_FLUSH",
+    "0-True-SyncPolicy.ALWAYS",
+)
 @pytest.mark.parametrize("sync", [SyncPolicy.ON_FLUSH, SyncPolicy.ALWAYS])
 @pytest.mark.parametrize("child", [False, True])
 @pytest.mark.parametrize("seed", range(3))

@@ -83,6 +83,7 @@ def warnings_of(path: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.oracle
+@pytest.mark.quick("2-1-base0", "3-1-base1", "3-2-base2", "5-1-base0", "5-2-base1", "5-4-base2")
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize(("depth", "cut"), [(2, 1), (3, 1), (3, 2), (5, 1), (5, 2), (5, 4)])
 def test_the_image_merged_into_reads_as_the_child_did(
@@ -113,6 +114,7 @@ def test_the_image_merged_into_forgets_what_it_knew() -> None:
 
 
 @pytest.mark.oracle
+@pytest.mark.quick("2-1-base0", "2-0-base1", "3-1-base2", "4-2-base0", "5-1-base1", "5-0-base2")
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize(("depth", "last"), [(2, 1), (2, 0), (3, 1), (4, 2), (5, 1), (5, 0)])
 def test_a_part_of_the_chain_becomes_one_new_image(

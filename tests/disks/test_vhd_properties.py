@@ -22,9 +22,10 @@ def run(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> None
     run_state_machine_as_test(machine, settings=bounds)
 
 
+@pytest.mark.quick("WithQemu")
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_history_leaves_what_was_written(machine: type[RuleBasedStateMachine]) -> None:
-    run(machine, examples=8, steps=12)
+    run(machine, examples=2, steps=10)
 
 
 @pytest.mark.verify

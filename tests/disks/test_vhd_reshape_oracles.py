@@ -79,6 +79,7 @@ def test_others_read_a_compacted_chain(make_chain: MakeChain) -> None:
 
 
 @pytest.mark.oracle
+@pytest.mark.long("314573312-kind0", "314573312-kind1")
 @pytest.mark.parametrize("kind", [{"fixed": True}, *BLOCKS])
 @pytest.mark.parametrize("size", [SIZE + 512, 64 * MIB, 300 * MIB + 512])
 def test_others_read_a_grown_disk(make_vhd: MakeVhd, kind: dict[str, int], size: int) -> None:

@@ -20,9 +20,9 @@ from vmm.cpu.processor import choose_engine
 
 ENGINES = ("accelerated", "portable")
 KINDS = ("blind", "generated")
-QUICK = {"blind": 25, "generated": 40}  # nearly every blind one runs into its time-out
-WITH_APIC = 15
-UNDER_TECHNIQUES = 12
+QUICK = {"blind": 8, "generated": 20}  # nearly every blind one runs into its time-out
+WITH_APIC = 8
+UNDER_TECHNIQUES = 6
 MONITORED = sorted(name for name in FULL_TECHNIQUES if name != "bare")
 ALL = {"accelerated": 1000, "portable": 200}
 VIRTUAL_CLOCK = 200

@@ -10,6 +10,7 @@ CALLS = 4_000
 LONG = 150_000
 
 
+@pytest.mark.quick("0")
 @pytest.mark.parametrize("seed", range(4))
 def test_any_call_of_any_service_ends(seed: int) -> None:
     services = FuzzedServices(seed)

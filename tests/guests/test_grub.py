@@ -86,6 +86,7 @@ def test_all_its_functional_tests_pass(medium: Medium, firmware: Firmware, tmp_p
     assert sorted(passed_tests(drives, firmware, LONG_S)) == sorted(grub.LONG_TESTS)
 
 
+@pytest.mark.quick("cd-seabios", "vhd-ours")
 def test_its_prompt_answers_keyboard_and_serial_port(
     medium: Medium, firmware: Firmware, tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_its_menu_follows_the_arrow_keys(firmware: Firmware, tmp_path: Path) -> 
         assert "FIRST" not in shown(pc)
 
 
+@pytest.mark.quick("cd-ours", "vhd-seabios")
 def test_it_boots_snare_by_multiboot(medium: Medium, firmware: Firmware, tmp_path: Path) -> None:
     drives = medium(tmp_path, SNARE, files=(snare.KERNEL, snare.FILES))
     with machine(drives, firmware) as pc:

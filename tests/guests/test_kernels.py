@@ -70,7 +70,7 @@ def test_gnu_mach_finds_our_disk_and_then_nothing_to_start(
 # -- memtest86+
 
 
-@pytest.mark.long("seabios-16")
+@pytest.mark.quick("ours-16", "seabios-32")
 @pytest.mark.parametrize("entry", ["16", "32"])
 def test_memtest_starts_its_tests(entry: str, firmware: Firmware) -> None:
     options = {"entry": entry, "append": "console=ttyS0,115200", "memory_bytes": 16 * MIB}

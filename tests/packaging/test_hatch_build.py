@@ -26,8 +26,8 @@ def hook() -> ModuleType:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    (tmp_path / "vmm/cpu").mkdir(parents=True)
-    (tmp_path / "vmm/cpu/accel.c").write_text("int answer(void) { return 42; }\n")
+    (tmp_path / "vmm/cpu/accelerator").mkdir(parents=True)
+    (tmp_path / "vmm/cpu/accelerator/answer.c").write_text("int answer(void) { return 42; }\n")
     return tmp_path
 
 
@@ -64,4 +64,4 @@ def test_a_failing_compiler_does_not_fail_the_install(
 
 
 def test_a_tree_without_the_source_is_no_error(hook: ModuleType, tmp_path: Path) -> None:
-    assert hook.compile_accelerator(tmp_path) == "vmm/cpu/accel.c is not there"
+    assert hook.compile_accelerator(tmp_path) == "vmm/cpu/accelerator is not there"

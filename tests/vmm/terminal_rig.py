@@ -6,7 +6,6 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import struct
 import subprocess
 import sys
@@ -18,11 +17,30 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 LEAVE = b"\x1b[?1049l"
 
+# Python imports a module of this name before anything else
+HOLD = """
+import os, signal, sys
+if "vmm.cli.child" in sys.orig_argv:
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def is_stopped(process: int) -> bool:
+    """Whether a signal has stopped it."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
 
 class Terminal:
     """A terminal of 80 x 24 with `trapline run` in it."""
 
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, environment: dict[str, str] | None = None, hold: Path | None = None
+    ) -> None:
+        """Run the command; given a folder to `hold` it with, the machine's process stops as it begins."""
+        held = {}
+        if hold is not None:
+            (hold / "sitecustomize.py").write_text(HOLD)
+            held = {"PYTHONPATH": str(hold)}
         self._ours, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.before = termios.tcgetattr(slave)
@@ -31,7 +49,14 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "vmm.cli", "run", *arguments, "--timeout", "120"],
             cwd=ROOT,
-            env={**os.environ, "TERM": "xterm", "NO_COLOR": "", "COLORTERM": "", **(environment or {})},
+            env={
+                **os.environ,
+                "TERM": "xterm",
+                "NO_COLOR": "",
+                "COLORTERM": "",
+                **held,
+                **(environment or {}),
+            },
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -47,11 +72,10 @@ class Terminal:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
-    def hold(self) -> int:
-        """Stop the machine's process before there is a machine; return it once the terminal awaits keys."""
+    def held(self) -> int:
+        """Return the machine's process that was told to `hold`, once it does and the terminal awaits keys."""
         child, deadline = self.child(), time.monotonic() + 60
-        os.kill(child, signal.SIGSTOP)
-        while self.modes[3] & (termios.ECHO | termios.ICANON):
+        while not is_stopped(child) or self.modes[3] & (termios.ECHO | termios.ICANON):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         return child

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,27 @@ COMPLETED = [
 ]
 
 
+@cache
+def completion_script(shell: str) -> str:
+    """What the command prints for a shell to read."""
+    return subprocess.run(
+        [TRAPLINE, "--show-completion", shell],
+        env={**os.environ, "PATH": f"{TRAPLINE.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
 @pytest.mark.oracle
+@pytest.mark.quick(
+    "bash-trapline gu-guests",
+    "bash-trapline run --engine p-portable",
+    "bash-trapline run di-disk.vhd",
+    "bash-trapline run gue-guest:snare",
+    "fish-trapline run --clo---clock",
+    "fish-trapline guests copy s-snare",
+)
 @pytest.mark.parametrize(("line", "offered"), COMPLETED)
 @pytest.mark.parametrize("shell", ["bash", "fish"])
 def test_shells_complete(tmp_path: Path, shell: str, line: str, offered: str) -> None:
@@ -85,10 +106,7 @@ def test_shells_complete(tmp_path: Path, shell: str, line: str, offered: str) ->
     (tmp_path / "notes.txt").touch()
     require_tool(shell)
     environment = {**os.environ, "PATH": f"{TRAPLINE.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    script = subprocess.run(
-        [TRAPLINE, "--show-completion", shell], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    (tmp_path / "completion").write_text(script)
+    (tmp_path / "completion").write_text(completion_script(shell))
     if shell == "bash":
         ask = (
             f'. ./completion; words=({line}); COMP_WORDS=("${{words[@]}}"); COMP_CWORD=$((${{#words[@]}}-1));'
@@ -136,15 +154,13 @@ zpty -d shell
 
 
 @pytest.mark.oracle
+@pytest.mark.quick("trapline run --display t-terminal", "trapline run gue-guest:snare")
 @pytest.mark.parametrize(("line", "offered"), COMPLETED)
 def test_zsh_completes(tmp_path: Path, line: str, offered: str) -> None:
     (tmp_path / "disk.vhd").touch()
     zsh = require_tool("zsh")
     environment = {**os.environ, "PATH": f"{TRAPLINE.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    script = subprocess.run(
-        [TRAPLINE, "--show-completion", "zsh"], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    (tmp_path / "completion").write_text(script)
+    (tmp_path / "completion").write_text(completion_script("zsh"))
     offered = "guest:s" if offered == "guest:snare" else offered  # as far as both guests go
     done = subprocess.run(
         [zsh, "-f", "-c", ZSH, "zsh", line, offered],

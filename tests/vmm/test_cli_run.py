@@ -217,7 +217,7 @@ def test_folders_of_our_names_in_the_working_directory_are_not_taken_for_ours(fo
 
 def test_the_terminal_is_com1_until_the_monitor_key(folder: Path) -> None:
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "vmm.cli", "run", str(folder / "echo"), "-q", "--timeout", "60"]
+    command = [sys.executable, "-m", "vmm.cli", "run", str(folder / "echo"), "-q", "--timeout", "100"]
     with subprocess.Popen(command, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave) as running:
         os.close(slave)
         read_until(master, b"ends the run")
@@ -229,12 +229,12 @@ def test_the_terminal_is_com1_until_the_monitor_key(folder: Path) -> None:
         read_until(master, b"EFLAGS")
         os.write(master, b"q\r")
 
-        assert running.wait(20) == status.OK
+        assert running.wait(60) == status.OK
     os.close(master)
 
 
 def read_until(descriptor: int, text: bytes) -> bytes:
-    seen, deadline = b"", time.monotonic() + 30
+    seen, deadline = b"", time.monotonic() + 60
     while text not in seen:
         assert time.monotonic() < deadline
         seen += os.read(descriptor, 256)
@@ -251,8 +251,8 @@ def test_a_reader_that_does_not_read_holds_nothing_up(folder: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert process.wait(20) == status.TIMEOUT
-    output, errors = process.communicate(timeout=20)
+    assert process.wait(60) == status.TIMEOUT
+    output, errors = process.communicate(timeout=60)
     assert output
     assert set(output) == {ord("x")}
     assert b"killed" not in errors

@@ -81,12 +81,12 @@ def test_a_dead_machine_gives_the_terminal_back(image: Path) -> None:
     [("--display=terminal", TYPEWRITER, b">"), ("--serial=stdio", SERIAL_ECHO, b"~")],
 )
 def test_what_is_typed_before_there_is_a_guest_is_not_echoed(
-    image: Path, option: str, code: str, sent: bytes
+    image: Path, option: str, code: str, sent: bytes, tmp_path: Path
 ) -> None:
     image.write_bytes(disk(code))
-    terminal = Terminal(str(image), option)
+    terminal = Terminal(str(image), option, hold=tmp_path)
     try:
-        child = terminal.hold()
+        child = terminal.held()
         terminal.type(b"~")
         terminal.read()
         assert terminal.seen == b""
@@ -97,10 +97,12 @@ def test_what_is_typed_before_there_is_a_guest_is_not_echoed(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_an_end_before_there_is_a_guest_gives_the_terminal_back(image: Path, number: signal.Signals) -> None:
-    terminal = Terminal(str(image))
+def test_an_end_before_there_is_a_guest_gives_the_terminal_back(
+    image: Path, number: signal.Signals, tmp_path: Path
+) -> None:
+    terminal = Terminal(str(image), hold=tmp_path)
     try:
-        child = terminal.hold()
+        child = terminal.held()
         if number == signal.SIGKILL:
             os.kill(child, number)  # takes one that is held, too; by now it may be gone and waited for
             expected = status.ENGINE_DIED

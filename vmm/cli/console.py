@@ -13,13 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vmm.cli.job import DisplayOptions
+from vmm.cli.job import DEFAULT_PNG, DisplayOptions
 from vmm.cli.monitor import MachineMonitor
 from vmm.cli.port_end import PortEnd
 from vmm.cli.prompt import Prompt
 from vmm.cli.report import print_note
 from vmm.cli.serial_terminal import SerialTerminal
-from vmm.cli.wires import DEFAULT_PNG
 from vmm.clock import host_ns
 from vmm.config import MachineConfig, SerialConfig
 from vmm.display.keys import Token, chord_of

@@ -6,7 +6,6 @@ import json
 import platform
 import shutil
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
@@ -76,6 +75,8 @@ def _host() -> list[Finding]:
 
 
 def _engine() -> list[Finding]:
+    from importlib import metadata
+
     try:
         from vmm.cpu import layout
         from vmm.cpu.processor import choose_engine
@@ -98,6 +99,8 @@ def _engine() -> list[Finding]:
 
 
 def _libraries() -> list[Finding]:
+    from importlib import metadata  # late: every command loads this module
+
     findings = []
     for name in LIBRARIES:
         try:

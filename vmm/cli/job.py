@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import msgspec
 
 from vmm.config import MachineConfig
 
 TraceKind = Literal["exits", "instructions", "scsi"]
+DEFAULT_PNG: Final = "trapline.png"
 
 
 class TraceOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -11,13 +11,12 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from vmm.cli.job import DisplayOptions, RunOptions
+from vmm.cli.job import DEFAULT_PNG, DisplayOptions, RunOptions
 from vmm.config import SerialConfig
 from vmm.errors import ConfigError, UsageError
 
 WIRES: Final = "Screen, keyboard, serial ports"
 STDIO: Final = SerialConfig("stdio")
-DEFAULT_PNG: Final = "trapline.png"
 LOOPBACK: Final = "127.0.0.1"
 VNC_FIRST_PORT: Final = 5900
 VNC_DISPLAYS: Final = 100  # a number below this is a display, from this on a port

@@ -1,4 +1,4 @@
-"""The other half of accel.c in Python: its structures, mirrored field by field, and how it is loaded."""
+"""The accelerator seen from Python: its structures, mirrored field by field, and how it is loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIBRARY: Final = Path(__file__).with_name("_accel.so")
 
 
 class Host(ctypes.Structure):
-    """struct host of accel.c."""
+    """struct host of accelerator.h."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("uc", "cpu", "env", "cpu_class")),
@@ -38,13 +38,13 @@ class Host(ctypes.Structure):
 
 
 class Count(ctypes.Structure):
-    """struct count of accel.c."""
+    """struct count of accelerator.h."""
 
     _fields_ = [("count", ctypes.c_uint64), ("host_ns", ctypes.c_uint64)]
 
 
 class Shared(ctypes.Structure):
-    """struct shared of accel.c."""
+    """struct shared of accelerator.h."""
 
     _fields_ = [
         ("route", ctypes.c_uint64 * 4),
@@ -90,7 +90,7 @@ class Shared(ctypes.Structure):
 
 
 class Mmio(ctypes.Structure):
-    """struct mmio of accel.c."""
+    """struct mmio of accelerator.h."""
 
     _fields_ = [
         ("accel", ctypes.c_void_p),
@@ -101,7 +101,7 @@ class Mmio(ctypes.Structure):
 
 
 class Entry(ctypes.Structure):
-    """struct entry of accel.c."""
+    """struct entry of engine.c."""
 
     _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p)]
 
@@ -116,7 +116,7 @@ def _why_not(error: OSError) -> str:
 
 @cache
 def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
-    """Load accel.c's library; return it and the addresses of its callbacks."""
+    """Load the library; return it and the addresses of its callbacks."""
     try:
         lib = ctypes.PyDLL(str(LIBRARY))
     except OSError as error:
@@ -126,7 +126,7 @@ def library() -> tuple[ctypes.PyDLL, dict[str, int]]:
     except ValueError:
         sizes = ()
     if sizes != (ctypes.sizeof(Host), ctypes.sizeof(Shared)):
-        raise EngineError(f"{LIBRARY.name} was built from another accel.c: install Trapline again")
+        raise EngineError(f"{LIBRARY.name} was built from another source: install Trapline again")
     handle, i64, u32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
     signatures: dict[str, tuple[list[Any], Any]] = {
         "accel_open": ([ctypes.POINTER(Host)], handle),

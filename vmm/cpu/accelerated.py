@@ -1,4 +1,4 @@
-"""The accelerated engine: Unicorn with accel.c plugged in. See accel.c for what it adds and how."""
+"""The accelerated engine: Unicorn with `accelerator/` plugged in; accelerator.h says what it adds and how."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AcceleratedEngine(AcceleratedMonitoring):
         self._block_hook, self._renew_at_ns = 0, host_ns() + engine.HOOK_AGE_NS
         self._edge_hook = 0
         self._routed: list[int] | None = None  # the vectors of `route_to_python` while all are
-        self._virtual_flags: ctypes.c_uint32 | None = None  # what accel.c borrows
+        self._virtual_flags: ctypes.c_uint32 | None = None  # what the accelerator borrows
         self._trace: TraceCall | None = None
         handle = self.handle
         self.uc.mem_map(0x5000_0000_0000, 4096)  # any mapping makes Unicorn build its CPU now
@@ -62,7 +62,7 @@ class AcceleratedEngine(AcceleratedMonitoring):
         self.view = EngineView(self, state, wiring.memory)
         self._halted = ctypes.c_uint32.from_address(self._cpu + layout.CPU_HALTED)
         self._load_internals()
-        self._windows: dict[int, tuple[Any, ...]] = {}  # what accel.c borrows, by address
+        self._windows: dict[int, tuple[Any, ...]] = {}  # what the accelerator borrows, by address
         string_io = StringIo(self, wiring)
         host = Host(
             uc=handle, cpu=self._cpu, env=self._env, cpu_class=cpu_class,
@@ -109,7 +109,7 @@ class AcceleratedEngine(AcceleratedMonitoring):
         }
 
     def _install_hooks(self, handle: int, virtual_clock: bool) -> None:
-        """Set the flags of section A of our Unicorn notes and hook accel.c in."""
+        """Set the flags of section A of our Unicorn notes and hook the accelerator in."""
         # Without this, QEMU checks for exits in the middle of instructions: an asynchronous stop
         # then loses half an instruction's effects. Before any code is translated.
         ctypes.c_uint8.from_address(handle + layout.UC_NO_EXIT_REQUEST).value = 1
@@ -154,7 +154,7 @@ class AcceleratedEngine(AcceleratedMonitoring):
     # -- memory and ports
 
     def map_ports(self, ports: PortRange) -> None:
-        """Copy the bus's routing of `ports` into accel.c's table."""
+        """Copy the bus's routing of `ports` into the accelerator's table."""
         bus = self.wiring.bus
         for port in range(ports.first, ports.first + ports.length):
             read, offset = bus.readers[port]
@@ -163,7 +163,7 @@ class AcceleratedEngine(AcceleratedMonitoring):
     def _map_port(self, port: int, read: Any, write: Any, offset: int) -> None:  # noqa: ANN401
         bus = self.wiring.bus
         bulk = (port in bus.block_readers) | (port in bus.block_writers) << 1
-        self._mapped_ports[port] = (read, write)  # accel.c borrows the references
+        self._mapped_ports[port] = (read, write)  # the accelerator borrows the references
         self._lib.accel_port(self._accel, port, read, write, offset, bulk)
 
     def _map_window(self, address: int, length: int, read: Any, write: Any) -> None:  # noqa: ANN401
@@ -274,7 +274,7 @@ class AcceleratedEngine(AcceleratedMonitoring):
         self._lib.accel_stop(self._accel)
 
     def write_tsc(self, value: int) -> None:
-        """Tell accel.c too, which answers RDTSC."""
+        """Tell the accelerator too, which answers RDTSC."""
         super().write_tsc(value)
         self.shared.tsc_offset = self.tsc_offset
 
@@ -290,7 +290,7 @@ class AcceleratedEngine(AcceleratedMonitoring):
 
     @property
     def interrupt_line(self) -> bool:
-        """Ask accel.c."""
+        """Ask the accelerator."""
         return bool(self.shared.interrupt_line)
 
     def raise_nmi(self) -> None:
@@ -312,7 +312,7 @@ class AcceleratedEngine(AcceleratedMonitoring):
         self._set_a20(self._cpu, enabled)
 
     def set_trace(self, trace: TraceCall | None) -> None:
-        """Have accel.c call `trace` after each exit."""
+        """Have the accelerator call `trace` after each exit."""
         self._trace = trace
         self._lib.accel_trace(self._accel, None if trace is None else id(trace))
 
@@ -322,7 +322,7 @@ class AcceleratedEngine(AcceleratedMonitoring):
         word[vector >> 6] = word[vector >> 6] | bit if enabled else word[vector >> 6] & ~bit
 
     def counts(self) -> dict[tuple[Kind, int], Count]:
-        """Read accel.c's counters."""
+        """Read the accelerator's counters."""
         shared, found = self.shared, {}
         for kind in Kind:
             if kind is Kind.EXCEPTION:
@@ -342,7 +342,7 @@ class AcceleratedEngine(AcceleratedMonitoring):
         return int(self.shared.virtual_ns)
 
     def time_moved(self) -> None:
-        """Count from where the source of time stands now; accel.c reads the same CLOCK_MONOTONIC."""
+        """Count from where the source of time stands now; the accelerator reads the same CLOCK_MONOTONIC."""
         self.shared.host_base_ns = host_ns() - self.wiring.now_ns()
 
     def skip_to(self, now_ns: int) -> None:

@@ -1,4 +1,4 @@
-"""What the accelerated engine offers a technique: mostly words in the memory it shares with accel.c."""
+"""What the accelerated engine offers a technique: mostly words in the memory that the accelerator shares."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class AcceleratedMonitoring(Engine):
 
     @abstractmethod
     def _hook(self, kind: int, entry: str, *extra: int) -> int:
-        """Hook a function of accel.c in."""
+        """Hook a function of the accelerator in."""
 
     def shut_down(self) -> None:
-        """Tell accel.c."""
+        """Tell the accelerator."""
         self.shared.triple_fault = 1
         self._lib.accel_stop(self._accel)
 
     def route_all(self, monitor: Handler | None) -> None:
         """Set the whole bitmap, and keep what it was."""
-        self._monitor = monitor or self.wiring.on_event  # accel.c borrows it
+        self._monitor = monitor or self.wiring.on_event  # the accelerator borrows it
         self._lib.accel_on_event(self._accel, id(self._monitor))
         word = self.shared.route
         if monitor is not None:
@@ -51,36 +51,36 @@ class AcceleratedMonitoring(Engine):
         self._tlb_flush_page(self._cpu, linear)
 
     def set_monitored(self, flags: ctypes.c_uint32 | None) -> None:
-        """Tell accel.c."""
+        """Tell the accelerator."""
         self._virtual_flags = flags
         self.shared.virtual_flags = None if flags is None else ctypes.addressof(flags)
         self.shared.monitored = self.monitored = flags is not None
 
     def open_ports(self, on: bool) -> None:
-        """Tell accel.c."""
+        """Tell the accelerator."""
         self.shared.ports_closed = not on
 
     def set_assisted(self, on: bool) -> None:
-        """Tell accel.c."""
+        """Tell the accelerator."""
         self.shared.vmcb = self.memory_map.hidden_host
         self.shared.assisted, self.shared.interrupt_told = on, 0
 
     def want_window(self) -> None:
-        """Tell accel.c."""
+        """Tell the accelerator."""
         self.shared.window_wanted = 1
 
     def guard_root(self, root: int) -> None:
-        """Tell accel.c."""
+        """Tell the accelerator."""
         self.shared.root = root
 
     def take_touch(self) -> Touch:
-        """Ask accel.c."""
+        """Ask the accelerator."""
         shared = self.shared
         cr3, shared.stray_cr3 = shared.stray_cr3, 0
         return Touch(shared.touch_address, shared.touch_access == 1, cr3)
 
     def watch_blocks(self, on: bool) -> None:
-        """Tell accel.c."""
+        """Tell the accelerator."""
         if on and not self._edge_hook:
             self._edge_hook = self._hook(unicorn.UC_HOOK_EDGE_GENERATED, "edge")
         self.shared.watch_blocks = on

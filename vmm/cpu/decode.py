@@ -19,15 +19,12 @@ import enum
 from functools import cache, lru_cache
 from typing import Any, Final
 
-import capstone
 import msgspec
-from capstone import x86 as cx86
 
 from vmm.cpu import registers as r
 from vmm.cpu.encoding import GONE_IN_64_BIT, MAX_LENGTH, PREFIXES, TWO_BYTE
 from vmm.cpu.paging import MASK_32, MASK_64
 
-_MODES: Final = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
 _MASKS: Final = {16: 0xFFFF, 32: MASK_32, 64: MASK_64}
 _CACHE_SIZE: Final = 65536
 
@@ -93,7 +90,10 @@ def _is_relative(instruction: Instruction) -> bool:
 
 @cache
 def _disassembler(mode_bits: int, detail: bool) -> Any:  # noqa: ANN401 - capstone has no types
-    engine = capstone.Cs(capstone.CS_ARCH_X86, _MODES[mode_bits])
+    import capstone  # late: a tenth of the start of a machine, and most runs decode nothing
+
+    modes = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
+    engine = capstone.Cs(capstone.CS_ARCH_X86, modes[mode_bits])
     engine.detail = detail
     return engine
 
@@ -121,9 +121,11 @@ def _operand(found: Any, operand: Any) -> Operand:  # noqa: ANN401 - capstone ha
     def name(register: int) -> str:
         return found.reg_name(register) if register else ""
 
-    if operand.type == cx86.X86_OP_REG:
+    from capstone.x86 import X86_OP_IMM, X86_OP_REG
+
+    if operand.type == X86_OP_REG:
         return Operand("reg", operand.size, register=name(operand.reg))
-    if operand.type == cx86.X86_OP_IMM:
+    if operand.type == X86_OP_IMM:
         return Operand("imm", operand.size, immediate=operand.imm)
     memory = operand.mem
     return Operand(

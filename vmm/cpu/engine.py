@@ -41,7 +41,9 @@ VMCB_EVENT_SOFTWARE: Final = 4
 MSRPM_OFFSET: Final = 0x1000
 MSRPM_BYTES: Final = 0x2000
 INTERCEPT_VECTOR: Final = 0x100  # an intercept arrives as this + its SVM exit code
-EVENT_INTERRUPT: Final = 0x160  # what a monitored processor tells of instead of doing it; as in accel.c
+EVENT_INTERRUPT: Final = (
+    0x160  # what a monitored processor tells of instead of doing it; as in the accelerator
+)
 EVENT_NMI: Final = 0x161
 EVENT_WINDOW: Final = 0x164  # an assisted guest can take an interrupt now
 EVENT_BLOCK: Final = 0x5F0  # a block was translated and will run next
@@ -63,7 +65,7 @@ class StopReason(enum.Enum):
 
 
 class Action(enum.IntEnum):
-    """What the engine does after Python has seen an event. Values are those of accel.c."""
+    """What the engine does after Python has seen an event. Values are those of the accelerator."""
 
     RESUME = 0  # go on from the state as it is
     DELIVER = 1  # deliver the event, or the exception passed to `inject`
@@ -74,7 +76,7 @@ Handler = Callable[[int, bytes], Action]
 
 
 class Kind(enum.IntEnum):
-    """Kinds of exit, as counted and traced; values are those of accel.c."""
+    """Kinds of exit, as counted and traced; values are those of the accelerator."""
 
     IN = 1
     OUT = 2

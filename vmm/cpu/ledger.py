@@ -7,7 +7,7 @@ from typing import Final
 from vmm.clock import host_ns
 from vmm.cpu.engine import Count, Kind, TraceCall
 
-CYCLE_NS: Final = {  # as in accel.c
+CYCLE_NS: Final = {  # as in the accelerator
     Kind.IN: 1000,
     Kind.OUT: 1000,
     Kind.MMIO_READ: 100,

@@ -233,7 +233,7 @@ class PortableEvents(Engine):
         return True
 
     def _assisted_window(self) -> bool:
-        """The window under hardware assistance, as accel.c has it; True: leave all else for later."""
+        """The window under hardware assistance, as the accelerator has it; True: leave all else for later."""
         if self._injected is not None:
             return False
         state = self.fetch().state

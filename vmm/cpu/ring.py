@@ -1,7 +1,7 @@
 """The last exits, in memory that outlives the machine's process: what a post-mortem shows.
 
 Each exit leaves one 48-byte record in a ring; the supervisor maps the same pages and reads them
-when the child died. Written by accel.c and by the portable engine alike.
+when the child died. Written by the accelerator and by the portable engine alike.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _ALIGNED: Final = 4096
 
 
 class ExitRecord(ctypes.Structure):
-    """struct record of accel.c. `a` and `b` depend on the kind: port and value, vector and error code."""
+    """struct record of accelerator.h. `a` and `b` go by the kind: port and value, vector and error code."""
 
     sequence: int
     time_ns: int

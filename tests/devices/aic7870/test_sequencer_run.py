@@ -138,7 +138,7 @@ def test_state_saved_in_the_middle_goes_on_the_same(hot: int) -> None:
         one.load(random_program(seed))
         one.run(37)
         other.registers.plain[:] = one.registers.plain
-        other.store, other.counter = one.store, one.counter
+        other.store, other.counter, other.queue[:] = one.store, one.counter, one.queue
         other.sequencer.load(one.sequencer.save())
         assert other.sequencer.save() == one.sequencer.save()
         one.run(50)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-END_TIMEOUT_S: Final = 10
+END_TIMEOUT_S: Final = 60
 SHOWN_BYTES: Final = 1500
 
 

@@ -237,7 +237,7 @@ class Rig:
         self.engine.commit()
         return self
 
-    def run(self, timeout_s: float = 10, slice_ns: int = SLICE_NS) -> StopReason:
+    def run(self, timeout_s: float = 60, slice_ns: int = SLICE_NS) -> StopReason:
         """Run until the guest halts for good, stops or shuts down."""
         give_up = time.monotonic() + timeout_s
         while time.monotonic() < give_up:

@@ -39,6 +39,7 @@ def encodings() -> list[bytes]:
     return one + two
 
 
+@pytest.mark.quick("32")
 @pytest.mark.parametrize("bits", [16, 32, 64])
 def test_no_privileged_or_sensitive_instruction_is_missing(bits: int) -> None:
     missing = []

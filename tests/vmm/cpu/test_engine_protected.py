@@ -235,7 +235,7 @@ def test_a_contributory_fault_on_delivery_is_a_double_fault(engine: str, first: 
     (r.BP, "try int3"),
 ])  # fmt: skip
 def test_a_benign_event_without_a_gate_gives_the_second_fault(engine: str, first: int, cause: str) -> None:
-    """EXT is set unless INT n is delivered, [SDM3] §6.13: QEMU never sets it, accel.c adds it."""
+    """EXT is set unless INT n is delivered, [SDM3] §6.13: QEMU never sets it, the accelerator adds it."""
     rig = run(engine, prot(DOUBLE_FAULT.format(first=first, cause=cause)))
     ext = 0 if first == r.BP else 1
     assert rig.briefs == [(r.NP, first * 8 + 2 + ext, 0)]

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
+from vmm.cli import probe as probe_module
 from vmm.cli import run_command, status
+
+
+@pytest.fixture(autouse=True, scope="module")
+def asked_once() -> Iterator[None]:
+    """Let the child work out the matrix once for all that is printed of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe_module, "ask", cache(probe_module.ask))
+        yield
 
 
 def test_the_bare_matrix_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,11 +28,13 @@ def records(binary: Path, engine: str, technique: str) -> list[bytes]:
     return [log[at : at + RECORD_BYTES] for at in range(0, len(log), RECORD_BYTES)]
 
 
+@pytest.mark.quick("0", "1")
 @pytest.mark.parametrize("seed", range(6))
 def test_random_code_does_the_same_translated(seed: int, accelerated: str, tmp_path: Path) -> None:
     compare(seed, accelerated, tmp_path)
 
 
+@pytest.mark.quick("6")
 @pytest.mark.parametrize("seed", range(6, 8))
 def test_random_code_does_the_same_translated_on_the_portable_engine(seed: int, tmp_path: Path) -> None:
     compare(seed, "portable", tmp_path)
