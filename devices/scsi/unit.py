@@ -18,6 +18,8 @@ import msgspec
 from devices.saved import fitting, require
 from devices.scsi.commands import (
     LONGEST_CDB,
+    MODE_SELECT_6,
+    MODE_SELECT_10,
     RELEASE_6,
     REQUEST_SENSE,
     RESERVE_6,
@@ -135,7 +137,8 @@ class ScsiUnit:
         if state.kind != REPLY:
             require(len(state.cdb) == LONGEST_CDB, self.name, "a CDB of another length")
         if state.kind == PARAMETERS:
-            require(state.cdb[0] in self._commands, self.name, "a command that there is not")
+            takes_list = state.cdb[0] in (MODE_SELECT_6, MODE_SELECT_10)
+            require(takes_list, self.name, "a list for a command that takes none")
         elif state.kind == READ:
             require(held <= MOST_AHEAD, self.name, "more data than are fetched ahead")
         elif state.kind != REPLY:
