@@ -18,6 +18,8 @@ import msgspec
 from devices.saved import fitting, require
 from devices.scsi.commands import (
     LONGEST_CDB,
+    MODE_SELECT_6,
+    MODE_SELECT_10,
     RELEASE_6,
     REQUEST_SENSE,
     RESERVE_6,
@@ -135,7 +137,8 @@ class ScsiUnit:
         if state.kind != REPLY:
             require(len(state.cdb) == LONGEST_CDB, self.name, "a CDB of another length")
         if state.kind == PARAMETERS:
-            require(state.cdb[0] in self._commands, self.name, "a command that there is not")
+            takes_list = state.cdb[0] in (MODE_SELECT_6, MODE_SELECT_10)
+            require(takes_list, self.name, "a list for a command that takes none")
         elif state.kind == READ:
             require(held <= MOST_AHEAD, self.name, "more data than are fetched ahead")
         elif state.kind != REPLY:
@@ -170,6 +173,10 @@ class ScsiUnit:
     def read_blocks(self, cdb: bytes, lba: int, blocks: int) -> bytes:
         """Return blocks as this command moves them, or raise one of HOST_ERRORS."""
         raise NotImplementedError
+
+    def read_into(self, cdb: bytes, lba: int, views: list[memoryview]) -> bool:
+        """Fill `views` with whole blocks, or raise as above; False if only `read_blocks` will do."""
+        return False
 
     def read_failure(self, lba: int) -> Sense:
         """Return why `read_blocks` raised."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,8 +20,10 @@ FEW = 4  # entries of a long tuple that are looked at one by one
 
 
 def mutated(state: Any, chance: random.Random) -> Any:  # noqa: ANN401 - any state
-    """Return `state` with something in it changed."""
-    return _replaced(state, chance.choice(list(_places(state, ()))), chance)
+    """Return `state` with something in it changed, or several things."""
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        state = with_change(state, chance.choice(list(_places(state, ()))), partial(_changed, chance))
+    return state
 
 
 def _places(value: Any, path: Path) -> Iterator[Path]:  # noqa: ANN401
@@ -38,21 +41,22 @@ def _places(value: Any, path: Path) -> Iterator[Path]:  # noqa: ANN401
             yield from _places(value[key], (*path, key))
 
 
-def _replaced(value: Any, path: Path, chance: random.Random) -> Any:  # noqa: ANN401
+def with_change(value: Any, path: Path, change: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+    """Return a state with another value at a place: names of fields, numbers of entries, keys."""
     if not path:
-        return _changed(value, chance)
+        return change(value)
     first, rest = path[0], path[1:]
     if isinstance(value, msgspec.Struct):
         name = str(first)
-        return msgspec.structs.replace(value, **{name: _replaced(getattr(value, name), rest, chance)})
+        return msgspec.structs.replace(value, **{name: with_change(getattr(value, name), rest, change)})
     if isinstance(value, dict):
-        return {**value, first: _replaced(value[first], rest, chance)}
+        return {**value, first: with_change(value[first], rest, change)}
     entries = list(value)
-    entries[int(first)] = _replaced(entries[int(first)], rest, chance)
+    entries[int(first)] = with_change(entries[int(first)], rest, change)
     return type(value)(*entries) if hasattr(value, "_fields") else tuple(entries)
 
 
-def _changed(value: Any, chance: random.Random) -> Any:  # noqa: ANN401 - a line for each type
+def _changed(chance: random.Random, value: Any) -> Any:  # noqa: ANN401 - a line for each type
     if chance.random() < 0.1:
         return chance.choice(OF_ANOTHER_TYPE)
     if isinstance(value, bool):

@@ -17,12 +17,13 @@ from devices.scsi.disk import ScsiDisk
 from devices.scsi.inquiry import cd_identity
 from devices.scsi.mmc import CdRom
 from devices.scsi.target import ScsiTarget
-from devices.scsi.task import GOOD
+from devices.scsi.task import GOOD, TaskState
+from devices.scsi.tasks import COMPARE, PARAMETERS, READ, REPLY, WRITE
 from devices.virtio import scsi
 from tests.devices.aic7870 import test_chip_fuzz
 from tests.devices.aic7870.rig import Rig, read10, write10
 from tests.devices.ide_rig import MemoryImage
-from tests.devices.mutations import mutated
+from tests.devices.mutations import mutated, with_change
 from tests.devices.virtio import test_fuzz as virtio_fuzz
 from tests.devices.virtio_rig import LUN0
 from tests.devices.virtio_rig import Rig as VirtioRig
@@ -31,8 +32,9 @@ BLOCKS = 1024
 BAD = 700
 AGAIN = 12  # states are made of one moment
 MODE_SELECT = bytes((0x15, 0x10, 0, 0, 24, 0))
-COMPARE = bytes((0x2F, 2, 0, 0, 0, 9, 0, 0, 3, 0))
-CDBS = (read10(2), read10(40, BAD - 20), write10(3), write10(90), MODE_SELECT, COMPARE, bytes(6))
+VERIFY = bytes((0x2F, 2, 0, 0, 0, 9, 0, 0, 3, 0))
+CDB = read10(1).ljust(16, b"\0")
+CDBS = (read10(2), read10(40, BAD - 20), write10(3), write10(90), MODE_SELECT, VERIFY, bytes(6))
 
 
 def targets() -> dict[int, ScsiTarget]:
@@ -44,14 +46,20 @@ def targets() -> dict[int, ScsiTarget]:
         0: ScsiTarget({0: ScsiDisk("disk", image), 1: disc}),
         3: ScsiTarget({0: ScsiDisk("other", MemoryImage(BLOCKS, read_only=True))}),
     }
-    for target in found.values():
-        for lun in target.units:
-            target.start(lun, bytes(6))
+    tell_of_reset(found)
     return found
 
 
+def tell_of_reset(found: dict[int, ScsiTarget]) -> None:
+    """Take the unit attention that any command would get first."""
+    for target in found.values():
+        for lun in target.units:
+            target.start(lun, bytes(6))
+            target.sense_data(lun)
+
+
 def refused(device: Any, bad: Any) -> bool:  # noqa: ANN401 - any device
-    """Load a state; return whether it was refused, and if so see that nothing has changed."""
+    """Load a state into a new device; return whether it was refused. Then nothing has changed."""
     before = device.save()
     try:
         device.load(bad)
@@ -67,7 +75,9 @@ def refused(device: Any, bad: Any) -> bool:  # noqa: ANN401 - any device
 def chip_rig(chance: random.Random) -> Rig:
     rig = Rig()
     rig.memory.data[: 1 << 16] = chance.randbytes(1 << 16)
-    rig.chip = Aic7870("scsi0", rig.memory, rig.clock, rig.line, targets(), rig.events)
+    found = targets()
+    rig.chip = Aic7870("scsi0", rig.memory, rig.clock, rig.line, found, rig.events)
+    tell_of_reset(found)
     rig.chip.set_master(True)
     rig.write(r.HCNTRL, r.PAUSE)
     rig.write(r.SXFRCTL1, 0x20 | r.ENSTIMER)
@@ -113,11 +123,11 @@ def chip_trial(seed: int) -> tuple[int, int]:
     rig = chip_rig(chance)
     into_a_command(rig, chance)
     moment = rig.chip.save()
+    assert not refused(chip_rig(chance).chip, moment)
     counted = [0, 0]
     for _ in range(AGAIN):
         there = chip_rig(chance)
         there.advance(rig.time.value_ns)
-        assert not refused(there.chip, moment)
         if refused(there.chip, mutated(moment, chance)):
             counted[0] += 1
         else:
@@ -136,6 +146,57 @@ def test_a_chip_refuses_what_does_not_fit_and_lives_with_the_rest(seed: int) -> 
 def test_a_chip_and_many_hostile_states(seed: int) -> None:
     found = [chip_trial(seed * 1000 + number) for number in range(40)]
     assert min(map(sum, zip(*found, strict=True))) > AGAIN  # both happen
+
+
+NEXUS = ("bus", "nexus")
+HELD = ("bus", "peripherals", 0, "disconnected", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("registers",), bytes(255)),
+        (("sequencer", "program"), bytes(2044)),
+        (("sequencer", "pc"), 512),
+        (("sequencer", "stack", 3), 512),
+        (("straps", "seeprom", "bits"), 8),  # of a command, where seven are the most before the last
+        (("straps", "seeprom", "shift"), 0x80),
+        (("data", "fifo"), bytes(257)),
+        (("scb", "queue_in"), bytes(17)),
+        (("bus", "nexus"), None),  # while the lines say that somebody is there
+        (("bus", "phase"), 0x20),
+        (("bus", "peripherals"), {}),
+        ((*NEXUS, "target"), 5),
+        ((*NEXUS, "cdb"), bytes(7)),
+        ((*NEXUS, "stage"), 1),  # in a task, with a CDB that is not whole
+        ((*NEXUS, "incoming"), b"\x80"),
+        ((*NEXUS, "position"), 1),
+        ((*NEXUS, "tag"), (0x23, 1)),
+        ((*HELD, "target"), 3),
+        ((*HELD, "cdb"), bytes(6) + b"\0"),
+        ((*HELD, "task", "lba"), BLOCKS),
+        ((*HELD, "task", "cdb"), b""),
+        ((*HELD, "lun"), 5),  # no unit, which has no READ under way
+    ],
+)
+def test_what_a_chip_cannot_be_is_refused(path: tuple[str | int, ...], value: object) -> None:
+    """A READ has let go of the bus, another is half sent, and the EEPROM has five bits of a command."""
+    rig = chip_rig(random.Random(0))
+    rig.chip.bus.peripherals[0].policy = f.BEFORE_DATA
+    rig.select(0)
+    rig.send(m.IDENTIFY | m.IDENTIFY_DISCONNECT)
+    rig.send(*read10(2), last=False)
+    assert rig.take() == m.DISCONNECT
+    rig.write(r.CLRSINT1, r.BUSFREE)
+    rig.select(3)
+    rig.send(m.IDENTIFY)
+    rig.send(*read10(2)[:3], last=False)
+    for _ in range(6):
+        for clock in (0, r.SEECK):
+            rig.write(r.SEECTL, r.SEEMS | r.SEECS | r.SEEDO | clock)
+    moment = rig.chip.save()
+    assert not refused(chip_rig(random.Random(0)).chip, moment)
+    assert refused(chip_rig(random.Random(0)).chip, with_change(moment, path, lambda old: value))
 
 
 # -- commands under way
@@ -164,13 +225,38 @@ def test_a_command_that_is_taken_up_moves_its_data(seed: int) -> None:
         target.check(lun, again.save())
 
 
+@pytest.mark.parametrize(
+    ("unit", "lun", "state"),
+    [
+        ("disk", 0, TaskState(kind=READ, cdb=CDB, lba=BLOCKS, blocks=1)),
+        ("disk", 0, TaskState(kind=COMPARE, cdb=CDB, lba=1, blocks=BLOCKS)),
+        ("disk", 0, TaskState(kind=READ, cdb=CDB[:10], lba=1, blocks=1)),
+        ("disk", 0, TaskState(kind=WRITE, cdb=CDB, lba=1, blocks=1, data=bytes(513))),
+        ("disk", 0, TaskState(kind=PARAMETERS, cdb=CDB[1:] + b"\0", left=4)),
+        ("disk", 0, TaskState(kind=PARAMETERS, cdb=CDB, left=1 << 20)),
+        ("disk", 0, TaskState(kind=REPLY, data=bytes(1 << 20))),
+        ("disk", 0, TaskState(kind="nothing")),
+        ("read-only disk", 0, TaskState(kind=WRITE, cdb=CDB, lba=1, blocks=1)),
+        ("CD-ROM", 1, TaskState(kind=WRITE, cdb=CDB, lba=1, blocks=1)),
+        ("CD-ROM", 1, TaskState(kind=PARAMETERS, cdb=CDB, left=4)),
+        ("no unit", 5, TaskState(kind=READ, cdb=CDB, lba=1, blocks=1)),
+    ],
+)
+def test_a_command_that_a_unit_cannot_have_is_refused(unit: str, lun: int, state: TaskState) -> None:
+    target = targets()[3 if unit.startswith("read-only") else 0]
+    with pytest.raises(StateError):
+        target.check(lun, state)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_units_refuse_what_does_not_fit(seed: int) -> None:
     chance = random.Random(seed)
     target = targets()[0]
     target.start(chance.randrange(2), chance.choice((b"\xee", bytes(6), MODE_SELECT)))
     moment = target.save()
+    assert not refused(targets()[0], moment)
     for _ in range(20):
+        target = targets()[0]
         if not refused(target, mutated(moment, chance)):
             for lun in range(3):
                 for cdb in (bytes((3, 0, 0, 0, 18, 0)), bytes((0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8, 0)), *CDBS):
@@ -189,7 +275,9 @@ def test_a_virtio_host_refuses_what_does_not_fit_and_lives_with_the_rest(seed: i
         virtio_fuzz.ask(rig, chance)
         rig.kick()
     moment = rig.host.save()
+    assert not refused(virtio_fuzz.bench(chance).host, moment)
     for _ in range(20):
+        rig = virtio_fuzz.bench(chance)
         if refused(rig.host, mutated(moment, chance)):
             continue
         for _ in range(10):
