@@ -270,11 +270,12 @@ def test_the_register_map_has_every_register_and_bit() -> None:
         assert all(f"`{bit.name}`" in found for bit in bits_of(row))
 
 
+@pytest.mark.timeout(700)
 def test_site_builds_without_warnings(tmp_path: Path) -> None:
     if importlib.util.find_spec("sphinx") is None:
         raise MissingError("Sphinx is missing (pip install -e '.[docs]')")
     run_tool(
         sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "doctrees",
-        DOCS, tmp_path / "html",
+        DOCS, tmp_path / "html", timeout_s=600,
     )  # fmt: skip
     assert (tmp_path / "html" / "index.html").is_file()

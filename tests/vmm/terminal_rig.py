@@ -97,6 +97,13 @@ class Terminal:
         before, found, self.seen = self.seen.partition(text)
         return before + found
 
+    def shows(self, text: bytes, within_s: float) -> bool:
+        """Whether `text` comes in that time."""
+        deadline = time.monotonic() + within_s
+        while text not in self.seen and time.monotonic() < deadline:
+            self.read()
+        return text in self.seen
+
     def end(self) -> int:
         """Wait for the end, reading all; return the status."""
         deadline = time.monotonic() + 60
