@@ -6,7 +6,7 @@ addresses; `vmm/machine.py` plugs it in. A guest access never raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -130,6 +130,16 @@ class GuestMemory(Protocol):
 
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Store `data`; what falls outside RAM is dropped."""
+
+
+class ScatteredMemory(GuestMemory, Protocol):
+    """Guest memory of a bus master whose transfers are lists of runs: (address, length) each."""
+
+    def views(self, runs: Sequence[tuple[int, int]]) -> list[memoryview] | None:
+        """Return the RAM itself, a view a run; None if some run is not RAM from end to end."""
+
+    def written(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Say that what `views` returned for `runs` has been written to."""
 
 
 class TraceEvent(msgspec.Struct, frozen=True, tag=True):

@@ -26,6 +26,7 @@ _NO_LOCKS_HERE: Final = (errno.ENOLCK, errno.ENOTSUP)
 _CREATE_MODE: Final = 0o666
 _MAX_OFFSET: Final = (1 << 63) - 1  # off_t
 _OWNERS_MODE: Final = 0o600
+_MOST_VIEWS: Final = 1024  # of one preadv(2): IOV_MAX of Linux
 
 
 class ByteFile(Protocol):
@@ -42,6 +43,9 @@ class ByteFile(Protocol):
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` exactly; raise DiskError where the file ends sooner."""
+
+    def scatter(self, offset: int, views: list[memoryview]) -> None:
+        """Fill the views exactly, one after the other; raise DiskError where the file ends sooner."""
 
     def stored(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
         """Yield (offset, length) of what takes room on the host in a range; the rest is zeros."""
@@ -153,6 +157,20 @@ class HostFile:
                 raise self._ends_before(offset)
             offset += moved
             view = view[moved:]
+
+    def scatter(self, offset: int, views: list[memoryview]) -> None:
+        """Fill the views exactly, one after the other."""
+        for first in range(0, len(views), _MOST_VIEWS):
+            some = views[first : first + _MOST_VIEWS]
+            length = sum(map(len, some))
+            if offset > _MAX_OFFSET - length:
+                raise self._ends_before(offset)
+            if os.preadv(self._descriptor, some, offset) == length:
+                offset += length
+                continue
+            for view in some:
+                self.read_into(offset, view)
+                offset += len(view)
 
     def _ends_before(self, offset: int) -> DiskError:
         return DiskError(

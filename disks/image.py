@@ -37,6 +37,14 @@ class BlockImage(Protocol):
         """Flush and release the file. Idempotent."""
 
 
+@runtime_checkable
+class DirectImage(Protocol):
+    """An image whose sectors lie in a row on the host, so that memory can be filled without a copy."""
+
+    def read_into(self, lba: int, views: list[memoryview]) -> None:
+        """Fill the views, one after the other, with whole sectors from `lba` on; fail as `read` does."""
+
+
 def check_range(size_bytes: int, lba: int, sectors: int) -> None:
     """Raise ValueError unless the sectors lie inside an image of `size_bytes`."""
     if lba < 0 or sectors < 0 or (lba + sectors) * SECTOR_BYTES > size_bytes:

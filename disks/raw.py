@@ -30,6 +30,11 @@ class LinearImage(FileImage):
         check_range(self._size_bytes, lba, sectors)
         return self._file.read_at(lba * SECTOR_BYTES, sectors * SECTOR_BYTES)
 
+    def read_into(self, lba: int, views: list[memoryview]) -> None:
+        """Fill the views with whole sectors."""
+        check_range(self._size_bytes, lba, sum(map(len, views)) // SECTOR_BYTES)
+        self._file.scatter(lba * SECTOR_BYTES, views)
+
     def write(self, lba: int, data: bytes | bytearray | memoryview) -> None:
         """Store whole sectors."""
         if self._file.read_only:

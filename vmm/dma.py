@@ -6,14 +6,13 @@ a device's register.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from vmm.memory import Memory
+from vmm.memory import SHADOW_END, Memory
 
 
 class BusMasterMemory:
-    """The `GuestMemory` of PCI and ISA bus masters."""
+    """The `ScatteredMemory` of PCI and ISA bus masters."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -21,6 +20,9 @@ class BusMasterMemory:
     def read(self, address: int, length: int) -> bytes:
         """Return `length` bytes; windows read as FFh."""
         memory = self._memory
+        end = address + length
+        if address >= SHADOW_END and end <= memory.ram_bytes:  # nearly always: with no call of another
+            return memory.mapping[address:end]
         if memory.is_ram(address, length):
             return memory.read(address, length)
         return b"".join(
@@ -31,10 +33,26 @@ class BusMasterMemory:
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Store `data`; what falls on a window is dropped."""
         memory = self._memory
-        if memory.is_ram(address, len(data)):
+        length = len(data)
+        end = address + length
+        if address >= SHADOW_END and end <= memory.ram_bytes:
+            memory.ram[address:end] = data
+            memory.on_write(address, length)
+            return
+        if memory.is_ram(address, length):
             memory.write(address, data)
             return
         view = memoryview(data)
-        for at, size in memory.pieces(address, len(data)):
+        for at, size in memory.pieces(address, length):
             if not memory.is_window(at):
                 memory.write(at, view[at - address : at - address + size])
+
+    def views(self, runs: Sequence[tuple[int, int]]) -> list[memoryview] | None:
+        """Return the RAM itself, a view a run; None if some run is not RAM from end to end."""
+        return self._memory.views(runs)
+
+    def written(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Have code that was translated from the runs forgotten."""
+        on_write = self._memory.on_write
+        for address, length in runs:
+            on_write(address, length)

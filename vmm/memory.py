@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from devices.backplane import PortDevice
@@ -99,9 +99,9 @@ class Memory:
                 f"memory of {ram_bytes} bytes: allowed are 1M to {TOP_OF_RAM_MAX // MIB}M, in 4K steps"
             )
         self.ram_bytes = ram_bytes
-        self._mapping = mmap.mmap(-1, ram_bytes)
-        self.ram = memoryview(self._mapping)
-        self._host = _host_address(self._mapping)
+        self.mapping = mmap.mmap(-1, ram_bytes)
+        self.ram = memoryview(self.mapping)
+        self._host = _host_address(self.mapping)
         self._roms: list[tuple[int, mmap.mmap]] = []
         self.monitor: mmap.mmap | None = None
         self.windows: list[Window] = []
@@ -166,11 +166,22 @@ class Memory:
             return address >= 0
         return False
 
+    def views(self, runs: Sequence[tuple[int, int]]) -> list[memoryview] | None:
+        """Return RAM as it lies, a view a run; None unless `is_ram` holds for each."""
+        top, ram = self.ram_bytes, self.ram
+        views = []
+        for address, length in runs:
+            end = address + length
+            if end > top or (address < SHADOW_END and not self.is_ram(address, length)):
+                return None
+            views.append(ram[address:end])
+        return views
+
     def read(self, address: int, length: int) -> bytes:
         """Return `length` bytes from physical `address`."""
         end = address + length
         if end <= CONVENTIONAL_END or (address >= SHADOW_FIRST and end <= self.ram_bytes):
-            return self._mapping[address:end]
+            return self.mapping[address:end]
         return b"".join(self._read_piece(a, n) for a, n in self.pieces(address, length))
 
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from devices.aic7870.chip import Aic7870
 from devices.aic7870.faults import NEVER, Fault
 from devices.aic7870.function import IO_BYTES, Aic7870Function
-from devices.backplane import Clock, Device, GuestMemory, IrqLine, PortDevice, Tracer
+from devices.backplane import Clock, Device, IrqLine, PortDevice, ScatteredMemory, Tracer
 from devices.pci.bus import PciBus
 from devices.pci.interrupts import PciInterruptRouter
 from devices.pci.option_rom import MoveWindow, OptionRom
@@ -52,7 +52,7 @@ class Backplane(NamedTuple):
 
     pci: PciBus
     router: PciInterruptRouter
-    memory: GuestMemory
+    memory: ScatteredMemory
     clock: Clock
     move_ports: MovePorts
     move_window: MoveWindow

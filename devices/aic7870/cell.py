@@ -151,19 +151,16 @@ class ScsiCell:
         status1, lines = self.status1, bus.phase
         if status1 & REQINIT and self.expected != lines:
             status1 |= PHASEMIS
-        if bus.nexus is not None:
-            lines |= BSY_REQ if bus.request else BSY_LINE
-            if self._pio.acknowledging:
-                lines |= ACK_LINE
+        if bus.request:
+            lines |= BSY_REQ
+        elif bus.nexus is not None:
+            lines |= BSY_LINE | ACK_LINE if self._pio.acknowledging else BSY_LINE
         elif self.status0 & SELINGO and not status1 & SELTO:
             lines |= SEL_LINE
         if bus.attention:
             lines |= ATN_LINE
-        if plain[SSTAT1] != status1 or plain[SCSISIGI] != lines:
-            plain[SSTAT1], plain[SCSISIGI] = status1, lines
-            if (status1 & plain[SIMODE1] != 0) is not self._interrupts.scsi or plain[SIMODE0]:
-                self._interrupt()
-        elif plain[SIMODE0]:
+        plain[SSTAT1], plain[SCSISIGI] = status1, lines
+        if plain[SIMODE0] or (status1 & plain[SIMODE1] != 0) is not self._interrupts.scsi:
             self._interrupt()
 
     def _interrupt(self) -> None:

@@ -27,6 +27,7 @@ from devices.aic7870.interrupts import Interrupts, InterruptState
 from devices.aic7870.nexus import COMPLETE, Nexus
 from devices.aic7870.peripheral import Peripheral, Target
 from devices.aic7870.register_file import REGISTERS, SCB_WINDOW, SCRATCH, Keeping, RegisterFile
+from devices.aic7870.registers import BITBUCKET, SXFRCTL1
 from devices.aic7870.scb import ScbMemory, ScbState
 from devices.aic7870.sequencer import Sequencer, SequencerState
 from devices.aic7870.straps import Straps, StrapsState
@@ -172,6 +173,8 @@ class Aic7870:
 
     def read(self, offset: int, size: int) -> int:
         """Guest read: bytes in order."""
+        if size == 1 and self._only_shows(offset):
+            return self.registers.plain[offset]
         value = 0
         for at in range(size):
             value |= self._read_byte(offset + at) << 8 * at
@@ -183,6 +186,13 @@ class Aic7870:
         for at in range(size):
             self._write_byte(offset + at, value >> 8 * at & 0xFF)
         self.settle()
+
+    def _only_shows(self, address: int) -> bool:
+        """Tell whether nothing follows from reading a register, for nobody holds the sequencer."""
+        registers = self.registers
+        if address >= REGISTERS or registers.readers[address] is not None or address in SCB_WINDOW:
+            return False
+        return self.sequencer.watcher is None and not registers.plain[SXFRCTL1] & BITBUCKET
 
     def _read_byte(self, address: int) -> int:
         if address in SEQUENCER:
@@ -215,7 +225,7 @@ class Aic7870:
         if self._settling:
             return
         self._settling = True
-        if self.registers.plain[r.SXFRCTL1] & r.BITBUCKET:
+        if self.registers.plain[SXFRCTL1] & BITBUCKET:
             self.cell.discard()
             self.cell.update()
         if self.interrupts.paused():

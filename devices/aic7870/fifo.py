@@ -106,10 +106,9 @@ class DataPath:
         self.request()
 
     def _empty(self) -> None:
-        if self._fifo or self._flushing:
-            self._registers.epoch += 1
-            self._fifo.clear()
-            self._flushing = False
+        self._registers.epoch += 1
+        self._fifo.clear()
+        self._flushing = False
 
     # --- registers -----------------------------------------------------------------------------
 
@@ -117,7 +116,7 @@ class DataPath:
         plain = self._plain
         plain[DFCNTRL] = value & DFCNTRL_KEPT
         if value & FIFO_ORDERS:
-            if value & FIFORESET:
+            if value & FIFORESET and (self._fifo or self._flushing):
                 self._empty()
             if value & FIFOFLUSH and not value & DIRECTION and self._fifo:
                 self._flushing = True
@@ -165,32 +164,33 @@ class DataPath:
         return data
 
     def _push_byte(self, value: int) -> None:
-        self._put(bytes((value,)))
+        """Push a byte, or lose it. An engine that is on looks where 8 are full, or STCNT are there."""
+        fifo, control = self._fifo, self._plain[DFCNTRL]
+        if len(fifo) >= FIFO_BYTES:
+            return
+        fifo.append(value)
+        self._registers.epoch += 1
+        if control & (SCSIEN | HDMAEN):
+            level, wanted = len(fifo), self._words[STCNT_WORD] & COUNT_BITS
+            if not level % QUADWORD or (level >= wanted and (wanted or control & OUTWARD != OUTWARD)):
+                self.request()
 
     def _put(self, data: bytes | bytearray) -> int:
-        """Push bytes, up to one by which the sequencer may have been stopped; return how many.
-
-        Those for which there is no room are lost. An engine that is on looks where eight bytes are full,
-        and where STCNT are there.
-        """
-        fifo, registers, control = self._fifo, self._registers, self._plain[DFCNTRL]
-        at, length = 0, len(data)
-        while at < length:
-            level = len(fifo)
-            step = min(length - at, FIFO_BYTES - level)
+        """Push bytes, up to one by which the sequencer may have been stopped; return how many."""
+        fifo, registers, length = self._fifo, self._registers, len(data)
+        level = len(fifo)
+        silent = level + length <= FIFO_BYTES
+        if silent and self._plain[DFCNTRL] & (SCSIEN | HDMAEN):
             wanted = self._words[STCNT_WORD] & COUNT_BITS
-            looks = control & (SCSIEN | HDMAEN) and (wanted or control & OUTWARD != OUTWARD)
-            if looks:
-                step = min(step, QUADWORD - level % QUADWORD, max(wanted - level, 1))
-            if not step:
-                break
-            fifo += data[at : at + step]
-            registers.epoch += step
-            at += step
-            if looks and (not (level + step) % QUADWORD or level + step >= wanted):
-                self.request()
-                if registers.attention:
-                    return at
+            silent = level % QUADWORD + length < QUADWORD and level + length < wanted
+        if silent:
+            fifo += data
+            registers.epoch += length
+            return length
+        for count, value in enumerate(data, 1):
+            self._push_byte(value)
+            if registers.attention:
+                return count
         return length
 
     # --- movement ------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ class DataPath:
     def _move_scsi(self, control: int) -> bool:
         """Run both engines until one side has enough; tell whether the cell shows something else then."""
         bus, words, cell = self._bus, self._words, self._cell
-        expected, status = cell.expected, cell.status1
+        expected, status, phase, request = cell.expected, cell.status1, bus.phase, bus.request
         host = control & HDMAEN != 0 and self._master
         if control & DIRECTION:
             if expected & IO_LINE:
@@ -237,11 +237,9 @@ class DataPath:
             if slices == SLICES_AT_ONCE:
                 break
             left = words[STCNT_WORD] & COUNT_BITS
-        if bus.request:
-            if slices:
-                cell.status1 |= REQINIT
-            return cell.status1 != status or bus.phase != expected
-        return cell.status1 != status or slices > 0
+        if slices and bus.request:
+            cell.status1 |= REQINIT
+        return cell.status1 != status or bus.phase != phase or bus.request is not request
 
     def _receive(self, left: int, host: bool) -> bool:
         """Take a slice from the target to memory or to the FIFO; False if there is no room, or no more."""

@@ -225,7 +225,7 @@ class Sequencer:
 
         What is left at the limit goes on at the next run; the tracer hears of it once a program.
         """
-        if self._running or self._stopped():
+        if self._running or limit <= 0 or self._stopped():
             return 0
         if self._waiting.begin() and self.watcher is None and not self.seqctl & reg.STEP:
             return 0
@@ -233,9 +233,11 @@ class Sequencer:
         self._over = self.registers.attention = False
         executed = 0
         try:
-            while executed < limit and not self._over and not self._stopped():
+            while True:
                 once = self._run_watched if self._watched() else self._run_free
                 executed += once(limit - executed)
+                if self._over or executed >= limit or self._stopped():
+                    break
         finally:
             self._running = False
         if executed >= limit and not self._over:

@@ -56,7 +56,7 @@ from devices.scsi.unit import (
     accept,
 )
 from disks.errors import HOST_ERRORS
-from disks.image import SECTOR_BYTES, BlockImage
+from disks.image import SECTOR_BYTES, BlockImage, DirectImage
 
 BLOCK: Final = SECTOR_BYTES
 MOST_BLOCKS: Final = 0xFFFF  # of one command; as many as READ(10) can name
@@ -89,6 +89,7 @@ class ScsiDisk(ScsiUnit):
     def __init__(self, name: str, image: BlockImage, identity: InquiryIdentity | None = None) -> None:
         super().__init__(name)
         self._image = image
+        self._direct = image if isinstance(image, DirectImage) else None
         self._identity = identity or disk_identity(name)
         self.blocks = image.size_bytes // BLOCK
         self._write_cache = True
@@ -162,6 +163,13 @@ class ScsiDisk(ScsiUnit):
     def read_blocks(self, cdb: bytes, lba: int, blocks: int) -> bytes:
         """Return blocks of the image."""
         return self._image.read(lba, blocks)
+
+    def read_into(self, cdb: bytes, lba: int, views: list[memoryview]) -> bool:
+        """Have an image that can fill the views itself, without a copy."""
+        if self._direct is None:
+            return False
+        self._direct.read_into(lba, views)
+        return True
 
     def write_blocks(self, lba: int, data: Data) -> None:
         """Store blocks on the image."""

@@ -43,6 +43,9 @@ class BlockUnit(Protocol):
     def read_blocks(self, cdb: bytes, lba: int, blocks: int) -> bytes:
         """Return blocks as this command moves them, or raise one of HOST_ERRORS."""
 
+    def read_into(self, cdb: bytes, lba: int, views: list[memoryview]) -> bool:
+        """Fill `views` with whole blocks, or raise as above; False if only `read_blocks` will do."""
+
     def read_failure(self, lba: int) -> Sense:
         """Return why `read_blocks` raised."""
 
@@ -133,6 +136,22 @@ class ReadTask:
             pieces.append(piece)
         self.data_in -= limit - wanted if self.data_in else 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def fill(self, views: list[memoryview]) -> bool:
+        """Give all that the views hold straight into them; False if they have to be filled from `give`."""
+        length = sum(map(len, views))
+        blocks, odd = divmod(length, self._block)
+        if odd or blocks > self._blocks or self._position < len(self._ahead):
+            return False
+        try:
+            if not self._unit.read_into(self._cdb, self._lba, views):
+                return False
+        except HOST_ERRORS:
+            return False
+        self._lba += blocks
+        self._blocks -= blocks
+        self.data_in -= length
+        return True
 
     def take(self, data: Data) -> None:
         """Want nothing."""

@@ -174,6 +174,10 @@ class ScsiUnit:
         """Return blocks as this command moves them, or raise one of HOST_ERRORS."""
         raise NotImplementedError
 
+    def read_into(self, cdb: bytes, lba: int, views: list[memoryview]) -> bool:
+        """Fill `views` with whole blocks, or raise as above; False if only `read_blocks` will do."""
+        return False
+
     def read_failure(self, lba: int) -> Sense:
         """Return why `read_blocks` raised."""
         return UNRECOVERED_READ.at(lba)

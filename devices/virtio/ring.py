@@ -36,11 +36,16 @@ USED_BYTES: Final = 8
 
 MOST_DESCRIPTORS: Final = 1024  # of one chain, an indirect table's included
 MOST_CHAIN_BYTES: Final = 1 << 32  # [VIRTIO-1.1] §2.6.5
+SHORT_TABLE: Final = 8 * DESCRIPTOR_BYTES  # is followed as fast as it is taken apart
 LEGACY_ALIGN: Final = 0x1000  # [VIRTIO-1.1] §4.1.5.1.3.1
 PFN_SHIFT: Final = 12
 
 ADDRESS_BITS: Final = 64
 Address = Annotated[int, msgspec.Meta(ge=0)]
+_SEGMENT: Final = struct.Struct("<QI4x")
+_FOLLOWING: Final = bytes(at + 1 & 0xFF for at in range(MOST_DESCRIPTORS))  # next, in a table in order
+_FOLLOWING_HIGH: Final = bytes(at + 1 >> 8 for at in range(MOST_DESCRIPTORS))
+
 Segments = list[tuple[int, int]]
 """Runs of guest memory: address and length."""
 
@@ -85,7 +90,6 @@ class Virtqueue:
         self.desc = self.driver = self.device = 0
         self.kicked = False
         self._next_avail = self._next_used = 0
-        self._table = b""
 
     def set_page(self, page: int) -> None:
         """Place the whole queue in the legacy way, [VIRTIO-1.1] §2.6.2; page 0 takes it away."""
@@ -105,20 +109,22 @@ class Virtqueue:
 
     def available(self, features: int) -> list[int]:
         """Take all buffers that the driver has made available; return the heads of their chains."""
-        _, index = _AVAIL_HEAD.unpack(self._memory.read(self.driver, AVAIL_RING))
-        first, size = self._next_avail, self.size
+        memory, first, size = self._memory, self._next_avail, self.size
+        _, index = _AVAIL_HEAD.unpack(memory.read(self.driver, AVAIL_RING))
         pending = index - first & 0xFFFF
         if pending > size:
             raise RingError("available index runs ahead of the queue")
         if not pending:
             return []
-        ring = struct.unpack(f"<{size}H", self._memory.read(self.driver + AVAIL_RING, 2 * size))
-        heads = [ring[at % size] for at in range(first, first + pending)]
-        self._table = self._memory.read(self.desc, DESCRIPTOR_BYTES * size)
+        at, ring = first % size, self.driver + AVAIL_RING
+        fits = min(pending, size - at)
+        taken = memory.read(ring + 2 * at, 2 * fits)
+        if fits < pending:  # the ring wraps
+            taken += memory.read(ring, 2 * (pending - fits))
         self._next_avail = index
         if features & VIRTIO_F_EVENT_IDX:  # tell of the next buffer, §2.6.10
-            self._memory.write(self.device + USED_RING + USED_BYTES * size, index.to_bytes(2, "little"))
-        return heads
+            memory.write(self.device + USED_RING + USED_BYTES * size, index.to_bytes(2, "little"))
+        return list(struct.unpack(f"<{pending}H", taken))
 
     def leave(self, buffers: int) -> None:
         """Leave so many of the buffers taken last, as if their notification were still to come."""
@@ -129,8 +135,8 @@ class Virtqueue:
         """Follow the chain that starts at `head`."""
         readable: Segments = []
         writable: Segments = []
-        table, limit, index, total = self._table, self.size, head, 0
-        direct = True
+        limit, index, total, direct = self.size, head, 0, True
+        table = self._memory.read(self.desc, DESCRIPTOR_BYTES * limit)
         for _ in range(MOST_DESCRIPTORS):
             if index >= limit:
                 raise RingError("descriptor outside its table")
@@ -139,6 +145,8 @@ class Virtqueue:
                 if not direct or flags & DESC_NEXT or not features & VIRTIO_F_INDIRECT_DESC:
                     raise RingError("indirect descriptor where none may be")
                 table = self._indirect(address, length)
+                if length > SHORT_TABLE and index == head and (usual := _in_order(head, table)):
+                    return usual
                 limit, index, direct = len(table) // DESCRIPTOR_BYTES, 0, False
                 continue
             if flags & DESC_WRITE:
@@ -208,4 +216,19 @@ class Virtqueue:
         self.size, self.enabled, self.kicked = state.size, state.enabled, state.kicked
         self.desc, self.driver, self.device = state.desc, state.driver, state.device
         self._next_avail, self._next_used = state.next_avail, state.next_used
-        self._table = b""
+
+
+def _in_order(head: int, table: bytes) -> Chain | None:
+    """Take a table apart whose descriptors follow one another, as drivers make them; None for another."""
+    flags, flags_high, following, following_high = (table[at::DESCRIPTOR_BYTES] for at in range(12, 16))
+    last = len(flags) - 1
+    readable = flags.count(DESC_NEXT)
+    usual = bytes((DESC_NEXT,)) * readable + bytes((DESC_NEXT | DESC_WRITE,)) * (last - readable)
+    if flags != usual + bytes((DESC_WRITE,)) or any(flags_high):
+        return None
+    if following[:last] != _FOLLOWING[:last] or following_high[:last] != _FOLLOWING_HIGH[:last]:
+        return None
+    segments = list(_SEGMENT.iter_unpack(table))
+    if sum(length for _, length in segments) > MOST_CHAIN_BYTES:
+        return None
+    return Chain(head, segments[:readable], segments[readable:])

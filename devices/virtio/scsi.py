@@ -19,7 +19,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from devices.backplane import Clock, DeviceState, GuestMemory, IrqLine, Timer, Tracer
+from devices.backplane import Clock, DeviceState, IrqLine, ScatteredMemory, Timer, Tracer
 from devices.saved import Natural, fitting
 from devices.scsi import commands as op
 from devices.scsi.commands import length_of
@@ -27,6 +27,7 @@ from devices.scsi.disk import BLOCK, BYTCHK, FUA
 from devices.scsi.events import ScsiStatus, command_event
 from devices.scsi.target import ScsiTarget
 from devices.scsi.task import CHECK_CONDITION, FIRST_LUN, Task
+from devices.scsi.tasks import ReadTask
 from devices.virtio.ring import Chain, RingError, Segments
 from devices.virtio.segments import cut, gather, room, scatter
 from devices.virtio.transport import VirtioTransport, VirtioTransportState
@@ -35,7 +36,7 @@ from devices.virtio.well_known import WellKnownTarget
 # Queues, [VIRTIO-1.1] §5.6.2
 CONTROL_QUEUE: Final = 0
 EVENT_QUEUE: Final = 1
-QUEUE_SIZES: Final = (64, 64, 128)  # control, event, one request queue
+QUEUE_SIZES: Final = (64, 64, 256)  # control, event, one request queue
 
 # Device configuration, [VIRTIO-1.1] §5.6.4
 _CONFIG: Final = struct.Struct("<7IHHI")
@@ -45,14 +46,15 @@ DEFAULT_SENSE_SIZE: Final = 96
 DEFAULT_CDB_SIZE: Final = 32
 MOST_SENSE_SIZE: Final = 0xFFFF
 MOST_CDB_SIZE: Final = 0xFF
-SEGMENTS: Final = 126  # with header and response a whole request queue
+SEGMENTS: Final = 254  # with header and response a whole request queue
 MOST_DATA_BYTES: Final = 8 << 20  # of one request
 MAX_SECTORS: Final = MOST_DATA_BYTES // 512
+COMMANDS_PER_LUN: Final = 128
 EVENT_BYTES: Final = 16
 MAX_TARGET: Final = 15
 MAX_LUN: Final = 255
 
-SLICE_BYTES: Final = 0x4_0000
+SLICE_BYTES: Final = 0x8_0000
 AT_ONCE_BYTES: Final = 32 << 20  # work for one notification, as bytes of the medium
 FLUSH_BYTES: Final = 4 << 20  # what it counts that a command makes things durable
 GO_ON_NS: Final = 1_000_000  # until the rest of the requests
@@ -123,7 +125,7 @@ class VirtioScsi:
     def __init__(
         self,
         name: str,
-        memory: GuestMemory,
+        memory: ScatteredMemory,
         clock: Clock,
         irq: IrqLine,
         targets: Mapping[int, ScsiTarget],
@@ -159,7 +161,7 @@ class VirtioScsi:
             len(QUEUE_SIZES) - 2,
             SEGMENTS,
             MAX_SECTORS,
-            QUEUE_SIZES[-1],
+            COMMANDS_PER_LUN,
             EVENT_BYTES,
             self._sense_size,
             self._cdb_size,
@@ -252,9 +254,13 @@ class VirtioScsi:
         """Move the data of a command, a slice at a time; return how much."""
         memory, moved = self._memory, 0
         while task.data_in:
-            piece, data_in = cut(data_in, min(task.data_in, SLICE_BYTES))
-            data = task.give(room(piece))
-            if len(data) < room(piece):  # the unit has met a block that it cannot read
+            wanted = min(task.data_in, SLICE_BYTES)
+            piece, data_in = cut(data_in, wanted)
+            if isinstance(task, ReadTask) and self._filled(task, piece):
+                moved += wanted
+                continue
+            data = task.give(wanted)
+            if len(data) < wanted:  # the unit has met a block that it cannot read
                 piece, again = cut(piece, len(data))
                 data_in = again + data_in
             if not data:
@@ -262,10 +268,20 @@ class VirtioScsi:
             scatter(memory, piece, data)
             moved += len(data)
         while task.data_out:
-            piece, data_out = cut(data_out, min(task.data_out, SLICE_BYTES))
+            wanted = min(task.data_out, SLICE_BYTES)
+            piece, data_out = cut(data_out, wanted)
             task.take(gather(memory, piece))
-            moved += room(piece)
+            moved += wanted
         return moved
+
+    def _filled(self, task: ReadTask, piece: Segments) -> bool:
+        """Have blocks read into guest memory itself; False if they have to go by way of a copy."""
+        views = self._memory.views(piece)
+        if views is None:
+            return False
+        filled = task.fill(views)
+        self._memory.written(piece)  # of a read that failed a part may be there
+        return filled
 
     def _addressed(self, request: bytes) -> tuple[ScsiTarget | WellKnownTarget | None, int]:
         """Return the target and the logical unit that an 8-byte LUN field names."""

@@ -8,13 +8,18 @@ Sources:
 
 from __future__ import annotations
 
-from devices.backplane import GuestMemory
+from operator import itemgetter
+from typing import Final
+
+from devices.backplane import ScatteredMemory
 from devices.virtio.ring import RingError, Segments
+
+_LENGTH: Final = itemgetter(1)
 
 
 def room(segments: Segments) -> int:
     """Return the bytes of all segments."""
-    return sum(length for _, length in segments)
+    return sum(map(_LENGTH, segments))
 
 
 def cut(segments: Segments, length: int) -> tuple[Segments, Segments]:
@@ -25,31 +30,42 @@ def cut(segments: Segments, length: int) -> tuple[Segments, Segments]:
     """
     if segments and segments[0][1] == length:
         return segments[:1], segments[1:]
+    if length == room(segments):
+        return segments, []
     for number, (address, size) in enumerate(segments):
         if length <= size:
             front = [*segments[:number], (address, length)]
             behind = [(address + length, size - length)] if length < size else []
             return front, behind + segments[number + 1 :]
         length -= size
-    if length:
-        raise RingError("buffer too short for its header")
-    return segments, []
+    raise RingError("buffer too short for its header")
 
 
-def gather(memory: GuestMemory, segments: Segments) -> bytes:
+def gather(memory: ScatteredMemory, segments: Segments) -> bytes:
     """Read the segments one after the other."""
     if len(segments) == 1:
         return memory.read(*segments[0])
+    views = memory.views(segments)
+    if views is not None:
+        return b"".join(views)
     return b"".join([memory.read(address, length) for address, length in segments])
 
 
-def scatter(memory: GuestMemory, segments: Segments, data: bytes) -> None:
+def scatter(memory: ScatteredMemory, segments: Segments, data: bytes) -> None:
     """Write `data` to the segments, which have as many bytes."""
     if len(segments) == 1:
         memory.write(segments[0][0], data)
         return
-    view = memoryview(data)
+    source = memoryview(data)
     at = 0
-    for address, length in segments:
-        memory.write(address, view[at : at + length])
-        at += length
+    views = memory.views(segments)
+    if views is None:
+        for address, length in segments:
+            memory.write(address, source[at : at + length])
+            at += length
+        return
+    for view in views:
+        end = at + len(view)
+        view[:] = source[at:end]
+        at = end
+    memory.written(segments)

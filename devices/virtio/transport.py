@@ -287,22 +287,28 @@ class VirtioTransport:
     def _kick(self, number: int) -> None:
         if number < len(self.queues):
             self.queues[number].kicked = True
-            self.run()
+            if self._may_run():
+                self._work_off(number)
 
     def run(self) -> None:
-        """Work off the queues that were notified, if the device may run now.
-
-        Legacy drivers use a queue before DRIVER_OK, [VIRTIO-1.1] §3.1.2.
-        """
-        if not self._master or not (self.status & r.DRIVER_OK or self._by_page):
-            return
+        """Work off the queues whose notifications were held back, or of which buffers are left."""
         for number, queue in enumerate(self.queues):
-            if queue.kicked and not self.status & r.DEVICE_NEEDS_RESET:
-                queue.kicked = False
-                if queue.enabled and not self._device.holds(number):
-                    self._work_off(number, queue)
+            if queue.kicked and self._may_run():
+                self._work_off(number)
 
-    def _work_off(self, number: int, queue: Virtqueue) -> None:
+    def _may_run(self) -> bool:
+        """Say whether the device works: a legacy driver uses it before DRIVER_OK, [VIRTIO-1.1] §3.1.2."""
+        status = self.status
+        return (
+            self._master and not status & r.DEVICE_NEEDS_RESET and bool(status & r.DRIVER_OK or self._by_page)
+        )
+
+    def _work_off(self, number: int) -> None:
+        """Work off what is available in a queue that was notified."""
+        queue = self.queues[number]
+        queue.kicked = False
+        if not queue.enabled or self._device.holds(number):
+            return
         used: list[tuple[int, int]] = []
         reason = ""
         try:

@@ -31,6 +31,7 @@ from tests.benchmarks import (
     startup,
     techniques,
     traps,
+    virtio,
 )
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.rows import Missing, Row, heading
@@ -55,6 +56,8 @@ BENCHMARKS: Final = (
     Benchmark("python-delivery", exits.delivery_in_python),
     Benchmark("sectors", sectors.sectors),
     Benchmark("aic7870", scsi.chip),
+    Benchmark("sequencer", scsi.sequencer),
+    Benchmark("virtio", virtio.device),
     Benchmark("nbd", nbd.copies),
     Benchmark("image-conversions", images.conversions),
     Benchmark("image-start", images.start),

@@ -11,14 +11,17 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from devices.aic7870.instruction import ADC, ADD, JMP, ROL, XOR, alu, branch
 from disks.open import open_image
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.rows import Goal, Row
 from tests.devices.aic7870.firmware import firmware
 from tests.devices.aic7870.mini_driver import BUFFER, MiniDriver, Scb, read10
+from tests.devices.aic7870.sequencer_rig import Rig as SequencerRig
 from tests.guests.assets.console import ConsoleProcess
 from tests.guests.assets.initramfs import HALTED, LinuxGuest, linux_guest
 from tests.guests.assets.qemu import ide_disk, linux_arguments, qemu
@@ -31,6 +34,12 @@ CHIP_DISK_BYTES: Final = 1 << 20
 WARM: Final = 100  # commands until all is compiled that will be
 COMMAND_GOAL: Final = Goal("ours", 0.25)  # ms
 LARGE_GOAL: Final = Goal("ours", 0.655)  # ms of 64 KiB: 100 MB/s
+
+# 20h counts turns, 21h and 22h with it as one number, so that no state comes again; 23h mixes bits
+COUNTING: Final = (
+    alu(ADD, 0x20, 0x20, 1), alu(ADC, 0x21, 0x21, 0), alu(ADC, 0x22, 0x22, 0),
+    alu(XOR, 0x23, 0x23, 0x5A), alu(ROL, 0x23, 0x23, 3), branch(JMP, 0x20, 0, 0),
+)  # fmt: skip
 
 DISK_BYTES: Final = 64 << 20
 SPEED: Final = re.compile(rb"TRAPLINE-SPEED (\d+) (\d+) from ([\d.]+) to ([\d.]+)")
@@ -96,6 +105,27 @@ def chip(lab: Lab) -> Iterator[Row]:
     ns = 1e9 / instructions
     yield Row("an instruction of that command, compiled", small * ns, "interpreted", slow * ns, "ns",
               note=f"{instructions:.0f} a command, with all they have the chip do")  # fmt: skip
+
+
+def sequencer(lab: Lab) -> Iterator[Row]:
+    """Measure instructions that have no chip do anything: a loop that counts in scratch RAM."""
+    count = lab.loops(200_000)
+    rigs = (SequencerRig(hot=0), SequencerRig(hot=NEVER_HOT))
+    for rig in rigs:
+        rig.load(list(COUNTING))
+        rig.run(WARM * len(COUNTING))
+    compiled, interpreted = lab.medians(*(partial(_instructions, rig, count) for rig in rigs))
+    what = "an instruction that only counts, compiled"
+    yield Row(what, compiled * 1e9, "interpreted", interpreted * 1e9, "ns")
+
+
+def _instructions(rig: SequencerRig, count: int) -> float:
+    """Return the processor seconds of an instruction."""
+    began = time.thread_time()
+    executed = rig.run(count)
+    took = time.thread_time() - began
+    assert executed >= count, "the loop was taken for waiting"
+    return took / executed
 
 
 def _driver(lab: Lab, hot: int | None = None) -> MiniDriver:

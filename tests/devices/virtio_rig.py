@@ -11,7 +11,7 @@ from devices.scsi.task import CHECK_CONDITION, GOOD, TaskState
 from devices.virtio import registers as r
 from devices.virtio.function import VirtioFunction, scsi_identity
 from devices.virtio.scsi import VirtioScsi
-from tests.devices.ide_rig import Memory
+from tests.devices.ide_rig import Memory as RunMemory
 from vmm.clock import MachineClock, ManualTime
 
 ACK = r.ACKNOWLEDGE | r.DRIVER
@@ -23,6 +23,18 @@ BLOCK = 512
 SENSE = b"\x70\0\x05\0\0\0\0\x0a\0\0\0\0\x24\0\0\0\0\0"
 LUN0 = bytes((1, 0, 0x40, 0, 0, 0, 0, 0))
 INDIRECT, NEXT, WRITE = 4, 1, 2
+
+
+class Memory(RunMemory):
+    """Guest memory of `size` bytes, all of it RAM, in runs too."""
+
+    def views(self, runs: Sequence[tuple[int, int]]) -> list[memoryview] | None:
+        if any(address + length > len(self.data) for address, length in runs):
+            return None
+        return [memoryview(self.data)[address : address + length] for address, length in runs]
+
+    def written(self, runs: Sequence[tuple[int, int]]) -> None:
+        self.writes += runs
 
 
 class Step:

@@ -39,6 +39,11 @@ class RecordingFile:
     def read_into(self, offset: int, view: memoryview) -> None:
         view[:] = self.read_at(offset, len(view))
 
+    def scatter(self, offset: int, views: list[memoryview]) -> None:
+        for view in views:
+            self.read_into(offset, view)
+            offset += len(view)
+
     def stored(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
         yield offset, length
 

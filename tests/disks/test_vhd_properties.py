@@ -25,7 +25,7 @@ def run(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> None
 @pytest.mark.quick("WithQemu")
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_history_leaves_what_was_written(machine: type[RuleBasedStateMachine]) -> None:
-    run(machine, examples=2, steps=10)
+    run(machine, examples=4, steps=12)
 
 
 @pytest.mark.verify

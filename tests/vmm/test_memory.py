@@ -212,3 +212,34 @@ def test_a_bus_master_reaches_ram_and_rom_but_no_window() -> None:
     rig.window.bytes[:] = b"\x02" * WINDOW_BYTES
     assert master.read(WINDOW_AT - 8, 16) == b"\x01" * 8 + b"\xff" * 8
     assert master.read(ROM_AT, 4) == rig.rom[:4]
+
+
+def test_a_bus_master_sees_ram_itself_where_all_runs_are_ram() -> None:
+    rig = Rig()
+    master = BusMasterMemory(rig.memory)
+    runs = [(0x1F_F000, 4096), (0x10_0000, 16), (0x9_0000, 0x1_0000)]
+
+    views = master.views(runs)
+
+    assert views is not None
+    assert [len(view) for view in views] == [4096, 16, 0x1_0000]
+    views[1][:] = bytes(range(16))
+    assert rig.memory.read(0x10_0000, 16) == bytes(range(16))
+    rig.written.clear()
+    master.written(runs)
+    assert rig.written == runs
+
+
+@pytest.mark.parametrize(
+    ("address", "length"),
+    [
+        (0x9_FFFF, 2), (WINDOW_AT, 1), (0xF_FFFF, 1), (0xF_FFFF, 2), (ROM_AT, 4), (1 << 63, 4096),
+        (0x10_0000, 1 << 40),
+    ],
+)  # fmt: skip
+def test_there_is_no_view_of_what_is_not_ram(address: int, length: int) -> None:
+    rig = Rig()
+    assert BusMasterMemory(rig.memory).views([(0x10_0000, 16), (address, length)]) is None
+    top = rig.memory.ram_bytes
+    assert BusMasterMemory(rig.memory).views([(top - 1, 2)]) is None
+    assert BusMasterMemory(rig.memory).views([(top - 1, 1)]) is not None

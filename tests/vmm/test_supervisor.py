@@ -87,11 +87,28 @@ def test_a_machine_that_overruns_its_time_out_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(process, "GRACE_S", 0.2)
+    monkeypatch.setattr(process, "LOADING_S", 0.2)
 
     outcome = supervise(job(tmp_path, timeout_s=0.1), child("import time; time.sleep(60)"))
 
     assert outcome == status.TIMEOUT
     assert "did not stop at its time-out and was killed" in capfd.readouterr().err
+
+
+def test_what_a_machine_takes_to_load_is_not_held_against_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "GRACE_S", 0.2)
+    script = """
+        import mmap, sys, time
+        from vmm.clock import host_ns
+        from vmm.cpu.ring import BYTES, note_begin
+        time.sleep(0.6)
+        note_begin(mmap.mmap(int(sys.argv[2]), BYTES), host_ns())
+        time.sleep(0.1)
+        raise SystemExit(7)
+    """
+    assert supervise(job(tmp_path, timeout_s=0.1), child(script)) == 7
 
 
 def test_check_disks_tells_intact_unchanged_and_damaged(tmp_path: Path) -> None:

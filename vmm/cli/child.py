@@ -30,14 +30,17 @@ def main(arguments: list[str]) -> int:
     gc.disable()  # what is imported now stays; looking through it again and again costs a tenth of the start
     with one_line() as failure:
         from vmm.cli.session import Session
-        from vmm.cpu.ring import BYTES, ExitRing
+        from vmm.clock import host_ns
+        from vmm.cpu.ring import BYTES, ExitRing, note_begin
 
         with os.fdopen(job_descriptor, "rb") as pipe:
             job = Job.unpack(pipe.read())
         gc.freeze()
         gc.enable()
         stop = _StopSignal()
-        return Session(job, ExitRing(mmap.mmap(ring_descriptor, BYTES)), stop.seen).run()
+        pages = mmap.mmap(ring_descriptor, BYTES)
+        note_begin(pages, host_ns())
+        return Session(job, ExitRing(pages), stop.seen).run()
     return failure.status
 
 

@@ -21,11 +21,12 @@ from typing import Final, NamedTuple
 
 from vmm.cli import status
 from vmm.clock import host_ns
-from vmm.cpu.ring import BYTES
+from vmm.cpu.ring import BYTES, began_ns
 from vmm.errors import VmmError
 
 FORWARDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)
 GRACE_S: Final = 10.0  # a machine past its time-out that does not end by itself is killed after this
+LOADING_S: Final = 60.0  # the most that loading the machine adds to that, on a busy host
 PATIENCE_NS: Final = 1_000_000_000  # a second Ctrl-C after this kills
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -91,12 +92,19 @@ class MachineProcess:
                 signal.signal(number, handler)
 
     def wait(self, timeout_s: float | None) -> int:
-        """Return the return code; kill it when it overruns its time-out too far."""
-        try:
+        """Return the return code; kill it when it overruns its time-out too far.
+
+        The time that it took to load does not count.
+        """
+        given_ns = host_ns()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(None if timeout_s is None else timeout_s + GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._kill(Kill("the machine did not stop at its time-out and was killed", status.TIMEOUT))
-            return self._process.wait()
+        began = began_ns(self.ring_pages)
+        loading_s = max(0, began - given_ns) / 1e9 if began else LOADING_S
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(min(loading_s, LOADING_S))
+        self._kill(Kill("the machine did not stop at its time-out and was killed", status.TIMEOUT))
+        return self._process.wait()
 
     @property
     def hurried(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmm.techniques.hardware.technique import Hardware
 from vmm.techniques.hardware.vmcb import FIELDS, SAVE_AREA
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ def vmcb_lines(machine: Machine, arguments: list[str]) -> list[str]:
     Raises:
         ValueError: it cannot be; the text says why.
     """
+    from vmm.techniques.hardware.technique import Hardware
+
     technique = machine.technique
     if not isinstance(technique, Hardware):
         raise ValueError(  # noqa: TRY004 - the prompt's word for what cannot be done

@@ -1,13 +1,15 @@
 """The last exits, in memory that outlives the machine's process: what a post-mortem shows.
 
 Each exit leaves one 48-byte record in a ring; the supervisor maps the same pages and reads them
-when the child died. Written by the accelerator and by the portable engine alike.
+when the child died. Written by the accelerator and by the portable engine alike. Behind the records is the
+time at which the machine began, which only the supervisor looks at.
 """
 
 from __future__ import annotations
 
 import ctypes
 import mmap
+import struct
 from typing import Final
 
 SIZE: Final = 64  # records; a power of two
@@ -38,6 +40,18 @@ class ExitRecord(ctypes.Structure):
 
 
 BYTES: Final = (SIZE * ctypes.sizeof(ExitRecord) + _ALIGNED - 1) // _ALIGNED * _ALIGNED
+_BEGAN: Final = struct.Struct("<Q")
+_BEGAN_AT: Final = BYTES - _BEGAN.size
+
+
+def note_begin(pages: mmap.mmap, now_ns: int) -> None:
+    """Write down that the machine is loaded and begins."""
+    _BEGAN.pack_into(pages, _BEGAN_AT, now_ns)
+
+
+def began_ns(pages: mmap.mmap) -> int:
+    """Return when the machine began, 0 if it has not."""
+    return int(_BEGAN.unpack_from(pages, _BEGAN_AT)[0])
 
 
 class ExitRing:

@@ -1,22 +1,27 @@
-"""Which techniques there are, and which one a machine asks for."""
+"""Which techniques there are, and which one a machine asks for: only that one is loaded."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Final
 
 from vmm.config import MachineConfig
-from vmm.techniques.base import Bare, Technique
-from vmm.techniques.hardware.technique import HardwareNested, HardwareShadow
-from vmm.techniques.para.technique import Para
-from vmm.techniques.translation.cache import Cache
-from vmm.techniques.translation.patch import Patch
-from vmm.techniques.trap import Trap
+from vmm.techniques.base import Technique
 
-_KINDS: Final[dict[str, type[Technique]]] = {
-    kind.name: kind for kind in (Bare, Trap, Patch, Cache, HardwareNested, HardwareShadow, Para)
+_CLASSES: Final = {
+    "bare": ("base", "Bare"),
+    "trap": ("trap", "Trap"),
+    "translation-patch": ("translation.patch", "Patch"),
+    "translation-cache": ("translation.cache", "Cache"),
+    "hardware-nested": ("hardware.technique", "HardwareNested"),
+    "hardware-shadow": ("hardware.technique", "HardwareShadow"),
+    "para": ("para.technique", "Para"),
 }
+"""By full name: the module below `vmm.techniques`, and the class."""
 
 
 def technique_of(config: MachineConfig) -> type[Technique]:
     """Return the technique that a configuration names."""
-    return _KINDS[config.full_technique]
+    module, name = _CLASSES[config.full_technique]
+    kind: type[Technique] = getattr(importlib.import_module(f"vmm.techniques.{module}"), name)
+    return kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -13,8 +13,7 @@ from devices.backplane import PortBank
 from devices.pci.config import COMMAND
 from devices.virtio import registers as r
 from devices.virtio import scsi
-from tests.devices.ide_rig import Memory
-from tests.devices.virtio_rig import BUFFERS_AT, CONTROL, INDIRECT, LUN0, NEXT, REQUEST, WRITE, Rig
+from tests.devices.virtio_rig import BUFFERS_AT, CONTROL, INDIRECT, LUN0, NEXT, REQUEST, WRITE, Memory, Rig
 from vmm.clock import MachineClock
 
 ALL = r.VIRTIO_F_VERSION_1 | r.VIRTIO_F_EVENT_IDX | r.VIRTIO_F_INDIRECT_DESC
@@ -37,6 +36,12 @@ class GuardedMemory(Memory):
         assert len(data) <= scsi.SLICE_BYTES
         self.moved += len(data)
         super().write(address, data)
+
+    def views(self, runs: Sequence[tuple[int, int]]) -> list[memoryview] | None:
+        length = sum(length for _, length in runs)
+        assert length <= scsi.SLICE_BYTES
+        self.moved += length
+        return super().views(runs)
 
 
 def bench(chance: random.Random) -> Rig:

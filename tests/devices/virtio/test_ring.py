@@ -9,6 +9,7 @@ import pytest
 
 from devices.virtio import registers as r
 from devices.virtio.events import VirtioBroken
+from devices.virtio.ring import RingError
 from tests.devices.virtio_rig import BLOCK, BUFFERS_AT, INDIRECT, NEXT, REQUEST, WRITE, DriverQueue, Rig
 
 TEST_UNIT_READY = bytes(6)
@@ -75,6 +76,62 @@ def test_an_indirect_table_follows_normal_descriptors() -> None:
     rig = Rig().start(INDIRECT_OK)
     response = rig.run(READ_ONE, room=BLOCK, indirect=True, mixed=True)
     assert response.data == rig.unit.medium[9 * BLOCK : 10 * BLOCK]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(("readable", "writable"), [(1, 40), (40, 1), (20, 20), (0, 41)])
+def test_a_long_indirect_table_is_followed_in_order_or_not(
+    readable: int, writable: int, swapped: bool
+) -> None:
+    """[VIRTIO-1.1] §2.6.5.3.1: descriptors of an indirect table are chained by next."""
+    rig = Rig().start(INDIRECT_OK)
+    queue = rig.queues[REQUEST]
+    runs = [(0x5000 + 0x1000 * at, 0x1000 - at) for at in range(readable + writable)]
+    head = queue.add(runs[:readable], runs[readable:], indirect=True)
+    if swapped:  # what lies at 5 and 7 changes places, and the links with it
+        table = [queue.indirect + 16 * at for at in range(len(runs))]
+        data = rig.memory.data
+        five, seven = bytes(data[table[5] : table[5] + 16]), bytes(data[table[7] : table[7] + 16])
+        data[table[5] : table[5] + 16], data[table[7] : table[7] + 16] = seven, five
+        data[table[4] + 14], data[table[6] + 14] = 7, 5
+    chain = rig.host.transport.queues[REQUEST].chain(head, INDIRECT_OK)
+    assert chain == (head, runs[:readable], runs[readable:])
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "reason"),
+    [
+        (12, INDIRECT | NEXT, "indirect"),
+        (14, 200, "outside"),
+        (14, 3, "without end"),
+        (7, 1, ""),
+        (13, 1, ""),
+    ],
+)
+def test_a_long_indirect_table_with_something_unusual(at: int, value: int, reason: str) -> None:
+    """Of what the short way does not take the long way judges, descriptor by descriptor."""
+    rig = Rig().start(INDIRECT_OK)
+    queue = rig.queues[REQUEST]
+    runs = [(0x5000 + 0x1000 * at, 0x1000) for at in range(30)]
+    head = queue.add(runs[:20], runs[20:], indirect=True)
+    rig.memory.data[queue.indirect + 16 * 10 + at] = value
+    ring = rig.host.transport.queues[REQUEST]
+    if reason:
+        with pytest.raises(RingError, match=reason):
+            ring.chain(head, INDIRECT_OK)
+        return
+    if at == 7:
+        runs[10] = (runs[10][0] | 1 << 56, 0x1000)
+    assert ring.chain(head, INDIRECT_OK) == (head, runs[:20], runs[20:])
+
+
+def test_a_long_chain_of_more_than_4_gib_is_refused() -> None:
+    """[VIRTIO-1.1] §2.6.5: in total no more than 2^32 bytes."""
+    rig = Rig().start(INDIRECT_OK)
+    queue = rig.queues[REQUEST]
+    head = queue.add([(0, 51)], [(0, 0xFFFF_FFFF)] * 30, indirect=True)
+    with pytest.raises(RingError, match="4 GiB"):
+        rig.host.transport.queues[REQUEST].chain(head, INDIRECT_OK)
 
 
 def test_the_write_flag_of_the_descriptor_of_an_indirect_table_is_ignored() -> None:

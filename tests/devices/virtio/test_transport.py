@@ -99,7 +99,7 @@ def test_queue_size_zero_means_there_is_no_such_queue() -> None:
     for number in range(5):
         rig.common(r.QUEUE_SELECT, 2, number)
         sizes.append(rig.common(r.QUEUE_SIZE, 2))
-    assert sizes == [64, 64, 128, 0, 0]
+    assert sizes == [64, 64, 256, 0, 0]
     assert rig.common(r.NUM_QUEUES, 2) == 3
 
 
@@ -107,9 +107,9 @@ def test_a_queue_size_that_is_no_power_of_two_or_too_large_is_not_taken() -> Non
     """[VIRTIO-1.1] §4.1.4.3.2: MUST NOT write a value which is not a power of 2."""
     rig = Rig()
     rig.common(r.QUEUE_SELECT, 2, REQUEST)
-    for size in (0, 3, 256, 0xFFFF):
+    for size in (0, 3, 512, 0xFFFF):
         rig.common(r.QUEUE_SIZE, 2, size)
-        assert rig.common(r.QUEUE_SIZE, 2) == 128
+        assert rig.common(r.QUEUE_SIZE, 2) == 256
     rig.common(r.QUEUE_SIZE, 2, 32)
     assert rig.common(r.QUEUE_SIZE, 2) == 32
 
@@ -204,7 +204,7 @@ def test_legacy_queue_size_is_read_only_and_the_pfn_reads_back() -> None:
     rig = Rig().start_legacy()
     rig.io.write(r.QUEUE_SEL, 2, REQUEST)
     rig.io.write(r.QUEUE_NUM, 2, 8)
-    assert rig.io.read(r.QUEUE_NUM, 2) == 128
+    assert rig.io.read(r.QUEUE_NUM, 2) == 256
     assert rig.io.read(r.QUEUE_PFN, 4) == rig.queues[REQUEST].desc >> 12
     rig.io.write(r.QUEUE_SEL, 2, 9)
     assert rig.io.read(r.QUEUE_NUM, 2) == 0
@@ -214,7 +214,7 @@ def test_both_interfaces_show_the_device_configuration() -> None:
     rig = Rig()
     words = [rig.mem.read(r.DEVICE_AT + at, 4) for at in range(0, 36, 4)]
     assert words == [rig.io.read(r.CONFIG + at, 4) for at in range(0, 36, 4)]
-    assert words == [1, 126, 16384, 128, 16, 96, 32, 15 << 16, 255]
+    assert words == [1, 254, 16384, 128, 16, 96, 32, 15 << 16, 255]
 
 
 def test_registers_are_reached_through_configuration_space() -> None:

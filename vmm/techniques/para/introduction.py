@@ -14,10 +14,8 @@ from typing import Final
 
 from disks.image import BlockImage
 from vmm.techniques.base import Technique
-from vmm.techniques.deprivileged import Deprivileged
 from vmm.techniques.para import abi
 from vmm.techniques.para.block_ring import Ram
-from vmm.techniques.para.full_guest import FullGuestCalls
 from vmm.techniques.para.leaves import FEATURES_FULL, FEATURES_PARA, HYPERCALL_MSR, Exits, MonitorLeaves
 
 ENTRY_BYTES: Final = 32
@@ -61,6 +59,9 @@ def introduce(technique: Technique, disk: BlockImage | None, exits: Exits, first
     technique.use_disk(disk)
     if technique.name == "bare":
         return
+    from vmm.techniques.deprivileged import Deprivileged
+    from vmm.techniques.para.full_guest import FullGuestCalls
+
     processor = technique.processor
     is_para = technique.name == "para"
     features = FEATURES_PARA | FEATURES_FULL if is_para else FEATURES_FULL
