@@ -100,6 +100,7 @@ def write_undo(disk: Path) -> None:
 END = "drives.close(); os._exit({})"
 
 
+@pytest.mark.quick("ide-0", "scsi-0", "ide-4", "ide-6", "scsi-130")
 @pytest.mark.parametrize(
     "code", [0, status.TIMEOUT, status.HALTED_FOREVER, status.SIGNAL_BASE + signal.SIGINT]
 )
@@ -128,6 +129,13 @@ def test_kept_when_asked_to_and_where_nobody_can_be_asked(
     assert f"trapline disk merge --delete {undo_path(disk)} commits them" in said
 
 
+@pytest.mark.quick(
+    "ide-drives.close(); os._exit(1)-1-commit",
+    "scsi-drives.close(); os._exit(1)-1-discard",
+    "scsi-os.kill(os.getpid(), 9)-5-commit",
+    "ide-os.kill(os.getpid(), 9)-5-discard",
+    "ide-os.abort()-5-commit",
+)
 @pytest.mark.parametrize("action", ["commit", "discard"])
 @pytest.mark.parametrize(
     ("end", "code"),
@@ -267,6 +275,7 @@ def test_after_a_hang_up_nobody_is_asked(disk: Path, monkeypatch: pytest.MonkeyP
     assert undo_path(disk).exists()
 
 
+@pytest.mark.quick("scsi")
 def test_a_terminal_is_asked_when_the_guest_has_ended_the_run(disk: Path) -> None:
     terminal = Terminal(str(disk), "--undo", "-q")
     try:
@@ -280,6 +289,7 @@ def test_a_terminal_is_asked_when_the_guest_has_ended_the_run(disk: Path) -> Non
     assert sector_1(disk) == BOOT
 
 
+@pytest.mark.quick("ide")
 def test_ctrl_c_at_the_question_keeps(disk: Path) -> None:
     terminal = Terminal(str(disk), "--undo", "-q")
     try:
