@@ -1,9 +1,11 @@
 """Sequencer code as Python functions: one function for a path through the program.
 
 A path begins where the sequencer comes by often, follows jumps and branches forward and calls with
-their returns, and leaves where the sequencer has seldom gone on. What it keeps in local variables (the
+their returns, and leaves where the sequencer has not gone on before. What it keeps in local variables (the
 accumulator, the indices, the flags, the stack) is stored before it leaves and before any access
-that could look at it or end the run, so that the results are the interpreter's to the bit.
+that could look at it or end the run, so that the results are the interpreter's to the bit. How
+instructions become lines of Python is in `translation.py`, how registers are read and written in
+`accesses.py`, and what is found to be one thing in several instructions in `moves.py`.
 
 A path is dropped when the sequencer RAM changes. Text that was translated once, for another
 adapter or before the same program was downloaded again, is not translated again.

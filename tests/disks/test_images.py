@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from disks.errors import ReadOnlyError, UnsupportedImageError
-from disks.image import BlockImage
+from disks.errors import DiskError, ReadOnlyError, UnsupportedImageError
+from disks.image import BlockImage, DirectImage
 from disks.open import ImageFormat, open_image
 from disks.overlay import SnapshotImage
 from disks.raw import RawImage
@@ -204,3 +205,21 @@ def test_the_format_given_wins_over_what_a_guest_wrote(tmp_path: Path) -> None:
 
     assert image.size_bytes == 4096
     image.close()
+
+
+@pytest.mark.parametrize("kind", ["raw", "fixed"])
+def test_sectors_are_read_into_any_number_of_views(kind: str, make_vhd: MakeVhd) -> None:
+    path = raw(make_vhd) if kind == "raw" else make_vhd(SECTORS * 512, fixed=True)
+    with closing(open_image(path)) as image:
+        assert isinstance(image, DirectImage)
+        image.write(0, os.urandom(SECTORS * 512))
+        buffer = bytearray(1500 * 512)
+        whole = memoryview(buffer)
+        views = [whole[at : at + 256] for at in range(0, len(buffer), 256)]  # more than one preadv(2) takes
+        image.read_into(7, views)
+        assert buffer == image.read(7, 1500)
+        with pytest.raises(ValueError, match="outside"):
+            image.read_into(SECTORS - 1499, views)
+        os.truncate(path, 1000 * 512)
+        with pytest.raises(DiskError, match="ends"):
+            image.read_into(0, views)

@@ -7,9 +7,9 @@ from itertools import product
 
 import pytest
 
-from devices.aic7870.instruction import JMP, branch
+from devices.aic7870.instruction import ADC, ADD, AND, JMP, alu, branch
 from devices.aic7870.register_file import SCB_WINDOW, SCRATCH
-from devices.aic7870.sequencer_registers import ALLZEROS
+from devices.aic7870.sequencer_registers import ACCUM, ALLZEROS
 from tests.devices.aic7870.sequencer_rig import (
     BLOCK_ENDS,
     MOVE_SOURCES,
@@ -63,6 +63,20 @@ def test_several_bytes_at_once_are_what_single_ones_are() -> None:
         executed = [rig.run(300) for rig in rigs]
         assert executed[0] == executed[1], (first, to, count, how, seed)
         assert rigs[0].state() == rigs[1].state(), (first, to, count, how, seed)
+
+
+def test_a_sum_of_several_bytes_is_what_single_ones_are() -> None:
+    values = (0, 0xF8, 0xFFFF_FFFF, 0x7FFF_FFFF, 0x8000_0000, 0x00FF_FFFF, 0xFFFF_FF00)
+    for value, number, address in product(values, (1, 8, 0xFF), (0x20, 0x22, 0x05, 0x5C, 0xA0, 0xBC)):
+        rigs = Rig(hot=0), Rig(hot=NEVER)
+        sums = [alu(ADC, address + at, address + at, 0) for at in range(1, 4)]
+        for rig in rigs:
+            rig.load([alu(AND, ACCUM, ALLZEROS, 0xFF), alu(ADD, address, address, number), *sums,
+                      branch(JMP, ALLZEROS, 0, 5)])  # fmt: skip
+            rig.registers.plain[address : address + 4] = value.to_bytes(4, "little")
+        executed = [rig.run(150) for rig in rigs]
+        assert executed[0] == executed[1], (value, number, address)
+        assert rigs[0].state() == rigs[1].state(), (value, number, address)
 
 
 @pytest.mark.verify

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from devices.aic7870 import registers as r
@@ -297,3 +299,48 @@ def test_messages_by_dma_without_end_do_not_hold_the_host() -> None:
     rig.memory.data[:] = bytes([0x08]) * len(rig.memory.data)
     rig.write(r.DFCNTRL, SCSI_DMA | r.HDMAEN | r.DIRECTION)
     assert 0 < 0xFF_FFFF - left(rig, r.STCNT) < 20_000
+
+
+# --- several bytes at once -----------------------------------------------------------------------
+
+
+def ready_for_anything(draw: random.Random) -> Rig:
+    """A rig with a target that asks for something, or none, and the engines as they come."""
+    rig = draw.choice((Rig, lambda: in_data(40), lambda: in_data(40, out=True), awaiting_command))()
+    counters(rig, 0x1000, draw.choice((0, 7, 20, 300)), draw.choice((0, 3, 10, 300)))
+    rig.write(r.SIMODE0, draw.choice((0, 0, 0, r.SDONE)))
+    return rig
+
+
+def awaiting_command() -> Rig:
+    rig = Rig()
+    rig.select(0)
+    rig.send(0x80)
+    rig.write(r.SXFRCTL0, r.CLRSTCNT | r.CLRCHN)
+    rig.write(r.SCSISIGO, COMMAND)
+    return rig
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_bytes_pushed_and_popped_at_once_are_what_single_ones_are(seed: int) -> None:
+    several, single = (ready_for_anything(random.Random(seed)) for _ in range(2))
+    registers = several.chip.registers, single.chip.registers
+    queue, draw = registers[0].queues[r.DFDAT], random.Random(seed)
+    for _ in range(20):
+        registers[0].attention = registers[1].attention = False
+        count, what = draw.choice((1, 2, 3, 5, 7, 20, 60)), draw.random()
+        if what < 0.3:
+            control = draw.choice((0, 0x34, 0x35, 0x3C, 0x08, 0x0C, draw.randrange(0x40)))
+            several.write(r.DFCNTRL, control)
+            single.write(r.DFCNTRL, control)
+        elif what < 0.7:
+            data = draw.randbytes(count)
+            for value in data[: queue.put(data)]:
+                registers[1].write(r.DFDAT, value)
+        else:
+            taken = queue.take(count)
+            if taken is not None:
+                assert taken == bytes(registers[1].read(r.DFDAT) for _ in range(count))
+        assert several.chip.save() == single.chip.save()
+        assert (registers[0].epoch, registers[0].attention) == (registers[1].epoch, registers[1].attention)
+        assert several.memory.data == single.memory.data
