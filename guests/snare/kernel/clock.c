@@ -76,8 +76,8 @@ void wait_idle(void)
     } else if (clock_runs) {
         sleep_for_interrupt();
     } else {
-        irq_on();
-        keyboard_interrupt();
+        keyboard_interrupt(); /* before the interrupt can come in between: what was typed stays in order */
         serial_interrupt();
+        irq_on();
     }
 }
