@@ -42,7 +42,7 @@ class Queue(NamedTuple):
 
     `take` returns so many bytes, or None where reading them would do more than that. `put` writes bytes
     up to the first by which the sequencer may have been stopped (`attention`), and returns how many.
-    Either is to the bit what single reads and writes are.
+    Either is to the bit what single reads and writes are; no plain byte decides what they do.
     """
 
     take: Callable[[int], bytes | bytearray | None]

@@ -18,7 +18,7 @@ SHOWN: Final = 0x0F
 PAUSE: Final = 0x91  # a write of anything but 0 pauses
 PAGE: Final = 0x90  # a write fills the SCB window
 STATUS: Final = 0x0C  # only shows what the test put there
-QUEUE: Final = 0x95  # 24 bytes deep; a full one pauses, and with bit 7 of 22h every read of it too
+QUEUE: Final = 0x95  # 24 bytes deep; a full one pauses, and with bit 7 of STORE every read of it too
 QUEUE_BYTES: Final = 24
 ORDER: Final = 0x96  # keeps seven bits; with one of 0Bh it pauses
 PAIR: Final = range(0x97, 0x99)  # keep all, show it at 1Bh and 1Ch; by 20h, what is written may pause
@@ -101,7 +101,7 @@ class Rig:
             self._kept()
 
     def _pop(self) -> int:
-        if self.registers.plain[0x22] & 0x80:
+        if self.store & 0x80:
             self.halted = self.registers.attention = True
         self.registers.epoch += 1
         return self.queue.pop(0) if self.queue else 0xEE
@@ -114,7 +114,7 @@ class Rig:
                 self.halted = self.registers.attention = True
 
     def _take(self, count: int) -> bytearray | None:
-        if len(self.queue) < count or self.registers.plain[0x22] & 0x80:
+        if len(self.queue) < count or self.store & 0x80:
             return None
         return bytearray(self._pop() for _ in range(count))
 
