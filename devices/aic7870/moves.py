@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from devices.aic7870 import sequencer_registers as reg
+from devices.aic7870.accesses import OWN
 from devices.aic7870.instruction import ADC, ADD, AND, BYTE, WORDS, Instruction
 from devices.aic7870.path import Path
 from devices.aic7870.register_file import Keeping, RegisterFile
 
 LEAST: Final = 3  # bytes: two are as well moved singly
 LONG: Final = 4  # bytes of a double word
-OWN: Final = range(reg.FIRST, reg.LAST + 1)
 
 
 class Move(NamedTuple):
